@@ -1,0 +1,8 @@
+"""Tools, data and lessons around the four notebooks of this course.
+
+The two lesson modules at the top of the project (`rnn_lstm_captioning.py`, `transformers.py`) and
+the lessons inside this package (`dl.simclr`, `dl.clip_dino`) import these tools, never the reverse.
+Importing `dl` loads nothing else; `python -m dl --help` lists the commands.
+"""
+
+__version__ = "0.1.0"

@@ -1,0 +1,131 @@
+"""The first cell of every notebook, and the one way in which a notebook checks and records.
+
+    from dl.notebook import setup
+    session = setup("Transformers")
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from dl import settings
+from dl.grad import rel_error
+
+OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+
+
+@dataclass
+class Session:
+    """What a notebook knows about its run. Made by `setup`; everything measured goes through it."""
+
+    name: str
+    root: Path
+    device: torch.device
+    data: str
+    versions: dict[str, str]
+    scores: dict[str, float] = field(default_factory=dict)
+    checks: list[str] = field(default_factory=list)
+    started: float = field(default_factory=time.time)
+
+    @property
+    def to_float(self) -> dict:
+        return settings.float_kwargs(self.device)
+
+    @property
+    def to_double(self) -> dict:
+        return settings.double_kwargs(self.device)
+
+    def check(self, claim: str, passed: bool, detail: str = "") -> None:
+        """Assert a claim; on success print `ok: claim (detail)`, on failure raise AssertionError with the same words."""
+        text = f"{claim} ({detail})" if detail else claim
+        if not passed:
+            raise AssertionError(f"not so: {text}")
+        self.checks.append(text)
+        print(f"ok: {text}")
+
+    def check_error(self, name: str, got: Tensor, expected: Tensor, tolerance: float) -> None:
+        """Assert that `rel_error(got, expected)` is below the tolerance."""
+        error = rel_error(got, torch.as_tensor(expected))
+        self.check(f"{name} agrees", error < tolerance, f"error {error:.1e}, limit {tolerance:.0e}")
+
+    def record(self, **scores: float) -> None:
+        """Keep measured scores; `save_results` writes them to `results/`."""
+        self.scores.update({name: float(value) for name, value in scores.items()})
+
+    def save_results(self) -> Path:
+        """Write scores and checks with data, device, versions and seconds to `results/<name>.json`; returns the path."""
+        path = self.root / "results" / f"{self.name}.json"
+        path.parent.mkdir(exist_ok=True)
+        report = {
+            "notebook": self.name, "data": self.data, "device": str(self.device), "versions": self.versions,
+            "seconds": round(time.time() - self.started, 1), "scores": self.scores, "checks": self.checks,
+        }
+        temporary = path.with_suffix(".json.part")
+        temporary.write_text(json.dumps(report, indent=1) + "\n")
+        temporary.replace(path)
+        print(f"Saved to: {path.relative_to(self.root).as_posix()}")
+        return path
+
+
+def setup(name: str, seed: int = 0) -> Session:
+    """Prepare a notebook: project root first on the path, plot look, seed; prints what it runs on.
+
+    Args:
+        name: the notebook's file name without its ending; results are saved under it.
+        seed: passed to `dl.utils.reset_seed`.
+    Raises:
+        ImportError: if another package called `transformers` is already loaded in this kernel.
+    """
+    from dl.utils import reset_seed
+
+    root = settings.project_root()
+    use_project_modules(root)
+    set_plot_look()
+    device = settings.get_device()
+    data = settings.data_mode()
+    import torchvision
+
+    versions = {
+        "python": platform.python_version(), "torch": torch.__version__, "torchvision": torchvision.__version__,
+    }
+    reset_seed(seed)
+    print(" · ".join(f"{package} {version}" for package, version in versions.items()))
+    print({"cuda": "Using CUDA GPU", "mps": "Using Apple Silicon GPU (MPS)", "cpu": "Using CPU"}[device.type])
+    if data == settings.SAMPLE:
+        print("Data: the embedded sample world (set DL_DATA=real before starting the kernel for the real data)")
+    else:
+        print(f"Data: the real data sets, kept in {settings.data_home()}")
+    return Session(name=name, root=root, device=device, data=data, versions=versions)
+
+
+def use_project_modules(root: Path) -> None:
+    """Put `root` first on `sys.path` and make sure that `transformers` means this project's module."""
+    sys.path[:] = [str(root)] + [entry for entry in sys.path if entry != str(root)]
+    loaded = sys.modules.get("transformers")
+    if loaded is not None and Path(loaded.__file__ or "").resolve() != (root / "transformers.py").resolve():
+        raise ImportError(
+            f"setup: a package called 'transformers' is already loaded from {loaded.__file__}, and would hide this "
+            "course's transformers.py. Restart the kernel and run this cell first."
+        )
+
+
+def set_plot_look() -> None:
+    """One look for every figure: seaborn's grid, colours that colour-blind readers can tell apart, sharp pixels."""
+    import matplotlib
+    from matplotlib import pyplot as plt
+
+    style = "seaborn-v0_8"
+    if style in plt.style.available:
+        plt.style.use(style)
+    plt.rcParams.update({
+        "figure.figsize": (7.0, 4.0), "figure.dpi": 90, "font.size": 11, "axes.titlesize": 12,
+        "image.interpolation": "nearest", "image.cmap": "gray", "axes.prop_cycle": matplotlib.cycler(color=OKABE_ITO),
+    })

@@ -1,0 +1,96 @@
+"""Where things are and which data are used: the only module that reads the environment.
+
+`DL_DATA` chooses the embedded sample world or the real data sets, `DL_DEVICE` the device,
+`DL_HOME` where real data and weights are kept, `DL_OFFLINE=1` forbids the network.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+
+SAMPLE, REAL = "sample", "real"
+DEVICES = ("cuda", "mps", "cpu")
+
+
+def project_root() -> Path:
+    """Folder that holds `a2_helper.py`: the parent of this package, else the nearest above the working folder."""
+    package_parent = Path(__file__).resolve().parent.parent
+    for folder in (package_parent, Path.cwd(), *Path.cwd().parents):
+        if (folder / "a2_helper.py").is_file():
+            return folder
+    raise FileNotFoundError(
+        f"project_root: no a2_helper.py in {package_parent}, nor in {Path.cwd()} or a folder above it. "
+        "Start Python inside the project folder."
+    )
+
+
+def data_mode() -> str:
+    """`"sample"` (default) or `"real"`, from `DL_DATA`; a ValueError names any other value."""
+    mode = os.environ.get("DL_DATA", "").strip().lower() or SAMPLE
+    if mode not in (SAMPLE, REAL):
+        raise ValueError(
+            f"data_mode: DL_DATA is {mode!r}; it must be 'sample' or 'real'. "
+            "Unset it to use the embedded sample world."
+        )
+    return mode
+
+
+def data_home() -> Path:
+    """Folder of the real data sets: `$DL_HOME/datasets`, by default the project's `datasets/`."""
+    return _home() / "datasets"
+
+
+def weights_home() -> Path:
+    """Folder of the real pretrained weights: `$DL_HOME/pretrained_model`, by default the project's."""
+    return _home() / "pretrained_model"
+
+
+def sample_home() -> Path:
+    """Cache folder of the sample world, made on first use: `datasets/sample/` of the project."""
+    return project_root() / "datasets" / "sample"
+
+
+def offline() -> bool:
+    """True when `DL_OFFLINE` is set to anything but 0 or nothing: the network is never touched then."""
+    return os.environ.get("DL_OFFLINE", "").strip() not in ("", "0")
+
+
+def get_device(name: str | None = None) -> torch.device:
+    """The device to compute on.
+
+    Args:
+        name: "cuda", "mps" or "cpu"; None reads `DL_DEVICE`, and if that is unset takes the first
+            present of CUDA, MPS, CPU.
+    Raises:
+        ValueError: for another name. RuntimeError: if this machine has no such device.
+    """
+    name = (name or os.environ.get("DL_DEVICE", "")).strip().lower()
+    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if not name:
+        name = next(device for device in DEVICES if present[device])
+    if name not in present:
+        raise ValueError(f"get_device: got {name!r}; DL_DEVICE must be one of {', '.join(DEVICES)}, or unset.")
+    if not present[name]:
+        raise RuntimeError(
+            f"get_device: {name!r} was asked for, but torch {torch.__version__} finds none on this machine. "
+            "Unset DL_DEVICE, or install a build of torch for that device."
+        )
+    return torch.device(name)
+
+
+def float_kwargs(device: torch.device) -> dict:
+    """`{"dtype": float32, "device": device}`, the notebooks' `to_float`."""
+    return {"dtype": torch.float32, "device": device}
+
+
+def double_kwargs(device: torch.device) -> dict:
+    """`{"dtype": float64, "device": device}`, the notebooks' `to_double`; MPS has no float64, so the CPU there."""
+    return {"dtype": torch.float64, "device": torch.device("cpu") if device.type == "mps" else device}
+
+
+def _home() -> Path:
+    home = os.environ.get("DL_HOME", "").strip()
+    return Path(home).expanduser() if home else project_root()

@@ -1,0 +1,59 @@
+"""Seeds and small picture tools that the notebooks share."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import torch
+from torch import Tensor
+
+STRIP_HEIGHT = 25  # pixels above an attention picture, room for one word
+
+
+def reset_seed(number: int) -> None:
+    """Seed Python's `random`, numpy's global stream and torch (all devices) with the same number."""
+    random.seed(number)
+    np.random.seed(number % 2**32)
+    torch.manual_seed(number)
+
+
+def tensor_to_image(tensor: Tensor) -> np.ndarray:
+    """Picture tensor (3, H, W), uint8 or float in [0, 1], as a uint8 array (H, W, 3) in RGB order."""
+    if tensor.ndim != 3 or tensor.shape[0] != 3:
+        raise ValueError(
+            f"tensor_to_image: wanted one picture (3, H, W), got shape {tuple(tensor.shape)}. Pass a single RGB picture."
+        )
+    if tensor.dtype != torch.uint8:
+        tensor = tensor.detach().clamp(0, 1).mul(255).round().to(torch.uint8)
+    return tensor.permute(1, 2, 0).cpu().numpy()
+
+
+def attention_visualizer(img: Tensor, attn_weights: Tensor, token: str) -> np.ndarray:
+    """One picture under its attention map, the word above it.
+
+    The weights are enlarged to the picture by nearest neighbour and blended half and half with it; a black strip of
+    25 pixels on top carries the word in white.
+
+    Args:
+        img: (3, H, W) uint8, RGB. attn_weights: (h, w) float in [0, 1]. token: the word, any text.
+    Returns:
+        uint8 array (H + 25, W, 3) in **B, G, R** order, ready for `transforms.ToTensor`; the notebook flips the channels.
+    Raises:
+        ValueError: if `img` is not (3, H, W) or `attn_weights` is not 2-D.
+    """
+    import cv2  # 0.1 s to import, and only this function draws text
+
+    if img.ndim != 3 or img.shape[0] != 3 or attn_weights.ndim != 2:
+        raise ValueError(
+            "attention_visualizer: wanted img (3, H, W) and attn_weights (h, w), got "
+            f"{tuple(img.shape)} and {tuple(attn_weights.shape)}. Pass one picture and one word's map."
+        )
+    picture = tensor_to_image(img)  # (H, W, 3)
+    H, W, _ = picture.shape
+    weights = attn_weights.detach().float().cpu().numpy()
+    weights = cv2.resize(weights, (W, H), interpolation=cv2.INTER_NEAREST)[..., None]  # (H, W, 1)
+    blended = 0.5 * weights * 255 + 0.5 * picture  # (H, W, 3), 0..255
+    strip = np.zeros((STRIP_HEIGHT, W, 3), dtype=np.uint8)
+    cv2.putText(strip, token, (10, 15), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255, 255, 255), 1, cv2.LINE_AA)
+    return np.concatenate([strip, blended.round().clip(0, 255).astype(np.uint8)[..., ::-1]], axis=0)
