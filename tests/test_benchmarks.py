@@ -1,0 +1,35 @@
+"""The harness of the benchmarks: it compares before it times, and its verdict follows the bound."""
+
+import pytest
+import torch
+
+import benchmarks
+from benchmarks import Comparison, compare
+
+X = torch.linspace(-1, 1, 2000)
+
+
+def test_different_outputs_are_refused_before_timing():
+    with pytest.raises(AssertionError, match="compare: doubled"):
+        compare("doubled", lambda: 2 * X, lambda: X)
+
+
+def test_ratio_tells_slow_from_fast_and_threads_are_put_back(capsys, monkeypatch):
+    monkeypatch.setattr(benchmarks, "ROUND_SECONDS", 0.002)
+    monkeypatch.setattr(benchmarks, "comparisons", [])
+    threads = torch.get_num_threads()
+    ratio = compare("ten times", lambda: [X.exp() for _ in range(10)][-1], lambda: X.exp(), bound=2.0, repeats=5)
+    assert 4 < ratio < 25
+    assert torch.get_num_threads() == threads
+    line = capsys.readouterr().out
+    assert line.startswith("ten times: ") and line.endswith("bound 2.00: MISSED\n")
+    assert [comparison.ratio for comparison in benchmarks.comparisons] == [ratio]
+
+
+@pytest.mark.parametrize(
+    "ratio, low, verdict", [(1.0, 0.9, ": met"), (1.2, 1.05, "met within noise"), (1.3, 1.2, "MISSED")]
+)
+def test_verdict_allows_for_noise_and_no_more(ratio, low, verdict):
+    comparison = Comparison("x", ratio, 1.0, ratio, low, 1.4, bound=1.1)
+    assert str(comparison).endswith(verdict)
+    assert comparison.missed == (verdict == "MISSED")
