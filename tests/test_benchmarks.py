@@ -14,13 +14,20 @@ def test_different_outputs_are_refused_before_timing():
         compare("doubled", lambda: 2 * X, lambda: X)
 
 
-def test_ratio_tells_slow_from_fast_and_threads_are_put_back(capsys, monkeypatch):
+@pytest.fixture
+def two_threads():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(threads)
+
+
+def test_ratio_tells_slow_from_fast_and_threads_are_put_back(capsys, monkeypatch, two_threads):
     monkeypatch.setattr(benchmarks, "ROUND_SECONDS", 0.002)
     monkeypatch.setattr(benchmarks, "comparisons", [])
-    threads = torch.get_num_threads()
     ratio = compare("ten times", lambda: [X.exp() for _ in range(10)][-1], lambda: X.exp(), bound=2.0, repeats=5)
     assert 4 < ratio < 25
-    assert torch.get_num_threads() == threads
+    assert torch.get_num_threads() == 2
     line = capsys.readouterr().out
     assert line.startswith("ten times: ") and line.endswith("bound 2.00: MISSED\n")
     assert [comparison.ratio for comparison in benchmarks.comparisons] == [ratio]
