@@ -1,0 +1,700 @@
+"""A Transformer from single pieces: it reads a signed sum as tokens and writes its result as tokens.
+
+Papers: Vaswani et al. 2017, "Attention Is All You Need" (arXiv:1706.03762): Eq. 1 attention, section 3.2.2 several
+heads, Eq. 2 feed-forward block, section 3.1 encoder and decoder, section 3.5 positions; Ba et al. 2016 (arXiv:1607.06450),
+Eq. 3 layer normalisation; Szegedy et al. 2015 (arXiv:1512.00567), section 7 label smoothing; Glorot and Bengio 2010,
+Eq. 16 initialisation.
+Axis key: N batch, K tokens (K_Q of queries, K_K of keys and values, when they differ), M features, V vocabulary.
+Notebook: notebooks/Transformers.ipynb. Training and decoding: a2_helper.py. The data: dl/arithmetic.py.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+BLOCKED_SCORE = -1e9  # score of a forbidden key: exp() of it is 0, and a row of nothing else stays finite
+TRUE_CLASS_SHARE = 0.9  # label smoothing: what the true class keeps; the other classes share the rest
+
+
+def hello_transformers() -> None:
+    """Print a greeting: the notebook's proof that it imports this file."""
+    print("Hello from Transformers.py!")
+
+
+# --- Part I: from words to numbers ---
+
+
+def generate_token_dict(vocab: Sequence[str]) -> dict[str, int]:
+    """Number the words of a vocabulary in their order: {word: position}.
+
+    Args:
+        vocab: distinct words, for the notebook "0" … "9", POSITIVE, NEGATIVE, add, subtract, BOS, EOS.
+    Raises:
+        ValueError: if a word occurs twice (two numbers for one word).
+    """
+    if len(set(vocab)) != len(vocab):
+        repeated = sorted({word for word in vocab if list(vocab).count(word) > 1})
+        raise ValueError(
+            f"generate_token_dict: {repeated} stand more than once in the vocabulary; every word needs one number. "
+            "Remove the repetitions."
+        )
+    # EXERCISE generate_token_dict, about 1 line. Hint: which built-in counts while it walks along a list?
+    # BEGIN SOLUTION generate_token_dict
+    return {word: position for position, word in enumerate(vocab)}
+    # END SOLUTION generate_token_dict
+
+
+def prepocess_input_sequence(input_str: str, token_dict: dict[str, int], spc_tokens: Sequence[str]) -> list[int]:
+    """Turn a line of text into tokens: a special word is one token, a number one token a digit.
+
+    "BOS POSITIVE 07 EOS" has 5 tokens. The misspelt name is the published one; `preprocess_input_sequence` is the same
+    function.
+
+    Args:
+        input_str: words separated by blanks.
+        token_dict: token of each special word and of each digit.
+        spc_tokens: the words that are not cut into characters.
+    Returns:
+        list of int.
+    Raises:
+        ValueError: if a word is neither special nor made of known characters.
+    """
+    special = set(spc_tokens)
+    unknown = [
+        word for word in input_str.split()
+        if (word in special and word not in token_dict) or (word not in special and any(c not in token_dict for c in word))
+    ]
+    if unknown:
+        raise ValueError(
+            f"prepocess_input_sequence: {unknown} in {input_str!r} not in the vocabulary; wanted the words "
+            f"{list(spc_tokens)} and numbers of known digits. Spell the words as in this list, separated by blanks."
+        )
+    # EXERCISE prepocess_input_sequence, about 7 lines. Hint: which words must stay whole, and what is a word that may be cut?
+    # BEGIN SOLUTION prepocess_input_sequence
+    tokens = []
+    for word in input_str.split():
+        parts = [word] if word in special else word
+        tokens.extend(token_dict[part] for part in parts)
+    return tokens
+    # END SOLUTION prepocess_input_sequence
+
+
+preprocess_input_sequence = prepocess_input_sequence
+
+
+# --- Part II: attention, and the blocks around it ---
+
+
+def scaled_dot_product_two_loop_single(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Attention for one sequence, query by query and key by key (Vaswani et al. 2017, Eq. 1).
+
+    Every query is compared with every key; softmax over the keys turns the scores q.k / sqrt(M) into shares, and the
+    output is the values' mean in these shares.
+
+    Args:
+        query, key, value: (K, M) float.
+    Returns:
+        (K, M).
+    Raises:
+        ValueError: if the three do not fit each other.
+    """
+    _check_attention("scaled_dot_product_two_loop_single", query, key, value, ndim=2)
+    # EXERCISE scaled_dot_product_two_loop_single, about 8 lines. Hint: when can you divide by the sum of a row: inside or
+    # after the inner loop?
+    # BEGIN SOLUTION scaled_dot_product_two_loop_single
+    rows = []
+    for q in query:
+        scores = torch.stack([q @ k for k in key]) / math.sqrt(query.shape[-1])  # (K,)
+        rows.append(scores.softmax(dim=0) @ value)  # (M,)
+    return torch.stack(rows)  # (K, M)
+    # END SOLUTION scaled_dot_product_two_loop_single
+
+
+def scaled_dot_product_two_loop_batch(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Attention for a batch with two loops, over the batch and over the queries (Eq. 1).
+
+    Args:
+        query, key, value: (N, K, M) float.
+    Returns:
+        (N, K, M).
+    Raises:
+        ValueError: if the three do not fit each other.
+    """
+    _check_attention("scaled_dot_product_two_loop_batch", query, key, value, ndim=3)
+    # EXERCISE scaled_dot_product_two_loop_batch, about 8 lines. Hint: one query against all keys is a product of which two
+    # shapes?
+    # BEGIN SOLUTION scaled_dot_product_two_loop_batch
+    batch = []
+    for n in range(query.shape[0]):
+        rows = []
+        for q in query[n]:
+            scores = key[n] @ q / math.sqrt(query.shape[-1])  # (K,)
+            rows.append(scores.softmax(dim=0) @ value[n])  # (M,)
+        batch.append(torch.stack(rows))  # (K, M)
+    return torch.stack(batch)  # (N, K, M)
+    # END SOLUTION scaled_dot_product_two_loop_batch
+
+
+def scaled_dot_product_no_loop_batch(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Attention for a batch, all queries at once: softmax(Q K^T / sqrt(M)) V (Vaswani et al. 2017, Eq. 1).
+
+    Args:
+        query: (N, K_Q, M) float. key: (N, K_K, M). value: (N, K_K, M_V).
+        mask: (N, K_Q, K_K) bool, True where attention is FORBIDDEN; None forbids nothing. A query with every key
+            forbidden attends evenly, so nothing becomes NaN.
+    Returns:
+        y: (N, K_Q, M_V). weights: (N, K_Q, K_K), each row sums to 1.
+    Raises:
+        ValueError: if the shapes do not fit. TypeError: if the mask is not bool.
+    """
+    _check_attention("scaled_dot_product_no_loop_batch", query, key, value, ndim=3)
+    if mask is not None:
+        _check_mask("scaled_dot_product_no_loop_batch", mask, (query.shape[0], query.shape[1], key.shape[1]))
+    # EXERCISE scaled_dot_product_no_loop_batch, about 5 lines. Hint: on which side of the softmax must a key be forbidden so that
+    # the rest still sums to 1?
+    # BEGIN SOLUTION scaled_dot_product_no_loop_batch
+    scores = query @ key.transpose(-2, -1) / math.sqrt(query.shape[-1])  # (N, K_Q, K_K)
+    if mask is not None:
+        scores = scores.masked_fill(mask, BLOCKED_SCORE)
+    weights = scores.softmax(dim=-1)  # (N, K_Q, K_K)
+    return weights @ value, weights
+    # END SOLUTION scaled_dot_product_no_loop_batch
+
+
+def xavier_linear(fan_in: int, fan_out: int) -> nn.Linear:
+    """An `nn.Linear` whose weight is drawn anew from uniform [-c, c], c = sqrt(6 / (fan_in + fan_out)).
+
+    Glorot and Bengio 2010, Eq. 16: this spread keeps the size of signals and gradients about equal from layer to layer.
+    The bias keeps PyTorch's own draw. Spends 2 fan_in fan_out + fan_out random numbers; the notebook's recorded
+    gradients rely on that count, so every Linear of this module is made here.
+    """
+    linear = nn.Linear(fan_in, fan_out)
+    nn.init.xavier_uniform_(linear.weight)
+    return linear
+
+
+class SelfAttention(nn.Module):
+    """One attention head: three Linear maps make queries, keys and values, then Eq. 1.
+
+    `weights_softmax` holds the shares of the latest forward, (N, K_Q, K_K), detached from the graph; None before.
+
+    Args:
+        dim_in: features of the inputs. dim_q: features of queries and keys. dim_v: features of values.
+    """
+
+    def __init__(self, dim_in: int, dim_q: int, dim_v: int):
+        super().__init__()
+        self.weights_softmax: Tensor | None = None
+        # EXERCISE SelfAttention.__init__, about 3 lines. Hint: `xavier_linear`, and which two sizes must agree for q.k to exist?
+        # BEGIN SOLUTION SelfAttention.__init__
+        self.q = xavier_linear(dim_in, dim_q)
+        self.k = xavier_linear(dim_in, dim_q)
+        self.v = xavier_linear(dim_in, dim_v)
+        # END SOLUTION SelfAttention.__init__
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Attend. Args: query (N, K_Q, dim_in), key and value (N, K_K, dim_in), mask (N, K_Q, K_K) bool, True = forbidden.
+
+        Returns:
+            (N, K_Q, dim_v).
+        """
+        # EXERCISE SelfAttention.forward, about 3 lines. Hint: what keeps the whole graph alive when weights are only looked at?
+        # BEGIN SOLUTION SelfAttention.forward
+        y, weights = scaled_dot_product_no_loop_batch(self.q(query), self.k(key), self.v(value), mask)
+        self.weights_softmax = weights.detach()
+        return y
+        # END SOLUTION SelfAttention.forward
+
+
+class MultiHeadAttention(nn.Module):
+    """Several heads side by side, then one Linear back to the input's size (Vaswani et al. 2017, section 3.2.2).
+
+    Args:
+        num_heads: number of heads. dim_in: features of the inputs and of the output. dim_out: features of EACH head.
+    """
+
+    def __init__(self, num_heads: int, dim_in: int, dim_out: int):
+        super().__init__()
+        # EXERCISE MultiHeadAttention.__init__, about 2 lines. Hint: how wide are all heads' outputs next to each other? (`heads`
+        # is read by the notebook.)
+        # BEGIN SOLUTION MultiHeadAttention.__init__
+        self.heads = nn.ModuleList(SelfAttention(dim_in, dim_out, dim_out) for _ in range(num_heads))
+        self.merge = xavier_linear(num_heads * dim_out, dim_in)
+        # END SOLUTION MultiHeadAttention.__init__
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Attend with every head. Args: as in `SelfAttention.forward`; every head gets the mask.
+
+        Returns:
+            (N, K_Q, dim_in).
+        """
+        # EXERCISE MultiHeadAttention.forward, about 2 lines. Hint: along which axis do the heads stand side by side?
+        # BEGIN SOLUTION MultiHeadAttention.forward
+        heads = [head(query, key, value, mask) for head in self.heads]  # each (N, K_Q, dim_out)
+        return self.merge(torch.cat(heads, dim=-1))  # (N, K_Q, dim_in)
+        # END SOLUTION MultiHeadAttention.forward
+
+
+class LayerNormalization(nn.Module):
+    """Give every token mean 0 and variance 1 over its features, then a learnt scale and shift (Ba et al. 2016, Eq. 3).
+
+    Args:
+        emb_dim: size M of the last axis.
+        epsilon: added to the variance, > 0. So small that it only saves constant rows; the notebook's expected gradient
+            needs 1e-7 or less, PyTorch's own 1e-5 is too much for it.
+    """
+
+    def __init__(self, emb_dim: int, epsilon: float = 1e-10):
+        super().__init__()
+        self.epsilon = epsilon
+        # EXERCISE LayerNormalization.__init__, about 2 lines. Hint: with which values do scale and shift change nothing at first?
+        # BEGIN SOLUTION LayerNormalization.__init__
+        self.gamma = nn.Parameter(torch.ones(emb_dim))
+        self.beta = nn.Parameter(torch.zeros(emb_dim))
+        # END SOLUTION LayerNormalization.__init__
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise over the last axis, with the biased variance (divided by M).
+
+        Args:
+            x: (..., M) float, any number of leading axes.
+        Returns:
+            same shape.
+        """
+        # EXERCISE LayerNormalization.forward, about 3 lines. Hint: `torch.std` divides by M - 1; what must be divided by M here?
+        # BEGIN SOLUTION LayerNormalization.forward
+        centred = x - x.mean(dim=-1, keepdim=True)
+        variance = (centred * centred).mean(dim=-1, keepdim=True)  # (..., 1)
+        return centred * (variance + self.epsilon).rsqrt() * self.gamma + self.beta
+        # END SOLUTION LayerNormalization.forward
+
+
+class FeedForwardBlock(nn.Module):
+    """Two Linear maps with a ReLU between, for every token alone (Vaswani et al. 2017, Eq. 2).
+
+    Args:
+        inp_dim: features in and out. hidden_dim_feedforward: features in between.
+    """
+
+    def __init__(self, inp_dim: int, hidden_dim_feedforward: int):
+        super().__init__()
+        # EXERCISE FeedForwardBlock.__init__, about 2 lines. Hint: the block's output is added to its input later; which size must
+        # it have?
+        # BEGIN SOLUTION FeedForwardBlock.__init__
+        self.expand = xavier_linear(inp_dim, hidden_dim_feedforward)
+        self.contract = xavier_linear(hidden_dim_feedforward, inp_dim)
+        # END SOLUTION FeedForwardBlock.__init__
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Args: x (..., inp_dim) float. Returns: same shape."""
+        # EXERCISE FeedForwardBlock.forward, about 1 line. Hint: without what would two Linear maps be one?
+        # BEGIN SOLUTION FeedForwardBlock.forward
+        return self.contract(F.relu(self.expand(x)))
+        # END SOLUTION FeedForwardBlock.forward
+
+
+class EncoderBlock(nn.Module):
+    """Self-attention, then the feed-forward block, each added to its input and normalised (section 3.1).
+
+    Dropout stands AFTER each normalisation, and the next residual starts from the dropped tensor; there is none inside
+    attention or feed-forward block. (The paper drops before the addition; the notebook's expected tensors want it here.)
+
+    Args:
+        num_heads: must divide emb_dim; a head has emb_dim / num_heads features. emb_dim: M.
+        feedforward_dim: hidden features of the feed-forward block. dropout: probability in [0, 1).
+    Raises:
+        ValueError: if emb_dim is not a multiple of num_heads.
+    """
+
+    def __init__(self, num_heads: int, emb_dim: int, feedforward_dim: int, dropout: float):
+        super().__init__()
+        _check_heads("EncoderBlock", num_heads, emb_dim)
+        # EXERCISE EncoderBlock.__init__, about 5 lines. Hint: call the attention `MultiHeadBlock`, the notebook reads it there; a
+        # layer without weights can serve twice.
+        # BEGIN SOLUTION EncoderBlock.__init__
+        self.MultiHeadBlock = MultiHeadAttention(num_heads, emb_dim, emb_dim // num_heads)
+        self.norm1 = LayerNormalization(emb_dim)
+        self.feed_forward = FeedForwardBlock(emb_dim, feedforward_dim)
+        self.norm2 = LayerNormalization(emb_dim)
+        self.dropout = nn.Dropout(dropout)
+        # END SOLUTION EncoderBlock.__init__
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Args: x (N, K, M) float. Returns: (N, K, M)."""
+        # EXERCISE EncoderBlock.forward, about 3 lines. Hint: add, normalise, drop: how often, and from which tensor does the
+        # second addition start?
+        # BEGIN SOLUTION EncoderBlock.forward
+        attended = self.dropout(self.norm1(x + self.MultiHeadBlock(x, x, x)))  # (N, K, M)
+        return self.dropout(self.norm2(attended + self.feed_forward(attended)))  # (N, K, M)
+        # END SOLUTION EncoderBlock.forward
+
+
+def get_subsequent_mask(seq: Tensor) -> Tensor:
+    """The causal mask: token t may not look at tokens after t.
+
+    Args:
+        seq: (N, K), any dtype; only its shape and device are used.
+    Returns:
+        (N, K, K) bool on seq's device, True (forbidden) strictly above the diagonal.
+    Raises:
+        ValueError: if seq is not (N, K).
+    """
+    if seq.ndim != 2:
+        raise ValueError(
+            f"get_subsequent_mask: wanted a batch of token sequences (N, K), got shape {tuple(seq.shape)}. "
+            "Add a batch axis with seq[None], or pass tokens instead of embeddings."
+        )
+    # EXERCISE get_subsequent_mask, about 3 lines. Hint: may a token look at itself? On which device must the mask be?
+    # BEGIN SOLUTION get_subsequent_mask
+    N, K = seq.shape
+    forbidden = torch.ones(K, K, dtype=torch.bool, device=seq.device).triu(diagonal=1)  # (K, K)
+    return forbidden.expand(N, K, K)
+    # END SOLUTION get_subsequent_mask
+
+
+class DecoderBlock(nn.Module):
+    """Masked self-attention, cross-attention to the encoder's output, feed-forward block (section 3.1).
+
+    Each of the three is added to its input, normalised and dropped, as in `EncoderBlock`.
+
+    Args:
+        as in `EncoderBlock`.
+    Raises:
+        ValueError: if emb_dim is not a multiple of num_heads.
+    """
+
+    def __init__(self, num_heads: int, emb_dim: int, feedforward_dim: int, dropout: float):
+        super().__init__()
+        _check_heads("DecoderBlock", num_heads, emb_dim)
+        # EXERCISE DecoderBlock.__init__, about 7 lines. Hint: names: attention_self, attention_cross, feed_forward, norm1, norm2,
+        # norm3, dropout. Which of them have weights of their own?
+        # BEGIN SOLUTION DecoderBlock.__init__
+        self.attention_self = MultiHeadAttention(num_heads, emb_dim, emb_dim // num_heads)
+        self.norm1 = LayerNormalization(emb_dim)
+        self.attention_cross = MultiHeadAttention(num_heads, emb_dim, emb_dim // num_heads)
+        self.norm2 = LayerNormalization(emb_dim)
+        self.feed_forward = FeedForwardBlock(emb_dim, feedforward_dim)
+        self.norm3 = LayerNormalization(emb_dim)
+        self.dropout = nn.Dropout(dropout)
+        # END SOLUTION DecoderBlock.__init__
+
+    def forward(self, dec_inp: Tensor, enc_inp: Tensor, mask: Tensor | None = None) -> Tensor:
+        """One decoder layer.
+
+        Args:
+            dec_inp: (N, K_Q, M) float, the decoder's tokens. enc_inp: (N, K_K, M), the encoder's output.
+            mask: (N, K_Q, K_Q) bool, True = forbidden, for the self-attention only; cross-attention sees all of enc_inp.
+        Returns:
+            (N, K_Q, M).
+        """
+        # EXERCISE DecoderBlock.forward, about 4 lines. Hint: in cross-attention, who asks and who is asked?
+        # BEGIN SOLUTION DecoderBlock.forward
+        x = self.dropout(self.norm1(dec_inp + self.attention_self(dec_inp, dec_inp, dec_inp, mask)))  # (N, K_Q, M)
+        x = self.dropout(self.norm2(x + self.attention_cross(x, enc_inp, enc_inp)))  # (N, K_Q, M)
+        return self.dropout(self.norm3(x + self.feed_forward(x)))  # (N, K_Q, M)
+        # END SOLUTION DecoderBlock.forward
+
+
+class Encoder(nn.Module):
+    """A stack of encoder blocks, `layers`. Args: as in `EncoderBlock`; num_layers: number of blocks."""
+
+    def __init__(self, num_heads: int, emb_dim: int, feedforward_dim: int, num_layers: int, dropout: float):
+        super().__init__()
+        self.layers = nn.ModuleList(
+            EncoderBlock(num_heads, emb_dim, feedforward_dim, dropout) for _ in range(num_layers)
+        )
+
+    def forward(self, src_seq: Tensor) -> Tensor:
+        """Args: src_seq (N, K, M) float, embeddings with positions. Returns: (N, K, M)."""
+        for layer in self.layers:
+            src_seq = layer(src_seq)
+        return src_seq
+
+
+class Decoder(nn.Module):
+    """A stack of decoder blocks, `layers`, and a Linear to the vocabulary, `proj_to_vocab`.
+
+    Args: as in `DecoderBlock`; num_layers: number of blocks; vocab_len: V. Note the order: num_layers before dropout.
+    """
+
+    def __init__(
+        self, num_heads: int, emb_dim: int, feedforward_dim: int, num_layers: int, dropout: float, vocab_len: int
+    ):
+        super().__init__()
+        self.layers = nn.ModuleList(
+            DecoderBlock(num_heads, emb_dim, feedforward_dim, dropout) for _ in range(num_layers)
+        )
+        self.proj_to_vocab = xavier_linear(emb_dim, vocab_len)
+
+    def forward(self, target_seq: Tensor, enc_out: Tensor, mask: Tensor | None) -> Tensor:
+        """Args: target_seq (N, K_Q, M), enc_out (N, K_K, M), mask (N, K_Q, K_Q) bool or None.
+
+        Returns:
+            (N, K_Q, V) logits.
+        """
+        for layer in self.layers:
+            target_seq = layer(target_seq, enc_out, mask)
+        return self.proj_to_vocab(target_seq)
+
+
+# --- Part III: positions and data ---
+
+
+def position_encoding_simple(K: int, M: int) -> Tensor:
+    """Number the positions: row n holds n / K in every feature.
+
+    Returns:
+        (1, K, M) float32, in [0, 1).
+    """
+    # EXERCISE position_encoding_simple, about 2 lines. Hint: which K numbers, and how often is each repeated?
+    # BEGIN SOLUTION position_encoding_simple
+    rows = torch.arange(K, dtype=torch.float32) / K  # (K,)
+    return rows[None, :, None].repeat(1, 1, M)
+    # END SOLUTION position_encoding_simple
+
+
+def position_encoding_sinusoid(K: int, M: int) -> Tensor:
+    """Sine and cosine of the position, as the notebook defines them: all columns at ONE wavelength.
+
+    Columns 2 i and 2 i + 1 of row p are sine and cosine of p / 10000^a with a = floor(2 i / M). As 2 i is a column, below
+    M, a is 0 everywhere: the row is sin p, cos p over and over. `position_encoding_paper` has no floor.
+
+    Returns:
+        (1, K, M) float32, in [-1, 1].
+    """
+    # EXERCISE position_encoding_sinusoid, about 5 lines. Hint: which columns are sines? What is the floor of a number below 1?
+    # BEGIN SOLUTION position_encoding_sinusoid
+    column = torch.arange(M)
+    exponent = torch.div(2 * (column // 2), M, rounding_mode="floor")  # (M,), 0 everywhere
+    angle = torch.arange(K, dtype=torch.float32)[:, None] / 10000.0**exponent  # (K, M)
+    return torch.where(column % 2 == 0, angle.sin(), angle.cos())[None]
+    # END SOLUTION position_encoding_sinusoid
+
+
+def position_encoding_paper(K: int, M: int) -> Tensor:
+    """Sine and cosine of the position at many wavelengths (Vaswani et al. 2017, section 3.5).
+
+    Columns 2 i and 2 i + 1 of row p are sine and cosine of p / 10000^(2 i / M): wavelengths from 2 pi to 10000 * 2 pi,
+    so near positions differ in the left columns and far ones in the right.
+
+    Returns:
+        (1, K, M) float32, in [-1, 1].
+    """
+    column = torch.arange(M)
+    exponent = 2 * (column // 2) / M  # (M,), in [0, 1)
+    angle = torch.arange(K, dtype=torch.float32)[:, None] / 10000.0**exponent  # (K, M)
+    return torch.where(column % 2 == 0, angle.sin(), angle.cos())[None]
+
+
+class AddSubDataset(Dataset):
+    """Expressions and results as tokens with positions. Tokens and positions are made once, at construction.
+
+    Args:
+        input_seqs, target_seqs: equally many lines of text, "BOS POSITIVE 16 add POSITIVE 09 EOS" and "BOS POSITIVE 25 EOS".
+        convert_str_to_tokens: token of each word, from `generate_token_dict`.
+        special_tokens: words that are one token.
+        emb_dim: M. pos_encode: one of the position functions, (K, M) -> (1, K, M).
+    Raises:
+        ValueError: if there are no rows, not equally many inputs and targets, an unknown word, or rows of other lengths.
+    """
+
+    def __init__(
+        self, input_seqs: Sequence[str], target_seqs: Sequence[str], convert_str_to_tokens: dict[str, int],
+        special_tokens: Sequence[str], emb_dim: int, pos_encode: Callable[[int, int], Tensor],
+    ):
+        if len(input_seqs) != len(target_seqs) or len(input_seqs) == 0:
+            raise ValueError(
+                f"AddSubDataset: got {len(input_seqs)} inputs and {len(target_seqs)} targets; wanted equally many, at "
+                "least one. Take both from the same part of the split."
+            )
+        self.inputs = _token_table("input_seqs", input_seqs, convert_str_to_tokens, special_tokens)  # (rows, K) int64
+        self.targets = _token_table("target_seqs", target_seqs, convert_str_to_tokens, special_tokens)  # (rows, O) int64
+        self.input_positions = pos_encode(self.inputs.shape[1], emb_dim)[0]  # (K, M)
+        self.target_positions = pos_encode(self.targets.shape[1], emb_dim)[0]  # (O, M)
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def __getitem__(self, idx: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Row `idx`: input (K,) int64, its positions (K, M) float32, target (O,) int64, its positions (O, M) float32."""
+        # EXERCISE AddSubDataset.__getitem__, about 1 line. Hint: which two of the four are the same for every row?
+        # BEGIN SOLUTION AddSubDataset.__getitem__
+        return self.inputs[idx], self.input_positions, self.targets[idx], self.target_positions
+        # END SOLUTION AddSubDataset.__getitem__
+
+
+# --- Part IV: the whole model and its losses ---
+
+
+class Transformer(nn.Module):
+    """Encoder and decoder over one shared embedding, `emb_layer` (Vaswani et al. 2017, figure 1).
+
+    Embeddings are added to the positions as they are (N(0, 1), without the paper's factor sqrt(M)).
+
+    Args:
+        num_heads, emb_dim, feedforward_dim, dropout: as in `EncoderBlock`.
+        num_enc_layers, num_dec_layers: blocks in encoder and decoder. vocab_len: V.
+    Raises:
+        ValueError: if emb_dim is not a multiple of num_heads.
+    """
+
+    def __init__(
+        self, num_heads: int, emb_dim: int, feedforward_dim: int, dropout: float, num_enc_layers: int,
+        num_dec_layers: int, vocab_len: int,
+    ):
+        super().__init__()
+        _check_heads("Transformer", num_heads, emb_dim)
+        # EXERCISE Transformer.__init__, about 3 lines. Hint: names: emb_layer, encoder, decoder; in which order does `Decoder` take
+        # layers and dropout?
+        # BEGIN SOLUTION Transformer.__init__
+        self.emb_layer = nn.Embedding(vocab_len, emb_dim)
+        self.encoder = Encoder(num_heads, emb_dim, feedforward_dim, num_enc_layers, dropout)
+        self.decoder = Decoder(num_heads, emb_dim, feedforward_dim, num_dec_layers, dropout, vocab_len)
+        # END SOLUTION Transformer.__init__
+
+    def forward(self, ques_b: Tensor, ques_pos: Tensor, ans_b: Tensor, ans_pos: Tensor) -> Tensor:
+        """Logits of every next token, with the true earlier tokens given ("teacher forcing").
+
+        The decoder reads the target without its last token, under the causal mask; its output at position t is the
+        guess of token t + 1, so the ground truth is the target without its first token.
+
+        Args:
+            ques_b: (N, K) int64, in [0, V). ques_pos: (N, K, M) float, or (1, K, M).
+            ans_b: (N, O) int64. ans_pos: (N, O, M) float, or (1, O, M).
+        Returns:
+            (N * (O - 1), V) logits, row n * (O - 1) + t for token t + 1 of sequence n.
+        Raises:
+            ValueError: if tokens and positions do not fit.
+        """
+        _check_positions("Transformer.forward", "ques", ques_b, ques_pos)
+        _check_positions("Transformer.forward", "ans", ans_b, ans_pos)
+        # EXERCISE Transformer.forward, about 6 lines. Hint: which token of the answer does the decoder never need to read?
+        # BEGIN SOLUTION Transformer.forward
+        read = ans_b[:, :-1]  # (N, O-1)
+        encoded = self.encoder(self.emb_layer(ques_b) + ques_pos)  # (N, K, M)
+        logits = self.decoder(self.emb_layer(read) + ans_pos[:, :-1], encoded, get_subsequent_mask(read))
+        return logits.flatten(0, 1)  # (N * (O-1), V)
+        # END SOLUTION Transformer.forward
+
+
+def LabelSmoothingLoss(pred: Tensor, ground: Tensor) -> Tensor:
+    """Cross-entropy against softened targets: 0.9 for the true class, 0.1 / (V - 1) for each other one.
+
+    Szegedy et al. 2015, section 7, with the remainder shared by the V - 1 WRONG classes (`F.cross_entropy` shares it
+    among all V). Never 0: with V = 16 at least 0.596 a token.
+
+    Args:
+        pred: (T, V) logits. ground: (T,) int64 classes in [0, V).
+    Returns:
+        scalar: the SUM over the T tokens, in nats.
+    Raises:
+        ValueError: if the shapes do not fit.
+    """
+    _check_loss("LabelSmoothingLoss", pred, ground)
+    # EXERCISE LabelSmoothingLoss, about 5 lines. Hint: how large is the loss of a perfect guess, and what must V be read from?
+    # BEGIN SOLUTION LabelSmoothingLoss
+    V = pred.shape[-1]
+    log_probs = pred.log_softmax(dim=-1)  # (T, V)
+    true = log_probs.gather(1, ground[:, None])[:, 0]  # (T,)
+    wrong = log_probs.sum(dim=-1) - true  # (T,)
+    return -(TRUE_CLASS_SHARE * true + (1 - TRUE_CLASS_SHARE) / (V - 1) * wrong).sum()
+    # END SOLUTION LabelSmoothingLoss
+
+
+def CrossEntropyLoss(pred: Tensor, ground: Tensor) -> Tensor:
+    """Cross-entropy, SUMMED over the tokens.
+
+    Args:
+        pred: (T, V) logits. ground: (T,) int64 classes in [0, V).
+    Returns:
+        scalar, in nats; T ln V for an even guess.
+    Raises:
+        ValueError: if the shapes do not fit.
+    """
+    _check_loss("CrossEntropyLoss", pred, ground)
+    # EXERCISE CrossEntropyLoss, about 1 line. Hint: which reduction leaves the average to the training loop?
+    # BEGIN SOLUTION CrossEntropyLoss
+    return F.cross_entropy(pred, ground, reduction="sum")
+    # END SOLUTION CrossEntropyLoss
+
+
+# --- Checks of arguments: shapes and dtypes only ---
+
+
+def _check_attention(name: str, query: Tensor, key: Tensor, value: Tensor, ndim: int) -> None:
+    axes = {2: "(K, M)", 3: "(N, K, M)"}[ndim]
+    fits = (
+        query.ndim == key.ndim == value.ndim == ndim
+        and query.shape[:-2] == key.shape[:-2] == value.shape[:-2]
+        and query.shape[-1] == key.shape[-1]
+        and key.shape[-2] == value.shape[-2]
+    )
+    if not fits:
+        raise ValueError(
+            f"{name}: got query {tuple(query.shape)}, key {tuple(key.shape)}, value {tuple(value.shape)}; wanted three "
+            f"{axes} with one batch, query and key of equal features M, key and value of equal length K. "
+            "Project query and key to one size, and take key and value from the same sequence."
+        )
+
+
+def _check_mask(name: str, mask: Tensor, shape: tuple[int, int, int]) -> None:
+    if mask.dtype != torch.bool:
+        raise TypeError(
+            f"{name}: the mask is {mask.dtype}; wanted torch.bool, True where attention is forbidden. "
+            "Convert a 0/1 mask with mask.bool(), after making sure that 1 means forbidden."
+        )
+    if mask.shape != shape:
+        raise ValueError(
+            f"{name}: the mask has shape {tuple(mask.shape)}; wanted (N, K_Q, K_K) = {shape}. "
+            "Make it from the query's tokens with get_subsequent_mask."
+        )
+
+
+def _check_heads(name: str, num_heads: int, emb_dim: int) -> None:
+    if emb_dim % num_heads != 0:
+        raise ValueError(
+            f"{name}: emb_dim {emb_dim} is not a multiple of num_heads {num_heads}, so the heads cannot share it evenly. "
+            "Choose an emb_dim that num_heads divides, for example 32 for 4 heads."
+        )
+
+
+def _check_positions(name: str, which: str, tokens: Tensor, positions: Tensor) -> None:
+    if tokens.ndim != 2 or positions.ndim != 3 or positions.shape[0] not in (1, tokens.shape[0]):
+        raise ValueError(
+            f"{name}: got {which}_b {tuple(tokens.shape)} and {which}_pos {tuple(positions.shape)}; wanted tokens (N, K) "
+            "and positions (N, K, M) or (1, K, M). Add a batch axis with tokens[None]."
+        )
+    if tokens.shape[1] != positions.shape[1]:
+        raise ValueError(
+            f"{name}: {which}_b has {tokens.shape[1]} tokens but {which}_pos {positions.shape[1]} positions. "
+            "Make the positions for this length, for example position_encoding_sinusoid(K, M)."
+        )
+
+
+def _check_loss(name: str, pred: Tensor, ground: Tensor) -> None:
+    if pred.ndim != 2 or ground.shape != pred.shape[:1]:
+        raise ValueError(
+            f"{name}: got pred {tuple(pred.shape)} and ground {tuple(ground.shape)}; wanted logits (T, V) and classes "
+            "(T,). Flatten the targets, without their first token, with ans[:, 1:].flatten()."
+        )
+
+
+def _token_table(name: str, lines: Sequence[str], token_dict: dict[str, int], spc_tokens: Sequence[str]) -> Tensor:
+    rows = [prepocess_input_sequence(line, token_dict, spc_tokens) for line in lines]
+    length = len(rows[0])
+    odd = [number for number, row in enumerate(rows) if len(row) != length]
+    if odd:
+        raise ValueError(
+            f"AddSubDataset: row {odd[0]} of {name}, {lines[odd[0]]!r}, has {len(rows[odd[0]])} tokens but row 0 has "
+            f"{length} ({len(odd)} such rows); there is no padding, so all must be equally long. "
+            "Write every number with the same number of digits, 07 and not 7."
+        )
+    return torch.tensor(rows, dtype=torch.int64)
