@@ -1,0 +1,52 @@
+"""One check of tensor arguments, so that a wrong call is told in words before torch fails deep inside."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def check_tensors(function: str, **arguments: tuple[Tensor, str]) -> dict[str, int]:
+    """Check the shapes of a function's tensors against each other; all floating ones must share one dtype.
+
+    Args:
+        function: its name, for the message.
+        arguments: name=(tensor, axes), axes written with one name per axis, such as "N T D"; a number is that very
+            size, "..." alone allows any shape. The same letter must have the same size everywhere.
+    Returns:
+        size of every named axis.
+    Raises:
+        TypeError: if an argument is no tensor, or floating tensors differ in dtype.
+        ValueError: naming every argument that does not fit.
+    """
+    sizes: dict[str, int] = {}
+    origin: dict[str, str] = {}
+    problems = []
+    for name, (tensor, axes) in arguments.items():
+        if not isinstance(tensor, Tensor):
+            raise TypeError(f"{function}: {name} must be a torch tensor of shape ({_listed(axes)}), got "
+                            f"{type(tensor).__name__}. Convert it with torch.as_tensor.")
+        if axes == "...":
+            continue
+        wanted = axes.split()
+        if tensor.ndim != len(wanted):
+            problems.append(f"{name} has shape {tuple(tensor.shape)}, wanted ({_listed(axes)})")
+            continue
+        for axis, size in zip(wanted, tensor.shape):
+            known = int(axis) if axis.isdigit() else sizes.setdefault(axis, size)
+            origin.setdefault(axis, name)
+            if size != known:
+                source = "" if axis.isdigit() else f" from {origin[axis]}"
+                problems.append(f"{name} has shape {tuple(tensor.shape)}, wanted ({_listed(axes)}) with {axis} = {known}{source}")
+                break
+    if problems:
+        raise ValueError(f"{function}: shapes do not fit: {'; '.join(problems)}. Pass tensors of the named sizes.")
+    dtypes = {name: tensor.dtype for name, (tensor, _) in arguments.items() if tensor.is_floating_point()}
+    if len(set(dtypes.values())) > 1 and not torch.is_autocast_enabled("cpu") and not torch.is_autocast_enabled("cuda"):
+        listed = ", ".join(f"{name} {dtype}" for name, dtype in dtypes.items())
+        raise TypeError(f"{function}: floating tensors must share one dtype, got {listed}. Convert them with .to(dtype).")
+    return sizes
+
+
+def _listed(axes: str) -> str:
+    return ", ".join(axes.split())
