@@ -1,0 +1,26 @@
+# `make run` and `make test` need only Python 3.10 or newer: the first call makes $(VENV) and installs into it,
+# later calls reuse it until pyproject.toml or constraints.txt change.
+PYTHON ?= python3
+VENV ?= .venv
+INSTALLED := $(VENV)/installed
+IN_VENV := $(VENV)/bin/python
+
+.PHONY: run test check notebooks
+
+run: $(INSTALLED)  ## execute the notebooks on fresh kernels; results to build/notebooks/ and results/
+	$(IN_VENV) -m dl run
+
+test: $(INSTALLED)  ## the tests
+	$(IN_VENV) -m pytest
+
+check: $(INSTALLED)  ## the linter
+	$(IN_VENV) -m ruff check .
+
+notebooks: $(INSTALLED)  ## build and execute notebooks/*.ipynb from their sources notebooks/*.nb.py
+	$(IN_VENV) -m dl build
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@echo "Setting up $(VENV): a download of up to 3 GB (PyTorch), some minutes, once."
+	$(PYTHON) -m venv $(VENV)
+	$(IN_VENV) -m pip install -c constraints.txt -e ".[dev]"
+	@touch $@
