@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import torch
 from torch import Tensor
 
@@ -12,7 +14,7 @@ def check_tensors(function: str, **arguments: tuple[Tensor, str]) -> dict[str, i
     Args:
         function: its name, for the message.
         arguments: name=(tensor, axes), axes written with one name per axis, such as "N T D"; a number is that very
-            size, "..." alone allows any shape. The same letter must have the same size everywhere.
+            size, "4H" four times the size of H. The same name must have the same size everywhere.
     Returns:
         size of every named axis.
     Raises:
@@ -26,18 +28,21 @@ def check_tensors(function: str, **arguments: tuple[Tensor, str]) -> dict[str, i
         if not isinstance(tensor, Tensor):
             raise TypeError(f"{function}: {name} must be a torch tensor of shape ({_listed(axes)}), got "
                             f"{type(tensor).__name__}. Convert it with torch.as_tensor.")
-        if axes == "...":
-            continue
         wanted = axes.split()
         if tensor.ndim != len(wanted):
             problems.append(f"{name} has shape {tuple(tensor.shape)}, wanted ({_listed(axes)})")
             continue
         for axis, size in zip(wanted, tensor.shape):
-            known = int(axis) if axis.isdigit() else sizes.setdefault(axis, size)
-            origin.setdefault(axis, name)
+            factor, letter = re.fullmatch(r"(\d*)(\w*)", axis).groups()
+            if not letter:
+                known, source = int(factor), ""
+            else:
+                times = int(factor or 1)
+                origin.setdefault(letter, name)
+                known = times * sizes.setdefault(letter, size // times)
+                source = f" with {letter} = {sizes[letter]} from {origin[letter]}"
             if size != known:
-                source = "" if axis.isdigit() else f" from {origin[axis]}"
-                problems.append(f"{name} has shape {tuple(tensor.shape)}, wanted ({_listed(axes)}) with {axis} = {known}{source}")
+                problems.append(f"{name} has shape {tuple(tensor.shape)}, wanted ({_listed(axes)}){source}")
                 break
     if problems:
         raise ValueError(f"{function}: shapes do not fit: {'; '.join(problems)}. Pass tensors of the named sizes.")

@@ -6,6 +6,7 @@ caption can be read back word by word; that makes content measurable, whatever t
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,6 +74,7 @@ def describe(scene: Scene, rng: np.random.Generator) -> str:
             f"three things {listed}",
             f"{listed} {place}",
         )[choice]
+    sentence = re.sub(r"\ba (?=[aeiou])", "an ", sentence)
     assert 5 <= len(sentence.split()) <= MAX_WORDS, sentence
     return sentence
 

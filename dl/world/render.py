@@ -30,14 +30,14 @@ def render(scene: Scene, size: int) -> tuple[np.ndarray, np.ndarray]:
         picture: uint8 (size, size, 3), RGB. mask: uint8 (size, size), 0 background, i + 1 where object i is seen.
     """
     rng = generator(scene.appearance)
-    canvas = _background(scene.background, size, rng)  # float32 (size, size, 3)
+    canvas = background_window(scene.background, size, size, rng)  # float32 (size, size, 3)
     mask = np.zeros((size, size), dtype=np.uint8)
     for position, item in enumerate(scene.objects):
         shade = np.array(COLOURS[item.colour]) * rng.uniform(0.88, 1.1) + rng.uniform(-10, 10, size=3)
         colours = part_colours(SHAPES[item.category], shade.clip(0, 255))
         pattern = {"striped": ("stripes", 2.6), "dotted": ("dots", 2.2), "plain": None}[item.texture]
         paint_object(canvas, mask, position + 1, item, colours, pattern, rng)
-    return _expose(canvas, rng), mask
+    return expose(canvas, rng, rng), mask
 
 
 def part_colours(parts: list[Part], rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -143,8 +143,8 @@ def pattern_at(kind: str, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     raise ValueError(f"pattern_at: got kind {kind!r}; known are stripes, bars, dots, checks, rings, net.")
 
 
-def _expose(canvas: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Light from one side, colour of the light, blur and noise; float32 canvas to uint8 picture."""
+def expose(canvas: np.ndarray, rng: np.random.Generator, noise_rng: np.random.Generator) -> np.ndarray:
+    """Light from one side, its colour, blur (from `rng`) and noise (from `noise_rng`): float32 canvas to uint8 picture."""
     height, width, _ = canvas.shape
     gain = rng.uniform(0.78, 1.12) * rng.uniform(0.94, 1.06, size=3)
     slope = rng.uniform(-0.22, 0.22, size=2)
@@ -155,13 +155,9 @@ def _expose(canvas: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     blur = rng.uniform(0, 0.9) * height / 112
     if blur > 0.3:
         canvas = cv2.GaussianBlur(canvas, (0, 0), blur)
-    noise = rng.standard_normal(canvas.shape, dtype=np.float32) * np.float32(rng.uniform(2, 8))
+    strength = np.float32(rng.uniform(2, 8))
+    noise = noise_rng.standard_normal(canvas.shape, dtype=np.float32) * strength
     return np.clip(canvas + noise, 0, 255).round().astype(np.uint8)
-
-
-def _background(kind: str, size: int, rng: np.random.Generator) -> np.ndarray:
-    """A window of one of the background's tiles, mirrored and tinted at random: float32 (size, size, 3)."""
-    return background_window(kind, size, size, rng)
 
 
 def background_window(kind: str, height: int, width: int, rng: np.random.Generator) -> np.ndarray:
@@ -176,6 +172,12 @@ def background_window(kind: str, height: int, width: int, rng: np.random.Generat
     window = cv2.resize(window, (width, height), interpolation=cv2.INTER_AREA)
     tint = rng.uniform(0.8, 1.15) * rng.uniform(0.85, 1.15, size=3)
     return window.astype(np.float32) * tint.astype(np.float32)
+
+
+def cloud_window(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
+    """Fresh smooth noise in [0, 1], float32 (height, width)."""
+    clouds = _clouds(rng, (int(rng.integers(3, 9)), int(rng.integers(3, 9))))
+    return cv2.resize(clouds, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
 @cache
