@@ -5,16 +5,250 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from dl import arithmetic, weights
-from transformers import get_subsequent_mask
+from rnn_lstm_captioning import END, NULL, CaptioningRNN
+from transformers import AddSubDataset, generate_token_dict, get_subsequent_mask
+
+
+# --- Image captioning ---
+
+def load_coco_captions(path: str | Path | None = None, verbose: bool = True) -> dict:
+    """Read the captioning data: pictures, captions as word indices, and the vocabulary.
+
+    Args:
+        path: a `coco.pt` file; None takes the sample world's with DL_DATA=sample, the fetched one with DL_DATA=real.
+        verbose: print what was read.
+    Returns:
+        `train_images`, `val_images` uint8 (n, 3, 112, 112); `train_captions`, `val_captions` int64 (n, 17); `vocab` with
+        `idx_to_token` (list) and `token_to_idx` (dict). The sample world adds `held_out_images`, `held_out_captions`.
+    Raises:
+        FileNotFoundError: if the file is absent. ValueError: if it is cut, foreign, lacks a key, or contradicts itself;
+            every problem is named.
+    """
+    from dl.data.coco import coco_file, coco_problems
+
+    path = coco_file() if path is None else Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f'load_coco_captions: {path} not found. Run "python -m dl data fetch coco", or leave the path out for the sample.'
+        )
+    remedy = "Fetch it again with python -m dl data fetch coco, or leave the path out for the sample."
+    try:
+        data = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a cut zip, a foreign pickle, a text file: torch has a different exception for each
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"load_coco_captions: {path} is no readable coco.pt ({reason}). {remedy}") from error
+    problems = coco_problems(data)
+    if problems:
+        raise ValueError(f"load_coco_captions: {path} is not what it should be: {'; '.join(problems)}. {remedy}")
+    if verbose:
+        for key, value in data.items():
+            if isinstance(value, Tensor):
+                print(f"{key}: {type(value).__name__} {tuple(value.shape)} {value.dtype}")
+            else:
+                print(f"{key}: {type(value).__name__} with {', '.join(value)}")
+        words = data["vocab"]["idx_to_token"]
+        print(f"vocabulary: {len(words)} words, beginning with {' '.join(words[:12])}")
+    return data
+
+
+def decode_captions(captions: Tensor | list, idx_to_word: list[str] | dict[int, str]) -> str | list[str]:
+    """Word indices as text: words joined by single blanks, `<NULL>` dropped, nothing after the first `<END>`.
+
+    Args:
+        captions: integers (T,) or (N, T), on any device. idx_to_word: word of every index.
+    Returns:
+        one string for (T,), a list of N strings for (N, T). `<START>`, `<UNK>` and the closing `<END>` stay.
+    Raises:
+        ValueError: if an index has no word, or captions are not 1-D or 2-D.
+    """
+    captions = torch.as_tensor(captions).cpu()
+    if captions.ndim not in (1, 2):
+        raise ValueError(f"decode_captions: captions must be (T,) or (N, T), got {tuple(captions.shape)}. "
+                         "Pass one caption or a batch of them.")
+    if captions.ndim == 2:
+        return [decode_captions(row, idx_to_word) for row in captions]
+    words = []
+    for index in captions.tolist():
+        try:
+            word = idx_to_word[index] if index >= 0 else None
+        except (IndexError, KeyError):
+            word = None
+        if word is None:
+            raise ValueError(f"decode_captions: index {index} has no word among {len(idx_to_word)}. "
+                             "Decode with the vocabulary that the captions were made with.")
+        if word != NULL:
+            words.append(word)
+        if word == END:
+            break
+    return " ".join(words)
+
+
+def train_captioner(
+    model: CaptioningRNN,
+    image_data: Tensor,
+    caption_data: Tensor,
+    num_epochs: int,
+    batch_size: int,
+    learning_rate: float,
+    lr_decay: float = 1,
+    device: torch.device | str | None = None,
+    *,
+    drop_last: bool = True,
+    shuffle: torch.Generator | None = None,
+    checkpoint: Path | None = None,
+    plot: bool = True,
+) -> tuple[CaptioningRNN, list[float]]:
+    """Train a captioner with AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101; PyTorch's defaults, weight decay 0.01).
+
+    The learning rate at epoch e is learning_rate * lr_decay**e. Ctrl-C stops early and keeps what was learnt.
+
+    Args:
+        model: changed in place, left in train mode on `device`.
+        image_data: (n, 3, H, W) images, or (n, 400, h, w) features made by the model's own encoder.
+        caption_data: (n, T + 1) int64 word indices.
+        num_epochs, batch_size: >= 1. learning_rate: > 0. lr_decay: factor per epoch.
+        device: where to train, batch by batch; None is where the model is.
+        drop_last: the course's published runs leave out the remainder of n / batch_size in every epoch (the same rows
+            each time), and so does True; False trains on it too. Fewer rows than a batch always make one batch.
+        shuffle: CPU generator that orders the rows anew in every epoch; None keeps their order, as the published runs do.
+        checkpoint: file written after each epoch, from which the next call with the same settings resumes.
+        plot: draw the loss history at the end.
+    Returns:
+        model, and the loss of every step as Python floats.
+    Raises:
+        ValueError: for data that do not fit together, an index outside the vocabulary, a setting out of its range, or a
+            checkpoint of other settings.
+    """
+    from tqdm.auto import tqdm
+
+    _check_captioner_data(model, image_data, caption_data, num_epochs, batch_size, learning_rate)
+    device = next(model.parameters()).device if device is None else torch.device(device)
+    model.to(device).train()
+    optimizer = torch.optim.AdamW((p for p in model.parameters() if p.requires_grad), lr=learning_rate)
+    scheduler = torch.optim.lr_scheduler.ExponentialLR(optimizer, gamma=lr_decay)
+    n = len(image_data)
+    settings = {"n": n, "batch_size": batch_size, "learning_rate": learning_rate, "lr_decay": lr_decay}
+    history, first_epoch = _resume_captioner(checkpoint, settings, model, optimizer, scheduler, shuffle)
+    epochs = tqdm(range(first_epoch, num_epochs), initial=first_epoch, total=num_epochs, desc="Epochs", leave=False)
+    print_every = max(1, num_epochs // 8)
+    try:
+        for epoch in epochs:
+            started = time.perf_counter()
+            order = torch.arange(n) if shuffle is None else torch.randperm(n, generator=shuffle)
+            batches = list(order.split(batch_size))
+            if drop_last and len(batches) > 1 and len(batches[-1]) < batch_size:
+                batches.pop()
+            for rows in batches:
+                loss = model(image_data[rows].to(device), caption_data[rows].to(device))
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                history.append(loss.item())
+            scheduler.step()
+            seconds = time.perf_counter() - started
+            epochs.set_postfix(loss=f"{history[-1]:.3f}")
+            if epoch % print_every == 0 or epoch == num_epochs - 1:
+                print(f"(Epoch {epoch} / {num_epochs}) loss: {history[-1]:.4f} time per epoch: {seconds:.1f}s")
+            if checkpoint is not None:
+                state = {part: module.state_dict() for part, module in
+                         (("model", model), ("optimizer", optimizer), ("scheduler", scheduler))}
+                order_state = None if shuffle is None else shuffle.get_state()
+                weights.save_checkpoint(checkpoint, {**state, "settings": settings, "epoch": epoch + 1,
+                                                     "history": history, "shuffle": order_state})
+    except KeyboardInterrupt:
+        print(f"Stopped after {len(history)} steps; the model keeps what it has learnt.")
+    if plot:
+        plot_loss_history(history)
+    return model, history
+
+
+def plot_loss_history(history: list[float], title: str = "Training loss history"):
+    """Loss against step, on a figure of its own, which is returned."""
+    from matplotlib import pyplot as plt
+
+    figure, axis = plt.subplots()
+    axis.plot(history, linewidth=1)
+    axis.set(xlabel="Iteration", ylabel="Loss (nats per caption)", title=title)
+    return figure
+
+
+@torch.no_grad()
+def encode_images(model: CaptioningRNN, images: Tensor, batch_size: int = 100) -> Tensor:
+    """Features of all images from the model's encoder in eval mode, once and for all: (n, 3, H, W) -> (n, 400, h, w).
+
+    A captioner takes them in place of images; its encoder then stays as it is. The model's mode is put back.
+    """
+    from tqdm.auto import tqdm
+
+    device = next(model.parameters()).device
+    was_training = model.training
+    model.eval()
+    chunks = tqdm(images.split(batch_size), desc="Encoding images", leave=False)
+    features = torch.cat([model.encode(chunk.to(device)).cpu() for chunk in chunks])
+    model.train(was_training)
+    return features
+
+
+@torch.no_grad()
+def caption_images(model: CaptioningRNN, images: Tensor, max_length: int = 15, batch_size: int = 250):
+    """`sample` on any number of images in eval mode: list of sentences, and the attention maps (None unless "attn").
+
+    Args:
+        images: (n, 3, H, W) images or (n, 400, h, w) features.
+    Returns:
+        sentences without `<END>`, and float32 (n, max_length, h, w) or None.
+    """
+    device = next(model.parameters()).device
+    was_training = model.training
+    model.eval()
+    sentences, maps = [], []
+    for chunk in images.split(batch_size):
+        sampled = model.sample(chunk.to(device), max_length)
+        captions, attention = sampled if isinstance(sampled, tuple) else (sampled, None)
+        decoded = decode_captions(captions, model.idx_to_word)
+        sentences += [sentence.removesuffix(END).rstrip() for sentence in decoded]
+        maps.append(attention)
+    model.train(was_training)
+    return sentences, None if maps[0] is None else torch.cat(maps)
+
+
+def _check_captioner_data(model, image_data, caption_data, num_epochs, batch_size, learning_rate) -> None:
+    V, problems = len(model.word_to_idx), []
+    if len(image_data) != len(caption_data):
+        problems.append(f"{len(image_data)} images but {len(caption_data)} captions")
+    if len(image_data) == 0:
+        problems.append("no images at all")
+    elif not 0 <= int(caption_data.min()) <= int(caption_data.max()) < V:
+        problems.append(f"captions hold indices from {int(caption_data.min())} to {int(caption_data.max())}, "
+                        f"the vocabulary has 0 to {V - 1}")
+    if num_epochs < 1 or batch_size < 1 or learning_rate <= 0:
+        problems.append(f"num_epochs {num_epochs}, batch_size {batch_size}, learning_rate {learning_rate}")
+    if problems:
+        raise ValueError(f"train_captioner: {'; '.join(problems)}. Pass one caption for each image, indices of the model's "
+                         "vocabulary, and positive settings.")
+
+
+def _resume_captioner(checkpoint, settings, model, optimizer, scheduler, shuffle) -> tuple[list[float], int]:
+    state = None if checkpoint is None else weights.load_checkpoint(checkpoint)
+    if state is None:
+        return [], 0
+    if state["settings"] != settings:
+        raise ValueError(f"train_captioner: {checkpoint} was written with {state['settings']}, this call has {settings}. "
+                         "Delete the file, or use the same settings to resume.")
+    for part, module in (("model", model), ("optimizer", optimizer), ("scheduler", scheduler)):
+        module.load_state_dict(state[part])
+    if shuffle is not None and state["shuffle"] is not None:
+        shuffle.set_state(state["shuffle"])
+    return state["history"], state["epoch"]
 
 
 # --- Transformers: arithmetic ---
@@ -57,6 +291,28 @@ def get_toy_data(path: str | Path) -> dict[str, list[str]]:
             f"'BOS SIGN dd EOS': {'; '.join(problems[:3])}. {remedy}"
         )
     return data
+
+
+def split_rows(data: dict[str, list[str]]) -> tuple[list[str], list[str], list[str], list[str]]:
+    """The course's split: inputs for training and validation, results for training and validation.
+
+    9 to 1, shuffled by scikit-learn with seed 0; which rows go where depends only on their number.
+    """
+    from sklearn.model_selection import train_test_split
+
+    return tuple(train_test_split(data["inp_expression"], data["out_expression"], test_size=0.1, random_state=0))
+
+
+def expression_dataset(
+    expressions: Iterable[arithmetic.Expression], emb_dim: int, pos_encode: Callable[[int, int], Tensor]
+) -> AddSubDataset:
+    """Expressions (a, op, b) with their exact results, as tokens of the course's vocabulary."""
+    expressions = list(expressions)
+    return AddSubDataset(
+        [arithmetic.input_text(expression) for expression in expressions],
+        [arithmetic.output_text(expression) for expression in expressions],
+        generate_token_dict(arithmetic.VOCABULARY), arithmetic.SPECIAL_WORDS, emb_dim, pos_encode,
+    )
 
 
 def step_schedule(warmup_lr: float, warmup_interval: int | None, lr: float) -> Callable[[int], float]:
@@ -207,7 +463,7 @@ def inference(
 
 
 def right_answers(
-    model: nn.Module, dataset: Dataset, device: torch.device | str = "cpu", batch_size: int = 1024
+    model: nn.Module, dataset: AddSubDataset, device: torch.device | str = "cpu", batch_size: int = 1024
 ) -> Tensor:
     """Whether the model writes the whole result of each row, token for token, by greedy decoding.
 
