@@ -1,0 +1,89 @@
+"""How right captions are, and whether attention lies where it should, measured against the scenes' truth."""
+
+from __future__ import annotations
+
+import numpy as np
+from torch import Tensor
+
+from dl.world.captions import content_right, read, relation_right
+from dl.world.render import render
+from dl.world.scenes import Scene
+
+SIDE, STRIDE = 112, 32  # of the captioner's pictures, and pixels between the centres of its encoder's cells
+
+
+def score_captions(sentences: list[str], scenes: list[Scene], truths: list[str] | None = None) -> dict[str, float]:
+    """Shares of captions that are right, by what they are asked for.
+
+    Args:
+        sentences: one generated caption for each scene. truths: the scenes' own captions, for `exact`.
+    Returns:
+        shares in [0, 1]. One-object scenes: `one_class`, `one_colour`, `one_pair` (both of the same pair), `one_content`
+        (everything claimed is so). Two-object scenes: `two_first` (the first pair named is in the scene), `two_both`
+        (both pairs are), `two_relation` (of the captions that claim a relation and name both pairs, those in which it
+        holds), `two_content`. All scenes: `content`, and `exact` word for word.
+    Raises:
+        ValueError: if the numbers of sentences and scenes differ.
+    """
+    if len(sentences) != len(scenes):
+        raise ValueError(f"score_captions: got {len(sentences)} sentences for {len(scenes)} scenes. Pass one for each.")
+    marks: dict[str, list[bool]] = {}
+
+    def mark(name: str, right: bool) -> None:
+        marks.setdefault(name, []).append(bool(right))
+
+    for position, (sentence, scene) in enumerate(zip(sentences, scenes)):
+        claims, content = read(sentence), content_right(sentence, scene)
+        pairs = [(o.colour, o.category) for o in scene.objects]
+        mark("content", content)
+        if truths is not None:
+            mark("exact", sentence == truths[position])
+        if len(pairs) == 1:
+            colour, category = claims.pairs[0] if claims.pairs else (None, None)
+            mark("one_class", category == pairs[0][1])
+            mark("one_colour", colour == pairs[0][0])
+            mark("one_pair", claims.pairs == (pairs[0],))
+            mark("one_content", content)
+        elif len(pairs) == 2:
+            both = len(claims.pairs) == 2 and set(claims.pairs) == set(pairs)
+            mark("two_first", claims.pairs and claims.pairs[0] in pairs)
+            mark("two_both", both)
+            mark("two_content", content)
+            if both and claims.relation is not None:
+                mark("two_relation", relation_right(claims, scene))
+    return {name: float(np.mean(values)) for name, values in marks.items()}
+
+
+def attention_gain(sentences: list[str], maps: Tensor, scenes: list[Scene], objects: int) -> float:
+    """Attention on an object while its words are produced, over the object's share of the picture's area.
+
+    Mean over the colour and class words of rightly named objects, in scenes with so many objects. 1 is chance.
+
+    Args:
+        sentences: generated captions, word t of which was produced with maps[:, t].
+        maps: (n, T, h, w), weights that sum to 1 over the grid. objects: 1, 2 or 3.
+    """
+    gains = []
+    for sentence, grid, scene in zip(sentences, maps.numpy(), scenes):
+        if len(scene.objects) != objects:
+            continue
+        mask = render(scene, SIDE)[1]
+        words = sentence.split()
+        for label, item in enumerate(scene.objects, start=1):
+            if (item.colour, item.category) not in read(sentence).pairs:
+                continue
+            covered = covered_shares(mask == label, grid.shape[1:])
+            place = words.index(item.category)
+            colour_place = max(t for t in range(place) if words[t] == item.colour)
+            mass = np.mean([(grid[t] * covered).sum() for t in (colour_place, place)])
+            gains.append(mass / (mask == label).mean())
+    return float(np.mean(gains)) if gains else float("nan")
+
+
+def covered_shares(mask: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
+    """Share of each cell that a mask (H, W) covers: a pixel belongs to the cell whose centre (0, 32, 64, …) is nearest."""
+    rows, columns = (np.minimum(np.rint(np.arange(n) / STRIDE).astype(int), cells - 1) for n, cells in zip(mask.shape, grid))
+    area, covered = np.zeros(grid), np.zeros(grid)
+    np.add.at(area, (rows[:, None], columns[None, :]), 1)
+    np.add.at(covered, (rows[:, None], columns[None, :]), mask)
+    return covered / area
