@@ -1,0 +1,137 @@
+"""The commands: `python -m dl VERB …`. Arguments are described here, the work is done in the module of each verb.
+
+Modules of the verbs are imported only when their verb runs, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from pathlib import Path
+
+from dl.command import SUCCESS, WRONG_USE, UsageError
+
+INTERRUPTED = 130  # what shells report for Ctrl-C
+WEIGHTS = ("regnet", "transformer", "simclr", "clip", "dino")  # in the order of the notebooks
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parser().parse_args(argv)
+    try:
+        return args.command(args)
+    except UsageError as error:
+        print(f"dl {args.verb}: {error}", file=sys.stderr)
+        return WRONG_USE
+    except KeyboardInterrupt:
+        print(f"\ndl {args.verb}: stopped.", file=sys.stderr)
+        return INTERRUPTED
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(
+        prog="dl", description="Run, check and prepare the four notebooks of this course.",
+        epilog='Example: python -m dl run Transformers. "python -m dl VERB --help" explains a verb.',
+    )
+    verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True)
+
+    doctor = _verb(verbs, "doctor", "what is installed, present and missing here, and what to do about it", "doctor")
+    doctor.set_defaults(command=_doctor)
+
+    run = _verb(
+        verbs, "run", "execute notebooks top to bottom on a fresh kernel", "run Transformers --data sample --device cpu"
+    )
+    run.add_argument("notebooks", nargs="*", metavar="NOTEBOOK", help="name or path of a notebook (default: all)")
+    run.add_argument("--data", choices=("sample", "real"), help="data and weights (default: DL_DATA, else sample)")
+    run.add_argument("--device", choices=("cpu", "cuda", "mps"), help="default: DL_DEVICE, else CUDA, MPS, CPU")
+    run.add_argument("--out", metavar="DIR", help="folder for the executed notebooks (default: build/notebooks)")
+    run.add_argument("--json", metavar="FILE", help="write the table to FILE, for machines")
+    run.set_defaults(command=_run)
+
+    build = _verb(
+        verbs, "build", "make notebooks/NAME.ipynb from its source NAME.nb.py: executed, outputs cleaned",
+        "build CLIP_DINO",
+    )
+    build.add_argument("notebooks", nargs="*", metavar="NAME", help="name of a notebook (default: all)")
+    build.set_defaults(command=_build)
+
+    data = _verb(verbs, "data", "list, fetch and verify the real data sets and weights", "data fetch coco regnet")
+    actions = data.add_subparsers(dest="action", metavar="ACTION", required=True)
+    listing = _verb(actions, "list", "every entry: address, size, licence, place, what is there", "data list")
+    listing.set_defaults(command=_data_list)
+    fetch = _verb(actions, "fetch", "fetch entries; an interrupted download is resumed", "data fetch coco regnet")
+    fetch.add_argument("names", nargs="+", metavar="NAME", help='an entry of "data list"')
+    fetch.set_defaults(command=_data_fetch)
+    verify = _verb(actions, "verify", "check size, hash and content of fetched entries", "data verify coco")
+    verify.add_argument("names", nargs="*", metavar="NAME", help="default: every entry that is there")
+    verify.set_defaults(command=_data_verify)
+
+    train = _verb(
+        verbs, "train-weights", "train the small weights that the project ships; resumes where it stopped",
+        "train-weights regnet",
+    )
+    train.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(_trainable())} (default: all, in turn)")
+    train.set_defaults(command=_train_weights)
+    return top
+
+
+def _verb(verbs, name: str, summary: str, example: str) -> argparse.ArgumentParser:
+    return verbs.add_parser(
+        name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.", epilog=f"Example: python -m dl {example}"
+    )
+
+
+def _doctor(args: argparse.Namespace) -> int:
+    from dl import doctor
+
+    return doctor.examine()
+
+
+def _run(args: argparse.Namespace) -> int:
+    from dl import run
+
+    return run.run(args.notebooks, data=args.data, device=args.device, out=args.out, json_file=args.json)
+
+
+def _build(args: argparse.Namespace) -> int:
+    from dl import run
+
+    return run.build(args.notebooks)
+
+
+def _data_list(args: argparse.Namespace) -> int:
+    from dl.data import manage
+
+    return manage.show_list()
+
+
+def _data_fetch(args: argparse.Namespace) -> int:
+    from dl.data import manage
+
+    return manage.fetch_entries(args.names)
+
+
+def _data_verify(args: argparse.Namespace) -> int:
+    from dl.data import manage
+
+    return manage.verify_entries(args.names)
+
+
+def _train_weights(args: argparse.Namespace) -> int:
+    unknown = [name for name in args.names if name not in _trainable()]
+    if unknown:
+        raise UsageError(f"no weights called {', '.join(unknown)}; there are {', '.join(_trainable())}.")
+    names = args.names or _trainable()
+    for name in names:
+        importlib.import_module(f"dl.weights.{name}").train()
+    print(f"Trained {', '.join(names)}; weights and cards are in dl/weights/files/.")
+    return SUCCESS
+
+
+def _trainable() -> list[str]:
+    """Weights whose training script this copy of the project has."""
+    return [name for name in WEIGHTS if (Path(__file__).parent / "weights" / f"{name}.py").is_file()]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,52 @@
+"""What the commands share: the error that means wrong use, progress lines, result files."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+SUCCESS, FAILURE, WRONG_USE = 0, 1, 2  # exit codes: done; done, something in it failed; not done, the message says why
+
+
+class UsageError(Exception):
+    """Wrong use or a missing prerequisite: the command prints the message and ends with exit code 2."""
+
+
+def progress(**options):
+    """A tqdm bar on a terminal, silent otherwise: in a log, the command's plain lines take its place."""
+    from tqdm import tqdm
+
+    return tqdm(disable=not sys.stderr.isatty(), dynamic_ncols=True, leave=False, **options)
+
+
+def say(line: str) -> None:
+    """Print a line above a running progress bar, at once."""
+    from tqdm import tqdm
+
+    tqdm.write(line)
+    sys.stdout.flush()
+
+
+def say_unless_terminal(line: str) -> None:
+    """Print a line of progress where there is no terminal and so no bar."""
+    if not sys.stderr.isatty():
+        say(line)
+
+
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a temporary file beside `path`, then rename it: a killed run leaves the old file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        write(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: str | Path, report: dict) -> None:
+    """Write the result of a command for machines."""
+    write_whole(Path(path), lambda file: file.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8"))

@@ -1,0 +1,342 @@
+"""Execute notebooks top to bottom on a fresh kernel, and build the committed ones from their sources.
+
+`run` executes `notebooks/*.ipynb` as a user would, in `notebooks/` and with this Python, into `build/notebooks/`.
+`build` reads the source `NAME.nb.py`, executes it and writes `NAME.ipynb` without what differs between machines.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import copy
+import hashlib
+import json
+import os
+import re
+import signal
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import nbformat
+from nbformat import NotebookNode
+
+from dl import settings
+from dl.command import FAILURE, SUCCESS, UsageError, progress, say, say_unless_terminal, write_json, write_whole
+
+COURSE_ORDER = ("rnn_lstm_captioning", "Transformers", "Self_Supervised_Learning", "CLIP_DINO")
+SOURCE_ENDING = ".nb.py"
+SHOWN_SCORES = 4  # in the table; the JSON has all
+METADATA = {
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
+PASSED, FAILED = "passed", "failed"
+
+
+@dataclass
+class Outcome:
+    """What became of one notebook. `problem` is "" or says in which section and cell it stopped, and why."""
+
+    notebook: str
+    status: str = PASSED
+    cells: int = 0
+    checks: int = 0
+    scores: dict[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+    problem: str = ""
+
+
+def run(
+    names: list[str], data: str | None = None, device: str | None = None, out: str | None = None,
+    json_file: str | None = None,
+) -> int:
+    """The verb `run`: execute notebooks one after the other, print the table; FAILURE if a cell raised."""
+    paths = find_notebooks(names)
+    environment = kernel_environment(data, device)
+    folder = Path(out) if out else settings.project_root() / "build" / "notebooks"
+    started = time.time()
+    outcomes = []
+    for path in paths:
+        say(f"{path.stem}: started")
+        notebook = nbformat.read(path, as_version=4)
+        outcome = execute(notebook, path.stem, path.parent, environment)
+        write_notebook(notebook, folder / path.name)
+        outcomes.append(outcome)
+        say(f"{path.stem}: {outcome.problem or outcome.status}")
+    print("\n" + table(outcomes))
+    failed = [outcome.notebook for outcome in outcomes if outcome.status == FAILED]
+    if json_file:
+        write_json(json_file, {
+            "data": environment.get("DL_DATA") or settings.SAMPLE, "seconds": round(time.time() - started, 1),
+            "passed": len(outcomes) - len(failed), "failed": len(failed),
+            "notebooks": [vars(outcome) for outcome in outcomes],
+        })
+    done = f"{len(outcomes) - len(failed)} of {len(outcomes)} notebooks ran to the end"
+    print(f"{done}; executed copies are in {_shown(folder)}." + (f" Failed: {', '.join(failed)}." if failed else ""))
+    return FAILURE if failed else SUCCESS
+
+
+def build(names: list[str]) -> int:
+    """The verb `build`: sources to executed, cleaned notebooks; one that fails leaves the old notebook in place."""
+    environment = kernel_environment(settings.SAMPLE, None)
+    failed = []
+    for path in find_sources(names):
+        name = path.name.removesuffix(SOURCE_ENDING)
+        say(f"{name}: started")
+        notebook = read_source(path)
+        outcome = execute(notebook, name, path.parent, environment)
+        for line in clean(notebook):
+            say(f"{name}: left out of the outputs: {line}")
+        if outcome.status == FAILED:
+            failed.append(name)
+            target = settings.project_root() / "build" / "notebooks" / f"{name}.ipynb"
+        else:
+            target = path.with_name(f"{name}.ipynb")
+        write_notebook(notebook, target)
+        result = f"{outcome.problem or outcome.status}, {outcome.checks} checks, {outcome.seconds:.0f} s"
+        say(f"{name}: {result}: {_shown(target)}")
+    print(f"Failed: {', '.join(failed)}; their notebooks are left as they were." if failed else "All are built.")
+    return FAILURE if failed else SUCCESS
+
+
+def find_notebooks(names: list[str]) -> list[Path]:
+    """Paths of notebooks named by path or by name (any case); all of `notebooks/` in the course's order for no name."""
+    return _find(names, ".ipynb", 'Build them with "python -m dl build".')
+
+
+def find_sources(names: list[str]) -> list[Path]:
+    """The same for the sources `notebooks/NAME.nb.py`."""
+    return _find(names, SOURCE_ENDING, "Sources of notebooks end in .nb.py.")
+
+
+def kernel_environment(data: str | None, device: str | None) -> dict[str, str]:
+    """Environment of the kernels: this process's, with the choices made and this project's `dl` first on the path.
+
+    Raises:
+        UsageError: if this machine has no such device, or DL_DATA is neither sample nor real.
+    """
+    try:
+        settings.get_device(device)
+        data = data or settings.data_mode()
+    except (ValueError, RuntimeError) as error:
+        raise UsageError(str(error)) from error
+    paths = [str(settings.project_root()), os.environ.get("PYTHONPATH", "")]
+    environment = {**os.environ, "DL_DATA": data, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    return {**environment, "DL_DEVICE": device} if device else environment
+
+
+def execute(notebook: NotebookNode, name: str, folder: Path, environment: dict[str, str]) -> Outcome:
+    """Execute a notebook in place, its outputs written into it; `folder` is its working folder.
+
+    A cell that raises or a kernel that dies ends it, as the outcome's problem. Ctrl-C stops the kernel and passes on.
+    """
+    from nbclient.exceptions import CellExecutionError, DeadKernelError
+
+    for cell in _code_cells(notebook):
+        cell.outputs, cell.execution_count = [], None
+    outcome = Outcome(name, cells=len(_code_cells(notebook)))
+    place = _Place()
+    started = time.time()
+    try:
+        asyncio.run(_execute_cells(notebook, name, folder, environment, place))
+    except CellExecutionError as error:
+        outcome.status, outcome.problem = FAILED, f"{place}: {error.ename}: {error.evalue}"
+    except DeadKernelError:
+        outcome.status = FAILED
+        outcome.problem = f"{place}: the kernel died. Most often memory ran out: close programs and run it again."
+    outcome.seconds = round(time.time() - started, 1)
+    printed = "".join(_printed(cell) for cell in _code_cells(notebook))
+    outcome.checks = sum(line.startswith("ok: ") for line in printed.splitlines())
+    results = settings.project_root() / "results" / f"{name}.json"
+    if results.is_file() and results.stat().st_mtime >= started - 1:  # some file systems keep whole seconds
+        outcome.scores = json.loads(results.read_text())["scores"]
+    return outcome
+
+
+def table(outcomes: list[Outcome]) -> str:
+    """Notebook, cells, checks passed, key scores, seconds: one line each under a header."""
+    rows = [("notebook", "cells", "checks", "seconds", "scores")]
+    for outcome in outcomes:
+        scores = list(outcome.scores.items())[:SHOWN_SCORES]
+        shown = ", ".join(f"{name} {value:.3g}" for name, value in scores)
+        more = len(outcome.scores) - len(scores)
+        rows.append((
+            outcome.notebook, str(outcome.cells), str(outcome.checks), f"{outcome.seconds:.0f}",
+            ("FAILED " if outcome.status == FAILED else "") + shown + (f", {more} more in results/" if more else ""),
+        ))
+    first, *numbers = (max(len(row[column]) for row in rows) for column in range(4))
+    lines = []
+    for name, *counts, scores in rows:
+        aligned = (count.rjust(width) for count, width in zip(counts, numbers, strict=True))
+        lines.append("  ".join((name.ljust(first), *aligned, scores)).rstrip())
+    return "\n".join(lines)
+
+
+def read_source(path: Path) -> NotebookNode:
+    """A notebook made from a percent-format source: fixed metadata, cell ids that only a change of the cell changes.
+
+    Raises:
+        UsageError: if jupytext is not installed.
+    """
+    try:
+        import jupytext
+    except ImportError as error:
+        raise UsageError('jupytext is not installed. Install it with: pip install -e ".[dev]"') from error
+    notebook = nbformat.v4.new_notebook(metadata=copy.deepcopy(METADATA))
+    seen: dict[str, int] = {}
+    for cell in jupytext.read(path).cells:
+        digest = hashlib.sha256(f"{cell.cell_type}\n{cell.source}".encode()).hexdigest()[:12]
+        seen[digest] = seen.get(digest, 0) + 1
+        cell.id = digest if seen[digest] == 1 else f"{digest}-{seen[digest]}"
+        cell.metadata = NotebookNode({"tags": cell.metadata["tags"]} if "tags" in cell.metadata else {})
+        notebook.cells.append(cell)
+    return notebook
+
+
+def clean(notebook: NotebookNode) -> list[str]:
+    """Take out of an executed notebook what is live or of this machine; returns the lines of stderr that went.
+
+    Progress bars, widgets and all of stderr go; what a carriage return overwrote goes; folders of this machine and
+    memory addresses in texts are shortened; metadata are the fixed ones, and tags.
+    """
+    left_out: list[str] = []
+    notebook.metadata = NotebookNode(copy.deepcopy(METADATA))
+    for cell in notebook.cells:
+        cell.metadata = NotebookNode({"tags": cell.metadata["tags"]} if "tags" in cell.metadata else {})
+    for cell in _code_cells(notebook):
+        kept: list[NotebookNode] = []
+        for output in cell.outputs:
+            if output.output_type == "stream":
+                text = "".join(line for line in _as_on_a_terminal(output.text) if not _BAR.search(line))
+                if output.name == "stderr":
+                    left_out += [line for line in text.splitlines() if line.strip()]
+                    continue
+                if kept and kept[-1].output_type == "stream":  # the bar between them is gone: one text again
+                    kept[-1].text += _without_machine(text)
+                elif text:
+                    kept.append(nbformat.v4.new_output("stream", name="stdout", text=_without_machine(text)))
+            elif "data" in output and "application/vnd.jupyter.widget-view+json" in output.data:
+                continue
+            else:
+                for kind, value in output.get("data", {}).items():
+                    if kind.startswith("text/") and "base64," not in value:
+                        output.data[kind] = _without_machine(value)
+                kept.append(output)
+        cell.outputs = kept
+    return left_out
+
+
+def write_notebook(notebook: NotebookNode, path: Path) -> None:
+    """Write a notebook in one step, as UTF-8 with a final newline."""
+    write_whole(path, lambda file: file.write_text(nbformat.writes(notebook).rstrip("\n") + "\n", encoding="utf-8"))
+
+
+# --- Executing ---
+
+
+@dataclass
+class _Place:
+    """Where in a notebook the execution is."""
+
+    section: str = "start"
+    cell: int = 0
+
+    def __str__(self) -> str:
+        return f'section "{self.section}", code cell {self.cell}'
+
+
+async def _execute_cells(
+    notebook: NotebookNode, name: str, folder: Path, environment: dict[str, str], place: _Place
+) -> None:
+    from nbclient import NotebookClient
+
+    total = len(_code_cells(notebook))
+    started = time.time()
+    with tempfile.TemporaryDirectory(prefix="dl-") as runtime, progress(total=total, desc=name, unit="cell") as bar:
+        client = NotebookClient(notebook, km=_kernel_manager(Path(runtime)), record_timing=False)
+        async with client.async_setup_kernel(cwd=str(folder), env=environment, cleanup_kc=True):
+            with contextlib.suppress(NotImplementedError):  # nbclient would take Ctrl-C for a kernel that died
+                asyncio.get_running_loop().remove_signal_handler(signal.SIGINT)
+            for index, cell in enumerate(notebook.cells):
+                if cell.cell_type == "markdown":
+                    place.section = _last_heading(cell.source) or place.section
+                if cell.cell_type != "code":
+                    continue
+                place.cell += 1
+                bar.set_postfix_str(place.section[:40])
+                minutes, seconds = divmod(int(time.time() - started), 60)
+                say_unless_terminal(f"  {minutes}:{seconds:02d}  {name}, cell {place.cell} of {total}: {place.section}")
+                await client.async_execute_cell(cell, index)
+                bar.update()
+
+
+def _kernel_manager(runtime: Path):
+    """A kernel of this very Python, whatever kernels the user has registered; sockets in `runtime`."""
+    from jupyter_client import AsyncKernelManager
+    from jupyter_client.kernelspec import NATIVE_KERNEL_NAME, KernelSpecManager
+
+    return AsyncKernelManager(
+        kernel_name=NATIVE_KERNEL_NAME, kernel_spec_manager=KernelSpecManager(kernel_dirs=[]),
+        transport="tcp" if sys.platform == "win32" else "ipc", connection_file=str(runtime / "kernel.json"),
+    )
+
+
+def _last_heading(markdown: str) -> str:
+    """Text of the last heading of a Markdown cell, "" if it has none."""
+    headings = re.findall(r"^#{1,6}\s+(.+?)\s*#*\s*$", re.sub(r"^```.*?^```", "", markdown, flags=re.M | re.S), re.M)
+    return headings[-1] if headings else ""
+
+
+# --- Finding, reading, cleaning ---
+
+
+def _find(names: list[str], ending: str, hint: str) -> list[Path]:
+    folder = settings.project_root() / "notebooks"
+    known = {path.name.removesuffix(ending): path for path in folder.glob(f"*{ending}")}
+    ordered = [name for name in COURSE_ORDER if name in known] + sorted(set(known) - set(COURSE_ORDER))
+    found, missing = [], []
+    for name in names or ordered:
+        by_name = next((known[key] for key in ordered if key.lower() == name.lower()), None)
+        path = Path(name) if name.endswith(ending) and Path(name).is_file() else by_name
+        (missing if path is None else found).append(path or name)
+    if missing or not found:
+        what = f"no notebook {', '.join(missing)}" if missing else "no notebooks at all"
+        raise UsageError(f"{what} in {_shown(folder)}; there are: {', '.join(ordered) or 'none'}. {hint}")
+    return found
+
+
+def _code_cells(notebook: NotebookNode) -> list[NotebookNode]:
+    """The code cells that are executed: those with something in them."""
+    return [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
+
+
+def _printed(cell: NotebookNode) -> str:
+    return "".join(output.text for output in cell.outputs if output.output_type == "stream" and output.name == "stdout")
+
+
+_BAR = re.compile(r"\d+%\|.*\||\d+(it|s) \[\d\d:\d\d")  # what tqdm draws, with and without a known total
+_ADDRESS = re.compile(r"\bat 0x[0-9a-fA-F]{6,}")
+
+
+def _as_on_a_terminal(text: str) -> list[str]:
+    """Lines with their ends, each as it stands after its last carriage return."""
+    lines = [line.rstrip("\r").rsplit("\r", 1)[-1] for line in text.split("\n")]
+    return [line + "\n" for line in lines[:-1]] + lines[-1:]
+
+
+def _without_machine(text: str) -> str:
+    """Paths below the project relative to it, other known folders by a short name, no memory addresses."""
+    root = settings.project_root()
+    for folder, short in ((f"{root}{os.sep}", ""), (root, "."), (sys.prefix, "PYTHON"), (Path.home(), "~")):
+        text = text.replace(str(folder), short)
+    return _ADDRESS.sub("at 0x…", text)
+
+
+def _shown(path: Path) -> str:
+    """A path as the user would type it: relative to the working folder where it lies below it."""
+    with contextlib.suppress(ValueError):
+        return path.resolve().relative_to(Path.cwd()).as_posix()
+    return str(path)

@@ -1,0 +1,183 @@
+"""Notebooks are executed on a fresh kernel of this Python; failures name their place; built ones carry nothing live."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from dl import run, settings
+from dl.__main__ import main
+from dl.command import UsageError
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """An empty project in a temporary folder."""
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.setattr(settings, "project_root", lambda: tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def write(project: Path, name: str, *cells: str) -> None:
+    """A notebook; texts that begin with # are Markdown cells."""
+    made = [new_markdown_cell(cell) if cell.startswith("#") else new_code_cell(cell) for cell in cells]
+    nbformat.write(new_notebook(cells=made), project / "notebooks" / f"{name}.ipynb")
+
+
+def test_a_notebook_runs_in_its_folder_with_this_python_and_its_checks_and_scores_are_reported(project, capsys):
+    write(
+        project, "tiny", "# Tiny", "import os, sys; print(sys.executable, os.getcwd(), os.environ['DL_DATA'])",
+        "print('ok: one'); print('ok: two'); print('not ok: three')",
+        "import json, pathlib\npathlib.Path('../results').mkdir()\n"
+        "pathlib.Path('../results/tiny.json').write_text(json.dumps({'scores': {'accuracy': 0.5}}))",
+    )
+    assert main(["run", "Tiny", "--json", "report.json"]) == 0
+    executed = nbformat.read(project / "build" / "notebooks" / "tiny.ipynb", as_version=4)
+    python, folder, data = executed.cells[1].outputs[0].text.split()
+    assert (python, folder, data) == (sys.executable, str(project / "notebooks"), "sample")
+    assert [cell.execution_count for cell in executed.cells[1:]] == [1, 2, 3]
+    report = json.loads((project / "report.json").read_text())
+    assert (report["passed"], report["failed"], report["data"]) == (1, 0, "sample")
+    entry = report["notebooks"][0]
+    assert (entry["cells"], entry["checks"], entry["scores"]) == (3, 2, {"accuracy": 0.5})
+    out = capsys.readouterr().out
+    assert "cell 2 of 3: Tiny" in out and "accuracy 0.5" in out
+    assert out.strip().endswith("1 of 1 notebooks ran to the end; executed copies are in build/notebooks.")
+
+
+def test_a_cell_that_raises_is_named_and_the_next_notebook_still_runs(project, capsys):
+    write(project, "a", "# Top", "x = 1", "## Second part", "y = 2", "raise ValueError('wrong sign')", "z = 3")
+    write(project, "b", "print('ok: fine')")
+    assert main(["run"]) == 1
+    out = capsys.readouterr().out
+    assert 'a: section "Second part", code cell 3: ValueError: wrong sign' in out
+    assert "b: passed" in out and out.strip().endswith("Failed: a.")
+    executed = nbformat.read(project / "build" / "notebooks" / "a.ipynb", as_version=4)
+    assert [cell.execution_count for cell in executed.cells if cell.cell_type == "code"] == [1, 2, 3, None]
+
+
+def test_a_kernel_that_dies_is_named(project, capsys):
+    write(project, "dies", "# Memory", "import os; os._exit(9)")
+    assert main(["run", "dies"]) == 1
+    assert 'dies: section "Memory", code cell 1: the kernel died.' in capsys.readouterr().out
+
+
+def test_ctrl_c_stops_the_command_and_its_kernel(tmp_path):
+    cell = new_code_cell("import os, time; open('pid', 'w').write(str(os.getpid())); time.sleep(60)")
+    nbformat.write(new_notebook(cells=[cell]), tmp_path / "slow.ipynb")
+    command = [sys.executable, "-m", "dl", "run", str(tmp_path / "slow.ipynb"), "--out", str(tmp_path / "out")]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    pid = tmp_path / "pid"
+    deadline = time.time() + 60
+    while not (pid.exists() and pid.read_text()) and time.time() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    assert "dl run: stopped." in process.communicate(timeout=30)[1]
+    assert process.returncode == 130
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid.read_text()), 0)
+
+
+def test_wrong_use_says_what_there_is(project, capsys):
+    assert main(["run"]) == 2
+    assert "no notebooks at all" in capsys.readouterr().err
+    write(project, "Transformers", "1")
+    write(project, "rnn_lstm_captioning", "1")
+    assert main(["run", "Transfomers"]) == 2
+    message = "no notebook Transfomers in notebooks; there are: rnn_lstm_captioning, Transformers."
+    assert message in capsys.readouterr().err
+
+
+def test_a_device_that_is_absent_is_wrong_use(project, monkeypatch, capsys):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    write(project, "tiny", "1")
+    assert main(["run", "tiny", "--device", "cuda"]) == 2
+    assert "'cuda' was asked for" in capsys.readouterr().err
+
+
+def test_choices_reach_the_kernel():
+    environment = run.kernel_environment("real", "cpu")
+    assert (environment["DL_DATA"], environment["DL_DEVICE"]) == ("real", "cpu")
+    assert environment["PYTHONPATH"].split(os.pathsep)[0] == str(ROOT)
+
+
+SOURCE = """# %% [markdown]
+# # Title
+
+# %%
+print(1)
+
+# %% tags=["question"]
+print(1)
+
+# %%
+print(1)
+"""
+
+
+def test_cell_ids_are_fixed_unique_and_changed_only_by_their_own_cell(tmp_path):
+    source = tmp_path / "n.nb.py"
+    source.write_text(SOURCE)
+    first = run.read_source(source)
+    assert [cell.id for cell in first.cells] == [cell.id for cell in run.read_source(source).cells]
+    assert len({cell.id for cell in first.cells}) == 4
+    assert [dict(cell.metadata) for cell in first.cells] == [{}, {}, {"tags": ["question"]}, {}]
+    source.write_text(SOURCE.replace("Title", "Another title"))
+    second = run.read_source(source)
+    assert [a.id == b.id for a, b in zip(first.cells, second.cells, strict=True)] == [False, True, True, True]
+    nbformat.validate(first)
+
+
+def test_build_writes_a_clean_executed_notebook_and_a_failure_leaves_the_old_one(project, capsys):
+    source = project / "notebooks" / "n.nb.py"
+    source.write_text(
+        "# %% [markdown]\n# # One\n\n"
+        "# %%\nimport sys\nfrom tqdm import tqdm\nfor i in tqdm(range(3)): print('step', i)\n"
+        "print('careful', file=sys.stderr)\n\n# %%\nimport os\nprint(os.getcwd() + '/x')\nobject()\n"
+    )
+    assert main(["build", "n"]) == 0
+    assert "left out of the outputs: careful" in capsys.readouterr().out
+    built = project / "notebooks" / "n.ipynb"
+    notebook = nbformat.read(built, as_version=4)
+    assert notebook.metadata == run.METADATA
+    first, second = notebook.cells[1:]
+    assert [output.text for output in first.outputs] == ["step 0\nstep 1\nstep 2\n"]
+    assert second.outputs[0].text == "notebooks/x\n"
+    assert second.outputs[1].data["text/plain"] == "<object at 0x…>"
+    before = built.read_bytes()
+    source.write_text("# %%\n1 / 0\n")
+    assert main(["build"]) == 1
+    assert built.read_bytes() == before
+    assert "ZeroDivisionError" in (project / "build" / "notebooks" / "n.ipynb").read_text()
+
+
+def test_cleaning_keeps_pictures_and_what_a_terminal_would_show():
+    bar = {"application/vnd.jupyter.widget-view+json": {"model_id": "x"}, "text/plain": "  0%|          | 0/3"}
+    picture = {"image/png": "aGVsbG8=", "text/plain": "<Figure size 1x1>"}
+    video = {"text/html": f'<video src="data:video/mp4;base64,{Path.home()}">'}
+    cell = new_code_cell("1", outputs=[
+        new_output("stream", name="stdout", text="loss 3\rloss 2\rloss 1\n 50%|##  | 1/2 [00:01<00:01, 1.0it/s]\n"),
+        new_output("display_data", data=bar), new_output("display_data", data=picture),
+        new_output("display_data", data=video), new_output("stream", name="stderr", text="\r100%|####| 3/3\n"),
+    ])
+    cell.metadata.update({"execution": {"iopub.status.busy": "2026-11-25T00:00:00Z"}})
+    notebook = new_notebook(cells=[cell], metadata={"widgets": {}, "authors": ["somebody"]})
+    assert run.clean(notebook) == []
+    assert [output.get("text") or output.data for output in cell.outputs] == ["loss 1\n", picture, video]
+    assert notebook.metadata == run.METADATA and notebook.cells[0].metadata == {}
+
+
+def test_missing_jupytext_says_how_to_install_it(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "jupytext", None)
+    with pytest.raises(UsageError, match=r'pip install -e ".\[dev\]"'):
+        run.read_source(tmp_path / "n.nb.py")
