@@ -34,10 +34,21 @@ def write(project: Path, name: str, *cells: str) -> None:
     nbformat.write(new_notebook(cells=made), project / "notebooks" / f"{name}.ipynb")
 
 
-def test_a_notebook_runs_in_its_folder_with_this_python_and_its_checks_and_scores_are_reported(project, capsys):
+@pytest.fixture
+def foreign_kernel(tmp_path, monkeypatch):
+    """The user has registered another Python under the name of the standard kernel."""
+    folder = tmp_path / "jupyter" / "kernels" / "python3"
+    folder.mkdir(parents=True)
+    kernel = {"argv": ["no-such-python", "{connection_file}"], "display_name": "Other", "language": "python"}
+    (folder / "kernel.json").write_text(json.dumps(kernel))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
+    monkeypatch.setenv("JUPYTER_PREFER_ENV_PATH", "0")
+
+
+def test_a_notebook_runs_in_its_folder_with_this_python_and_reports_checks_and_scores(project, foreign_kernel, capsys):
     write(
         project, "tiny", "# Tiny", "import os, sys; print(sys.executable, os.getcwd(), os.environ['DL_DATA'])",
-        "print('ok: one'); print('ok: two'); print('not ok: three')",
+        "print('ok: one'); print('ok: two'); print('okay, not ok: three')",
         "import json, pathlib\npathlib.Path('../results').mkdir()\n"
         "pathlib.Path('../results/tiny.json').write_text(json.dumps({'scores': {'accuracy': 0.5}}))",
     )
