@@ -264,8 +264,8 @@ def get_toy_data(path: str | Path) -> dict[str, list[str]]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(
-            f"get_toy_data: {path} not found; wanted the course's arithmetic data. Run 'python -m dl.arithmetic', which "
-            "writes datasets/two_digit_op.json in two seconds."
+            f"get_toy_data: {path} not found; wanted the course's arithmetic data. "
+            "Run 'python -m dl.arithmetic', which writes datasets/two_digit_op.json in two seconds."
         )
     remedy = "Run 'python -m dl.arithmetic' to write the file anew."
     try:
@@ -274,12 +274,13 @@ def get_toy_data(path: str | Path) -> dict[str, list[str]]:
         raise ValueError(f"get_toy_data: {path} is not JSON ({error}); it is cut or another file. {remedy}") from error
     columns = [data.get(key) if isinstance(data, dict) else None for key in ("inp_expression", "out_expression")]
     if not all(isinstance(column, list) for column in columns) or len(columns[0]) != len(columns[1]):
-        found = {key: type(value).__name__ for key, value in data.items()} if isinstance(data, dict) else type(data).__name__
+        found = list(data) if isinstance(data, dict) else type(data).__name__
         raise ValueError(
-            f"get_toy_data: {path} holds {found}; wanted two lists of equal length, inp_expression and out_expression. {remedy}"
+            f"get_toy_data: {path} holds {found}; wanted two lists of equal length, inp_expression and "
+            f"out_expression. {remedy}"
         )
     problems = []
-    for row, (line, result) in enumerate(zip(*columns)):
+    for row, (line, result) in enumerate(zip(*columns, strict=True)):
         try:
             if arithmetic.output_text(arithmetic.parse(line)) != result:
                 problems.append(f"row {row}: {line!r} = {result!r}")
@@ -321,7 +322,7 @@ def step_schedule(warmup_lr: float, warmup_interval: int | None, lr: float) -> C
 
 
 def cosine_schedule(lr: float, warmup: int, total: int) -> Callable[[int], float]:
-    """Rate of update t = 0, 1, …: a straight rise to `lr` over `warmup` updates, then half a cosine down to 0 at `total`."""
+    """Rate of update t = 0, 1, …: straight up to `lr` in `warmup` updates, then half a cosine down to 0 at `total`."""
 
     def rate(update: int) -> float:
         if update < warmup:
@@ -413,8 +414,8 @@ def val(
     Args:
         as in `train`; batch_size is not used.
     Returns:
-        loss in nats a token, and the share of right tokens, in [0, 1]. Four tokens a row count: sign, two digits and EOS;
-        the last is always the same, so a quarter is nearly free. `right_answers` asks for whole results.
+        loss in nats a token, and the share of right tokens, in [0, 1]. Four tokens a row count: sign, two digits and
+        EOS; the last is always the same, so a quarter is nearly free. `right_answers` asks for whole results.
     """
     model.to(device).eval()
     total, right, tokens = torch.zeros((), device=device), torch.zeros((), device=device), 0
@@ -426,7 +427,8 @@ def val(
 
 @torch.no_grad()
 def inference(
-    model: nn.Module, inp_exp: Tensor, inp_exp_pos: Tensor, out_pos_exp: Tensor, out_seq_len: int, *, bos_token: int = 14
+    model: nn.Module, inp_exp: Tensor, inp_exp_pos: Tensor, out_pos_exp: Tensor, out_seq_len: int, *,
+    bos_token: int = 14,
 ) -> tuple[Tensor, nn.Module]:
     """Write results token by token, each time the likeliest one (greedy decoding), for all rows of a batch at once.
 
@@ -446,9 +448,9 @@ def inference(
     tokens = inp_exp if inp_exp.ndim == 2 else inp_exp[None]  # (N, K)
     if tokens.shape[1] != inp_exp_pos.shape[-2] or out_seq_len - 1 > out_pos_exp.shape[-2]:
         raise ValueError(
-            f"inference: {tokens.shape[1]} input tokens with {inp_exp_pos.shape[-2]} positions, {out_seq_len} output tokens "
-            f"with {out_pos_exp.shape[-2]} positions; wanted one position for each input token and for each output token but "
-            "the last. Write numbers with two digits, or make longer positions."
+            f"inference: {tokens.shape[1]} input tokens with {inp_exp_pos.shape[-2]} positions, {out_seq_len} output "
+            f"tokens with {out_pos_exp.shape[-2]} positions; wanted one position for each input token and each output "
+            "token but the last. Write numbers with two digits, or make longer positions."
         )
     was_training = model.training
     model.eval()

@@ -1,9 +1,9 @@
 """A Transformer from single pieces: it reads a signed sum as tokens and writes its result as tokens.
 
 Papers: Vaswani et al. 2017, "Attention Is All You Need" (arXiv:1706.03762): Eq. 1 attention, section 3.2.2 several
-heads, Eq. 2 feed-forward block, section 3.1 encoder and decoder, section 3.5 positions; Ba et al. 2016 (arXiv:1607.06450),
-Eq. 3 layer normalisation; Szegedy et al. 2015 (arXiv:1512.00567), section 7 label smoothing; Glorot and Bengio 2010,
-Eq. 16 initialisation.
+heads, Eq. 2 feed-forward block, section 3.1 encoder and decoder, section 3.5 positions; Ba et al. 2016
+(arXiv:1607.06450), Eq. 3 layer normalisation; Szegedy et al. 2015 (arXiv:1512.00567), section 7 label smoothing; Glorot
+and Bengio 2010, Eq. 16 initialisation.
 Axis key: N batch, K tokens (K_Q of queries, K_K of keys and values, when they differ), M features, V vocabulary.
 Notebook: notebooks/Transformers.ipynb. Training and decoding: a2_helper.py. The data: dl/arithmetic.py.
 """
@@ -68,14 +68,15 @@ def prepocess_input_sequence(input_str: str, token_dict: dict[str, int], spc_tok
     special = set(spc_tokens)
     unknown = [
         word for word in input_str.split()
-        if (word in special and word not in token_dict) or (word not in special and any(c not in token_dict for c in word))
+        if not all(part in token_dict for part in ([word] if word in special else word))
     ]
     if unknown:
         raise ValueError(
             f"prepocess_input_sequence: {unknown} in {input_str!r} not in the vocabulary; wanted the words "
             f"{list(spc_tokens)} and numbers of known digits. Spell the words as in this list, separated by blanks."
         )
-    # EXERCISE prepocess_input_sequence, about 7 lines. Hint: which words must stay whole, and what is a word that may be cut?
+    # EXERCISE prepocess_input_sequence, about 7 lines. Hint: which words must stay whole, and what is a word that may
+    # be cut?
     # BEGIN SOLUTION prepocess_input_sequence
     tokens = []
     for word in input_str.split():
@@ -105,8 +106,8 @@ def scaled_dot_product_two_loop_single(query: Tensor, key: Tensor, value: Tensor
         ValueError: if the three do not fit each other.
     """
     _check_attention("scaled_dot_product_two_loop_single", query, key, value, ndim=2)
-    # EXERCISE scaled_dot_product_two_loop_single, about 8 lines. Hint: when can you divide by the sum of a row: inside or
-    # after the inner loop?
+    # EXERCISE scaled_dot_product_two_loop_single, about 8 lines. Hint: when can you divide by the sum of a row: inside
+    # or after the inner loop?
     # BEGIN SOLUTION scaled_dot_product_two_loop_single
     rows = []
     for q in query:
@@ -127,8 +128,8 @@ def scaled_dot_product_two_loop_batch(query: Tensor, key: Tensor, value: Tensor)
         ValueError: if the three do not fit each other.
     """
     _check_attention("scaled_dot_product_two_loop_batch", query, key, value, ndim=3)
-    # EXERCISE scaled_dot_product_two_loop_batch, about 8 lines. Hint: one query against all keys is a product of which two
-    # shapes?
+    # EXERCISE scaled_dot_product_two_loop_batch, about 8 lines. Hint: one query against all keys is a product of which
+    # two shapes?
     # BEGIN SOLUTION scaled_dot_product_two_loop_batch
     batch = []
     for n in range(query.shape[0]):
@@ -158,8 +159,8 @@ def scaled_dot_product_no_loop_batch(
     _check_attention("scaled_dot_product_no_loop_batch", query, key, value, ndim=3)
     if mask is not None:
         _check_mask("scaled_dot_product_no_loop_batch", mask, (query.shape[0], query.shape[1], key.shape[1]))
-    # EXERCISE scaled_dot_product_no_loop_batch, about 5 lines. Hint: on which side of the softmax must a key be forbidden so that
-    # the rest still sums to 1?
+    # EXERCISE scaled_dot_product_no_loop_batch, about 5 lines. Hint: on which side of the softmax must a key be
+    # forbidden so that the rest still sums to 1?
     # BEGIN SOLUTION scaled_dot_product_no_loop_batch
     scores = query @ key.transpose(-2, -1) / math.sqrt(query.shape[-1])  # (N, K_Q, K_K)
     if mask is not None:
@@ -193,7 +194,8 @@ class SelfAttention(nn.Module):
     def __init__(self, dim_in: int, dim_q: int, dim_v: int):
         super().__init__()
         self.weights_softmax: Tensor | None = None
-        # EXERCISE SelfAttention.__init__, about 3 lines. Hint: `xavier_linear`, and which two sizes must agree for q.k to exist?
+        # EXERCISE SelfAttention.__init__, about 3 lines. Hint: `xavier_linear`, and which two sizes must agree for q.k
+        # to exist?
         # BEGIN SOLUTION SelfAttention.__init__
         self.q = xavier_linear(dim_in, dim_q)
         self.k = xavier_linear(dim_in, dim_q)
@@ -201,12 +203,15 @@ class SelfAttention(nn.Module):
         # END SOLUTION SelfAttention.__init__
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Attend. Args: query (N, K_Q, dim_in), key and value (N, K_K, dim_in), mask (N, K_Q, K_K) bool, True = forbidden.
+        """Attend with one head.
 
+        Args:
+            query: (N, K_Q, dim_in) float. key, value: (N, K_K, dim_in). mask: (N, K_Q, K_K) bool, True = forbidden.
         Returns:
             (N, K_Q, dim_v).
         """
-        # EXERCISE SelfAttention.forward, about 3 lines. Hint: what keeps the whole graph alive when weights are only looked at?
+        # EXERCISE SelfAttention.forward, about 3 lines. Hint: what keeps the whole graph alive when weights are only
+        # looked at?
         # BEGIN SOLUTION SelfAttention.forward
         y, weights = scaled_dot_product_no_loop_batch(self.q(query), self.k(key), self.v(value), mask)
         self.weights_softmax = weights.detach()
@@ -223,8 +228,8 @@ class MultiHeadAttention(nn.Module):
 
     def __init__(self, num_heads: int, dim_in: int, dim_out: int):
         super().__init__()
-        # EXERCISE MultiHeadAttention.__init__, about 2 lines. Hint: how wide are all heads' outputs next to each other? (`heads`
-        # is read by the notebook.)
+        # EXERCISE MultiHeadAttention.__init__, about 2 lines. Hint: how wide are all heads' outputs next to each other?
+        # (`heads` is read by the notebook.)
         # BEGIN SOLUTION MultiHeadAttention.__init__
         self.heads = nn.ModuleList(SelfAttention(dim_in, dim_out, dim_out) for _ in range(num_heads))
         self.merge = xavier_linear(num_heads * dim_out, dim_in)
@@ -255,7 +260,8 @@ class LayerNormalization(nn.Module):
     def __init__(self, emb_dim: int, epsilon: float = 1e-10):
         super().__init__()
         self.epsilon = epsilon
-        # EXERCISE LayerNormalization.__init__, about 2 lines. Hint: with which values do scale and shift change nothing at first?
+        # EXERCISE LayerNormalization.__init__, about 2 lines. Hint: with which values do scale and shift change nothing
+        # at first?
         # BEGIN SOLUTION LayerNormalization.__init__
         self.gamma = nn.Parameter(torch.ones(emb_dim))
         self.beta = nn.Parameter(torch.zeros(emb_dim))
@@ -269,7 +275,8 @@ class LayerNormalization(nn.Module):
         Returns:
             same shape.
         """
-        # EXERCISE LayerNormalization.forward, about 3 lines. Hint: `torch.std` divides by M - 1; what must be divided by M here?
+        # EXERCISE LayerNormalization.forward, about 3 lines. Hint: `torch.std` divides by M - 1; what must be divided
+        # by M here?
         # BEGIN SOLUTION LayerNormalization.forward
         centred = x - x.mean(dim=-1, keepdim=True)
         variance = (centred * centred).mean(dim=-1, keepdim=True)  # (..., 1)
@@ -286,8 +293,8 @@ class FeedForwardBlock(nn.Module):
 
     def __init__(self, inp_dim: int, hidden_dim_feedforward: int):
         super().__init__()
-        # EXERCISE FeedForwardBlock.__init__, about 2 lines. Hint: the block's output is added to its input later; which size must
-        # it have?
+        # EXERCISE FeedForwardBlock.__init__, about 2 lines. Hint: the block's output is added to its input later; which
+        # size must it have?
         # BEGIN SOLUTION FeedForwardBlock.__init__
         self.expand = xavier_linear(inp_dim, hidden_dim_feedforward)
         self.contract = xavier_linear(hidden_dim_feedforward, inp_dim)
@@ -305,7 +312,7 @@ class EncoderBlock(nn.Module):
     """Self-attention, then the feed-forward block, each added to its input and normalised (section 3.1).
 
     Dropout stands AFTER each normalisation, and the next residual starts from the dropped tensor; there is none inside
-    attention or feed-forward block. (The paper drops before the addition; the notebook's expected tensors want it here.)
+    attention or feed-forward block. (The paper drops before the addition; the expected tensors want it here.)
 
     Args:
         num_heads: must divide emb_dim; a head has emb_dim / num_heads features. emb_dim: M.
@@ -317,8 +324,8 @@ class EncoderBlock(nn.Module):
     def __init__(self, num_heads: int, emb_dim: int, feedforward_dim: int, dropout: float):
         super().__init__()
         _check_heads("EncoderBlock", num_heads, emb_dim)
-        # EXERCISE EncoderBlock.__init__, about 5 lines. Hint: call the attention `MultiHeadBlock`, the notebook reads it there; a
-        # layer without weights can serve twice.
+        # EXERCISE EncoderBlock.__init__, about 5 lines. Hint: call the attention `MultiHeadBlock`, the notebook reads
+        # it there; a layer without weights can serve twice.
         # BEGIN SOLUTION EncoderBlock.__init__
         self.MultiHeadBlock = MultiHeadAttention(num_heads, emb_dim, emb_dim // num_heads)
         self.norm1 = LayerNormalization(emb_dim)
@@ -329,8 +336,8 @@ class EncoderBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Args: x (N, K, M) float. Returns: (N, K, M)."""
-        # EXERCISE EncoderBlock.forward, about 3 lines. Hint: add, normalise, drop: how often, and from which tensor does the
-        # second addition start?
+        # EXERCISE EncoderBlock.forward, about 3 lines. Hint: add, normalise, drop: how often, and from which tensor
+        # does the second addition start?
         # BEGIN SOLUTION EncoderBlock.forward
         attended = self.dropout(self.norm1(x + self.MultiHeadBlock(x, x, x)))  # (N, K, M)
         return self.dropout(self.norm2(attended + self.feed_forward(attended)))  # (N, K, M)
@@ -374,8 +381,8 @@ class DecoderBlock(nn.Module):
     def __init__(self, num_heads: int, emb_dim: int, feedforward_dim: int, dropout: float):
         super().__init__()
         _check_heads("DecoderBlock", num_heads, emb_dim)
-        # EXERCISE DecoderBlock.__init__, about 7 lines. Hint: names: attention_self, attention_cross, feed_forward, norm1, norm2,
-        # norm3, dropout. Which of them have weights of their own?
+        # EXERCISE DecoderBlock.__init__, about 7 lines. Hint: names: attention_self, attention_cross, feed_forward,
+        # norm1, norm2, norm3, dropout. Which of them have weights of their own?
         # BEGIN SOLUTION DecoderBlock.__init__
         self.attention_self = MultiHeadAttention(num_heads, emb_dim, emb_dim // num_heads)
         self.norm1 = LayerNormalization(emb_dim)
@@ -391,7 +398,7 @@ class DecoderBlock(nn.Module):
 
         Args:
             dec_inp: (N, K_Q, M) float, the decoder's tokens. enc_inp: (N, K_K, M), the encoder's output.
-            mask: (N, K_Q, K_Q) bool, True = forbidden, for the self-attention only; cross-attention sees all of enc_inp.
+            mask: (N, K_Q, K_Q) bool, True = forbidden, for the self-attention only; the other sees all of enc_inp.
         Returns:
             (N, K_Q, M).
         """
@@ -464,13 +471,14 @@ def position_encoding_simple(K: int, M: int) -> Tensor:
 def position_encoding_sinusoid(K: int, M: int) -> Tensor:
     """Sine and cosine of the position, as the notebook defines them: all columns at ONE wavelength.
 
-    Columns 2 i and 2 i + 1 of row p are sine and cosine of p / 10000^a with a = floor(2 i / M). As 2 i is a column, below
-    M, a is 0 everywhere: the row is sin p, cos p over and over. `position_encoding_paper` has no floor.
+    Columns 2 i and 2 i + 1 of row p are sine and cosine of p / 10000^a with a = floor(2 i / M). As 2 i is a column,
+    below M, a is 0 everywhere: the row is sin p, cos p over and over. `position_encoding_paper` has no floor.
 
     Returns:
         (1, K, M) float32, in [-1, 1].
     """
-    # EXERCISE position_encoding_sinusoid, about 5 lines. Hint: which columns are sines? What is the floor of a number below 1?
+    # EXERCISE position_encoding_sinusoid, about 5 lines. Hint: which columns are sines? What is the floor of a number
+    # below 1?
     # BEGIN SOLUTION position_encoding_sinusoid
     column = torch.arange(M)
     exponent = torch.div(2 * (column // 2), M, rounding_mode="floor")  # (M,), 0 everywhere
@@ -498,12 +506,12 @@ class AddSubDataset(Dataset):
     """Expressions and results as tokens with positions. Tokens and positions are made once, at construction.
 
     Args:
-        input_seqs, target_seqs: equally many lines of text, "BOS POSITIVE 16 add POSITIVE 09 EOS" and "BOS POSITIVE 25 EOS".
+        input_seqs, target_seqs: equally many lines, "BOS POSITIVE 16 add POSITIVE 09 EOS" and "BOS POSITIVE 25 EOS".
         convert_str_to_tokens: token of each word, from `generate_token_dict`.
         special_tokens: words that are one token.
         emb_dim: M. pos_encode: one of the position functions, (K, M) -> (1, K, M).
     Raises:
-        ValueError: if there are no rows, not equally many inputs and targets, an unknown word, or rows of other lengths.
+        ValueError: if there are no rows, unequally many inputs and targets, an unknown word, or unequal lengths.
     """
 
     def __init__(
@@ -515,8 +523,8 @@ class AddSubDataset(Dataset):
                 f"AddSubDataset: got {len(input_seqs)} inputs and {len(target_seqs)} targets; wanted equally many, at "
                 "least one. Take both from the same part of the split."
             )
-        self.inputs = _token_table("input_seqs", input_seqs, convert_str_to_tokens, special_tokens)  # (rows, K) int64
-        self.targets = _token_table("target_seqs", target_seqs, convert_str_to_tokens, special_tokens)  # (rows, O) int64
+        self.inputs = _token_table("input_seqs", input_seqs, convert_str_to_tokens, special_tokens)  # (rows, K)
+        self.targets = _token_table("target_seqs", target_seqs, convert_str_to_tokens, special_tokens)  # (rows, O)
         self.input_positions = pos_encode(self.inputs.shape[1], emb_dim)[0]  # (K, M)
         self.target_positions = pos_encode(self.targets.shape[1], emb_dim)[0]  # (O, M)
 
@@ -524,7 +532,7 @@ class AddSubDataset(Dataset):
         return len(self.inputs)
 
     def __getitem__(self, idx: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Row `idx`: input (K,) int64, its positions (K, M) float32, target (O,) int64, its positions (O, M) float32."""
+        """Row `idx`: input (K,) int64 and its positions (K, M) float32, target (O,) int64 and its positions (O, M)."""
         # EXERCISE AddSubDataset.__getitem__, about 1 line. Hint: which two of the four are the same for every row?
         # BEGIN SOLUTION AddSubDataset.__getitem__
         return self.inputs[idx], self.input_positions, self.targets[idx], self.target_positions
@@ -552,8 +560,8 @@ class Transformer(nn.Module):
     ):
         super().__init__()
         _check_heads("Transformer", num_heads, emb_dim)
-        # EXERCISE Transformer.__init__, about 3 lines. Hint: names: emb_layer, encoder, decoder; in which order does `Decoder` take
-        # layers and dropout?
+        # EXERCISE Transformer.__init__, about 3 lines. Hint: names: emb_layer, encoder, decoder; in which order does
+        # `Decoder` take layers and dropout?
         # BEGIN SOLUTION Transformer.__init__
         self.emb_layer = nn.Embedding(vocab_len, emb_dim)
         self.encoder = Encoder(num_heads, emb_dim, feedforward_dim, num_enc_layers, dropout)
@@ -576,7 +584,8 @@ class Transformer(nn.Module):
         """
         _check_positions("Transformer.forward", "ques", ques_b, ques_pos)
         _check_positions("Transformer.forward", "ans", ans_b, ans_pos)
-        # EXERCISE Transformer.forward, about 6 lines. Hint: which token of the answer does the decoder never need to read?
+        # EXERCISE Transformer.forward, about 6 lines. Hint: which token of the answer does the decoder never need to
+        # read?
         # BEGIN SOLUTION Transformer.forward
         read = ans_b[:, :-1]  # (N, O-1)
         encoded = self.encoder(self.emb_layer(ques_b) + ques_pos)  # (N, K, M)
@@ -599,7 +608,8 @@ def LabelSmoothingLoss(pred: Tensor, ground: Tensor) -> Tensor:
         ValueError: if the shapes do not fit.
     """
     _check_loss("LabelSmoothingLoss", pred, ground)
-    # EXERCISE LabelSmoothingLoss, about 5 lines. Hint: how large is the loss of a perfect guess, and what must V be read from?
+    # EXERCISE LabelSmoothingLoss, about 5 lines. Hint: how large is the loss of a perfect guess, and what must V be
+    # read from?
     # BEGIN SOLUTION LabelSmoothingLoss
     V = pred.shape[-1]
     log_probs = pred.log_softmax(dim=-1)  # (T, V)
@@ -661,16 +671,16 @@ def _check_mask(name: str, mask: Tensor, shape: tuple[int, int, int]) -> None:
 def _check_heads(name: str, num_heads: int, emb_dim: int) -> None:
     if emb_dim % num_heads != 0:
         raise ValueError(
-            f"{name}: emb_dim {emb_dim} is not a multiple of num_heads {num_heads}, so the heads cannot share it evenly. "
-            "Choose an emb_dim that num_heads divides, for example 32 for 4 heads."
+            f"{name}: emb_dim {emb_dim} is not a multiple of num_heads {num_heads}, so the heads cannot share it "
+            "evenly. Choose an emb_dim that num_heads divides, for example 32 for 4 heads."
         )
 
 
 def _check_positions(name: str, which: str, tokens: Tensor, positions: Tensor) -> None:
     if tokens.ndim != 2 or positions.ndim != 3 or positions.shape[0] not in (1, tokens.shape[0]):
         raise ValueError(
-            f"{name}: got {which}_b {tuple(tokens.shape)} and {which}_pos {tuple(positions.shape)}; wanted tokens (N, K) "
-            "and positions (N, K, M) or (1, K, M). Add a batch axis with tokens[None]."
+            f"{name}: got {which}_b {tuple(tokens.shape)} and {which}_pos {tuple(positions.shape)}; wanted tokens "
+            "(N, K) and positions (N, K, M) or (1, K, M). Add a batch axis with tokens[None]."
         )
     if tokens.shape[1] != positions.shape[1]:
         raise ValueError(

@@ -1,7 +1,7 @@
 """Signed sums as text: the generator of `datasets/two_digit_op.json`, and the set of all expressions it draws from.
 
-An expression is (a, op, b) with a and b integers from -49 to 49 and op "add" or "subtract": 99 * 99 * 2 = 19,602 of them,
-each with one spelling. The limit keeps every result within two digits. The file is a generated counterpart of the
+An expression is (a, op, b) with a and b integers from -49 to 49 and op "add" or "subtract": 99 * 99 * 2 = 19,602 of
+them, each with one spelling. The limit keeps every result within two digits. The file is a generated counterpart of the
 course's published one: same format, same first six rows, same ranges and distribution, other draws.
 
     python -m dl.arithmetic        # writes the file anew, byte for byte the same
@@ -48,14 +48,14 @@ def parse(line: str) -> Expression:
     match = _INPUT.fullmatch(line)
     if match is None:
         raise ValueError(
-            f"parse: {line!r} is not an expression; wanted 'BOS SIGN dd OP SIGN dd EOS' with SIGN POSITIVE or NEGATIVE, "
-            "OP add or subtract and dd two digits, single blanks between. Write 7 as 07."
+            f"parse: {line!r} is not an expression; wanted 'BOS SIGN dd OP SIGN dd EOS' with SIGN POSITIVE or "
+            "NEGATIVE, OP add or subtract and dd two digits, single blanks between. Write 7 as 07."
         )
     sign_a, digits_a, op, sign_b, digits_b = match.groups()
     return _value(sign_a, digits_a), op, _value(sign_b, digits_b)
 
 
-def is_output(line: str) -> bool:
+def is_result(line: str) -> bool:
     """Whether a line is spelt like a result, "BOS SIGN dd EOS"."""
     return _OUTPUT.fullmatch(line) is not None
 
