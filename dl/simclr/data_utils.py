@@ -1,0 +1,192 @@
+"""Two random views of a picture: the augmentation of SimCLR, and CIFAR-10 as a data set of pairs.
+
+Chen et al. 2020 (arXiv:2002.05709), section 3 and appendix B.9: on CIFAR-10 a view is a random crop resized to 32 x 32,
+mirrored half of the time, its colours changed at random. Blur is left out at this size.
+
+With DL_DATA=sample, close-ups of the sample world in CIFAR-10's own format on disk take the place of the photographs.
+
+Axes: pictures (3, 32, 32), channels red, green, blue.
+Notebook: notebooks/Self_Supervised_Learning.ipynb
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision import transforms
+from torchvision.datasets import CIFAR10
+from torchvision.datasets.utils import check_integrity
+
+from dl import settings
+
+CIFAR10_MEAN = (0.4914, 0.4822, 0.4465)
+CIFAR10_STD = (0.2023, 0.1994, 0.2010)
+CHECKSUMS = "checksums.md5"  # of the sample's files: lines "MD5  name", as md5sum writes and checks them
+REAL_REMEDY = 'Run "python -m dl data fetch cifar10", or leave DL_DATA=sample.'
+SAMPLE_REMEDY = "Delete this folder: the next call makes the sample pictures again."
+
+
+def compute_train_transform(seed: int = 123456) -> transforms.Compose:
+    """The random augmentation, from a PIL picture to a normalised tensor.
+
+    In this order, which fixes the stream of random numbers: a random crop resized to 32 x 32; mirrored with probability
+    0.5; colours jittered with probability 0.8 (brightness, contrast and saturation by up to 0.4, hue by up to 0.1); grey
+    with probability 0.2. Then to a tensor, and normalised.
+
+    **Seeds Python's `random` and torch's global generator**: weights and shuffles that are drawn after this call repeat
+    from run to run.
+
+    Args:
+        seed: any integer that both generators take.
+    Returns:
+        transform: PIL picture (RGB) -> float32 (3, 32, 32), in about [-2.43, 2.75].
+    """
+    random.seed(seed)
+    torch.manual_seed(seed)
+    colour_jitter = transforms.ColorJitter(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1)
+    # EXERCISE compute_train_transform, about 6 lines. Hint: which torchvision transform makes each of the four random
+    # steps, and which one makes another transform happen only now and then? Bind the list of the four to `steps`.
+    # BEGIN SOLUTION compute_train_transform
+    steps = [
+        transforms.RandomResizedCrop(32),
+        transforms.RandomHorizontalFlip(p=0.5),
+        transforms.RandomApply([colour_jitter], p=0.8),
+        transforms.RandomGrayscale(p=0.2),
+    ]
+    # END SOLUTION compute_train_transform
+    return transforms.Compose([*steps, *compute_test_transform().transforms])
+
+
+def compute_test_transform() -> transforms.Compose:
+    """No augmentation: PIL picture (RGB) -> normalised float32 (3, 32, 32)."""
+    return transforms.Compose([transforms.ToTensor(), transforms.Normalize(CIFAR10_MEAN, CIFAR10_STD)])
+
+
+class CIFAR10Pair(CIFAR10):
+    """CIFAR-10 whose items are two views of one picture."""
+
+    def __getitem__(self, index: int) -> tuple[Tensor | None, Tensor | None, int]:
+        """Two views and the label of one picture.
+
+        Returns:
+            x_i, x_j: `transform` applied twice to the picture, independently; both None without a transform.
+            target: the label, through `target_transform` if there is one.
+        """
+        picture, target = Image.fromarray(self.data[index]), self.targets[index]
+        x_i = x_j = None
+        # EXERCISE CIFAR10Pair.__getitem__, about 3 lines. Hint: is one random view, used twice, a positive pair?
+        # BEGIN SOLUTION CIFAR10Pair.__getitem__
+        if self.transform is not None:
+            x_i, x_j = self.transform(picture), self.transform(picture)
+        # END SOLUTION CIFAR10Pair.__getitem__
+        if self.target_transform is not None:
+            target = self.target_transform(target)
+        return x_i, x_j, target
+
+
+class SampleFiles:
+    """Lets torchvision's class verify the sample world's files by checksums of their own."""
+
+    def __init__(self, root: str | Path, train: bool = True, **options) -> None:
+        sums = sample_checksums(Path(root) / self.base_folder)
+        self.train_list, self.test_list = ([[name, sums[name]] for name, _ in files]
+                                           for files in (self.train_list, self.test_list))
+        self.meta = {**self.meta, "md5": sums[self.meta["filename"]]}
+        super().__init__(root, train, **options)
+
+
+class SampleCIFAR10(SampleFiles, CIFAR10):
+    """Close-ups of the sample world in place of CIFAR-10's photographs."""
+
+
+class SampleCIFAR10Pair(SampleFiles, CIFAR10Pair):
+    """Close-ups of the sample world as pairs of views."""
+
+
+def load_cifar10(
+    train: bool, transform: Callable | None = None, pairs: bool = False, root: str | Path | None = None
+) -> CIFAR10:
+    """CIFAR-10's training or test pictures, or those of the sample world, as DL_DATA says.
+
+    Args:
+        train: training pictures (50,000; sample 10,000) or test pictures (10,000; sample 2,000).
+        transform: PIL picture -> tensor.
+        pairs: True for a `CIFAR10Pair`, with items (x_i, x_j, target); False for items (x, target).
+        root: folder that holds `cifar-10-batches-py`; None takes the fetched data, or the sample world's.
+    Raises:
+        FileNotFoundError: if files are absent. ValueError: if files are damaged. All of them are named.
+    """
+    if settings.data_mode() == settings.SAMPLE:
+        folder = Path(root) / CIFAR10.base_folder if root else _sample_folder()
+        _check_files(folder, sample_checksums(folder), SAMPLE_REMEDY)
+        return (SampleCIFAR10Pair if pairs else SampleCIFAR10)(folder.parent, train, transform=transform)
+    folder = Path(root) / CIFAR10.base_folder if root else _real_folder()
+    _check_files(folder, published_checksums(), REAL_REMEDY)
+    return (CIFAR10Pair if pairs else CIFAR10)(folder.parent, train, transform)
+
+
+def published_checksums() -> dict[str, str]:
+    """MD5 of each of CIFAR-10's eight files, from torchvision."""
+    return {**dict(CIFAR10.train_list), **dict(CIFAR10.test_list), CIFAR10.meta["filename"]: CIFAR10.meta["md5"]}
+
+
+def sample_checksums(folder: Path) -> dict[str, str]:
+    """MD5 of each of the sample's files, recorded beside them when they were first used."""
+    record = folder / CHECKSUMS
+    if not record.is_file():
+        _check_files(folder, dict.fromkeys(published_checksums()), SAMPLE_REMEDY)
+        lines = [f"{hashlib.md5((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in published_checksums()]
+        temporary = folder / f"{CHECKSUMS}.{os.getpid()}.part"
+        temporary.write_text("".join(lines))
+        os.replace(temporary, record)
+    return {name: md5 for md5, name in (line.split() for line in record.read_text().splitlines())}
+
+
+def picture_tensors(dataset: CIFAR10, count: int | None = None) -> tuple[Tensor, Tensor]:
+    """The first `count` raw pictures, uint8 (count, 3, 32, 32), and their labels, int64 (count,); None takes all."""
+    pictures = torch.from_numpy(dataset.data[:count]).permute(0, 3, 1, 2).contiguous()
+    return pictures, torch.tensor(dataset.targets[:count])
+
+
+def normalise(pictures: Tensor) -> Tensor:
+    """Pictures (…, 3, H, W), uint8 or float in [0, 1] -> float, with CIFAR-10's mean 0 and deviation 1 in each channel."""
+    if pictures.dtype == torch.uint8:
+        pictures = pictures.float() / 255
+    mean, std = (pictures.new_tensor(value)[:, None, None] for value in (CIFAR10_MEAN, CIFAR10_STD))
+    return (pictures - mean) / std
+
+
+def unnormalise(views: Tensor) -> Tensor:
+    """Normalised pictures (…, 3, H, W) back in [0, 1], to be shown."""
+    mean, std = (views.new_tensor(value)[:, None, None] for value in (CIFAR10_MEAN, CIFAR10_STD))
+    return (views * std + mean).clamp(0, 1)
+
+
+def _real_folder() -> Path:
+    from dl.data import require
+
+    return Path(require("cifar10"))
+
+
+def _sample_folder() -> Path:
+    from dl.world.export import sample_path
+
+    return sample_path(CIFAR10.base_folder)
+
+
+def _check_files(folder: Path, sums: dict[str, str | None], remedy: str) -> None:
+    """Raise unless every file is there with its MD5; None stands for any."""
+    missing = [name for name in sums if not (folder / name).is_file()]
+    if missing:
+        raise FileNotFoundError(f"load_cifar10: {folder} lacks {', '.join(missing)}. {remedy}")
+    damaged = [name for name, md5 in sums.items() if not check_integrity(folder / name, md5)]
+    if damaged:
+        raise ValueError(f"load_cifar10: in {folder}, these files do not have their recorded MD5: "
+                         f"{', '.join(damaged)}. {remedy}")
