@@ -56,3 +56,11 @@ def load_case(topic: str, name: str, dtype: torch.dtype = torch.float64, device:
         expected={key: torch.tensor(value, dtype=dtype, device=device) for key, value in check["expected"].items()},
         tolerance=check.get("tight_tolerance", check["tolerance"]),
     )
+
+
+def fill_with_ramp(module: nn.Module, low: float = -1.4, high: float = 1.3) -> nn.Module:
+    """Overwrite every parameter, each in its own shape, with evenly spaced numbers from low to high; returns the module."""
+    for parameter in module.parameters():
+        ramp = torch.linspace(low, high, parameter.numel(), dtype=parameter.dtype, device=parameter.device)
+        parameter.data.copy_(ramp.view(parameter.shape))
+    return module

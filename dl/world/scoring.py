@@ -20,8 +20,9 @@ def score_captions(sentences: list[str], scenes: list[Scene], truths: list[str] 
     Returns:
         shares in [0, 1]. One-object scenes: `one_class`, `one_colour`, `one_pair` (both of the same pair), `one_content`
         (everything claimed is so). Two-object scenes: `two_first` (the first pair named is in the scene), `two_both`
-        (both pairs are), `two_relation` (of the captions that claim a relation and name both pairs, those in which it
-        holds), `two_content`. All scenes: `content`, and `exact` word for word.
+        (both pairs are), `two_misbound` (the named colours and classes are the scene's, but paired wrongly),
+        `two_relation` (of the captions that claim a relation and name both pairs, those in which it holds),
+        `two_content`. All scenes: `content`, and `exact` word for word.
     Raises:
         ValueError: if the numbers of sentences and scenes differ.
     """
@@ -48,6 +49,8 @@ def score_captions(sentences: list[str], scenes: list[Scene], truths: list[str] 
             both = len(claims.pairs) == 2 and set(claims.pairs) == set(pairs)
             mark("two_first", claims.pairs and claims.pairs[0] in pairs)
             mark("two_both", both)
+            same_names = all(sorted(n) == sorted(m) for n, m in zip(zip(*claims.pairs), zip(*pairs)))
+            mark("two_misbound", len(claims.pairs) == 2 and same_names and not both)
             mark("two_content", content)
             if both and claims.relation is not None:
                 mark("two_relation", relation_right(claims, scene))
