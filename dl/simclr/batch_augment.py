@@ -113,7 +113,7 @@ def crop_and_resize(images: Tensor, boxes: tuple[Tensor, ...], size: int, flippe
 
 
 def _resize_weights(start: Tensor, length: Tensor, size: int, out: int) -> Tensor:
-    """Weights (B, out, size) with which each of `out` pixels averages the input's pixels start … start + length - 1."""
+    """Weights (B, out, size) with which each of `out` pixels averages the input's `length` pixels from `start` on."""
     position = torch.arange(size, device=start.device)  # (size,)
     start, length = start[:, None, None], length[:, None, None]
     step = length / out  # input pixels per output pixel

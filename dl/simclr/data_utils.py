@@ -37,8 +37,8 @@ def compute_train_transform(seed: int = 123456) -> transforms.Compose:
     """The random augmentation, from a PIL picture to a normalised tensor.
 
     In this order, which fixes the stream of random numbers: a random crop resized to 32 x 32; mirrored with probability
-    0.5; colours jittered with probability 0.8 (brightness, contrast and saturation by up to 0.4, hue by up to 0.1); grey
-    with probability 0.2. Then to a tensor, and normalised.
+    0.5; with probability 0.8 its colours jittered (brightness, contrast and saturation by up to 0.4, hue by up to 0.1);
+    grey with probability 0.2. Then to a tensor, and normalised.
 
     **Seeds Python's `random` and torch's global generator**: weights and shuffles that are drawn after this call repeat
     from run to run.
@@ -156,7 +156,7 @@ def picture_tensors(dataset: CIFAR10, count: int | None = None) -> tuple[Tensor,
 
 
 def normalise(pictures: Tensor) -> Tensor:
-    """Pictures (…, 3, H, W), uint8 or float in [0, 1] -> float, with CIFAR-10's mean 0 and deviation 1 in each channel."""
+    """Pictures (…, 3, H, W), uint8 or float in [0, 1], less CIFAR-10's mean, over its standard deviation: float."""
     if pictures.dtype == torch.uint8:
         pictures = pictures.float() / 255
     mean, std = (pictures.new_tensor(value)[:, None, None] for value in (CIFAR10_MEAN, CIFAR10_STD))

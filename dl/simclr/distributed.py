@@ -3,8 +3,8 @@
 Chen et al. 2020 (arXiv:2002.05709), section 2.2: batch norm aggregates over all devices, else a device could tell the
 positive by its own statistics; and every device's pictures are negatives for every other's.
 
-Each rank computes the same global loss L from the gathered projections. The gradient of a gather is a sum over ranks, so
-the ranks' gradients add up to W times that of L, with W ranks; DistributedDataParallel takes the mean, which leaves L's.
+Each of W ranks computes the same global loss L from the gathered projections. The gradient of a gather is a sum over
+ranks, so the ranks' gradients add up to W times that of L; DistributedDataParallel takes their mean, which leaves L's.
 
 Every function here takes it that all ranks hold the same number of rows, and does nothing without a process group.
 """

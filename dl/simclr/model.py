@@ -25,8 +25,8 @@ class Model(nn.Module):
 
     Args:
         feature_dim: D, width of the projection.
-        encoder: "resnet50", torchvision's with a 3 x 3 first convolution and without max-pooling (24.6 M parameters with
-            the head), or "small", one residual block a stage (1.4 M), which trains on a CPU.
+        encoder: "resnet50", torchvision's with a 3 x 3 first convolution and without max-pooling (24.6 M parameters
+            with the head), or "small", one residual block a stage (1.4 M), which trains on a CPU.
     Raises:
         ValueError: for another encoder.
     """
@@ -103,7 +103,7 @@ def load_pretrained(module: Model | Classifier, state_dict: dict[str, Tensor]) -
         module: a `Model`, or a `Classifier`, whose `fc` stays as it is. Changed in place.
         state_dict: of a `Model`.
     Returns:
-        names that were left aside: counters of the profiler thop, and the projection head if the module is a classifier.
+        names that were left aside: counters of the profiler thop and, for a classifier, the projection head.
     Raises:
         ValueError: naming all tensors that are missing, unknown, or of another shape.
     """

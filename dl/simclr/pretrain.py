@@ -4,8 +4,8 @@
     torchrun --nproc-per-node=4 -m dl.simclr.pretrain --epochs 100         one process a device
 
 Chen et al. 2020 (arXiv:2002.05709), section 2.2 and appendix B.9, with Adam in place of LARS: the learning rate rises
-over the first tenth of the steps, then falls along a cosine. `--batch` is the global batch: all of it serves as negatives,
-however many devices share it.
+over the first tenth of the steps, then falls along a cosine. `--batch` is the global batch: all of it serves as
+negatives, however many devices share it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from dl.simclr.utils import train
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train. Defaults: the course's Adam and temperature, the small encoder; each is an option of the command."""
+    """How to train, each field an option of the command. Adam's settings and the temperature are the course's."""
 
     epochs: int = 100
     batch: int = 256  # pairs over all devices
@@ -70,13 +70,15 @@ def pretrain(
     Returns:
         the trained model; equal on every rank.
     Raises:
-        ValueError: if the ranks cannot share the batch, the data set is smaller than it, or the checkpoint is of another
-            recipe.
+        ValueError: if the ranks cannot share the batch, the data set is smaller than it, or the checkpoint is of
+            another recipe.
     """
     rank, world = (dist.get_rank(), dist.get_world_size()) if is_distributed() else (0, 1)
     if recipe.batch % world or not 0 < recipe.batch <= len(dataset):
-        raise ValueError(f"pretrain: got a global batch of {recipe.batch} for {world} processes and {len(dataset)} pictures. "
-                         "Choose a batch that the processes divide evenly and that is no larger than the data set.")
+        raise ValueError(
+            f"pretrain: got a global batch of {recipe.batch} for {world} processes and {len(dataset)} pictures. "
+            "Choose a batch that the processes divide evenly and that is no larger than the data set."
+        )
     torch.manual_seed(recipe.seed)  # the same first weights on every rank
     model = Model(recipe.feature_dim, recipe.encoder)
     if world > 1:
@@ -154,8 +156,8 @@ def _read_checkpoint(path: Path, recipe: Recipe) -> dict | None:
         dist.broadcast_object_list(state)
     if state[0] is not None and state[0]["recipe"] != asdict(recipe):
         other = {key: value for key, value in state[0]["recipe"].items() if value != asdict(recipe).get(key)}
-        raise ValueError(f"pretrain: {path} was made with other settings: {other}. Use these settings to go on, or give "
-                         "another --checkpoint to start anew.")
+        raise ValueError(f"pretrain: {path} was made with other settings: {other}. Use these settings to go on, or "
+                         "give another --checkpoint to start anew.")
     return state[0]
 
 
@@ -169,7 +171,8 @@ def start_process_group(name: str | None = None) -> torch.device:
     if not dist.is_torchelastic_launched():
         return device
     if device.type == "mps":
-        raise ValueError("pretrain: torchrun cannot share an MPS device. Run python -m dl.simclr.pretrain, or add --device cpu.")
+        raise ValueError("pretrain: torchrun was asked to share an MPS device, which serves one process only. Run "
+                         "python -m dl.simclr.pretrain without torchrun, or add --device cpu.")
     if device.type == "cuda":
         device = torch.device("cuda", dist.get_node_local_rank())
         torch.cuda.set_device(device)
@@ -182,7 +185,8 @@ _OPTIONS = {  # field of Recipe -> help
     "epochs": "passes over the pictures", "batch": "pairs a step, over all devices", "rate": "peak learning rate",
     "weight_decay": "of Adam", "warm_up": "share of the steps with a rising rate", "temperature": "tau of the loss",
     "feature_dim": "width of the projection", "seed": "of weights, order and views",
-    "workers": "loading processes for each device", "bfloat16": "mixed precision", "channels_last": "memory order on CUDA",
+    "workers": "loading processes for each device", "bfloat16": "mixed precision",
+    "channels_last": "memory order that suits convolutions",
 }
 
 
@@ -199,11 +203,14 @@ def main(arguments: list[str] | None = None) -> int:
         if isinstance(value, bool):
             parser.add_argument(f"--{name.replace('_', '-')}", action="store_true", help=text)
         else:
-            parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value, help=f"{text} ({value})")
+            parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value,
+                                help=f"{text} ({value})")
     parser.add_argument("--images", type=int, help="train on the first so many pictures only")
-    parser.add_argument("--augmentation", choices=("batched", "pil"), default="batched", help="how views are made (batched)")
+    parser.add_argument("--augmentation", choices=("batched", "pil"), default="batched",
+                        help="how views are made (batched)")
     parser.add_argument("--device", choices=settings.DEVICES, help="default: DL_DEVICE, or the best there is")
-    parser.add_argument("--checkpoint", type=Path, default=Path("build/train/pretrain.pt"), help="written after every epoch")
+    parser.add_argument("--checkpoint", type=Path, default=Path("build/train/pretrain.pt"),
+                        help="read at the start, written after every epoch")
     parser.add_argument("--stop-after", type=int, help="end after so many epochs of this call")
     options = vars(parser.parse_args(arguments))
     recipe = Recipe(**{name: options[name] for name in asdict(defaults)})
@@ -222,8 +229,8 @@ def main(arguments: list[str] | None = None) -> int:
     except RuntimeError as error:
         if not is_distributed():
             raise
-        print(f"pretrain: rank {dist.get_rank()} lost the other ranks ({str(error).splitlines()[0]}). Start the same command "
-              "again: it goes on from the last checkpoint.", file=sys.stderr)
+        print(f"pretrain: rank {dist.get_rank()} lost the other ranks ({str(error).splitlines()[0]}). Start the same "
+              "command again: it goes on from the last checkpoint.", file=sys.stderr, flush=True)
         return 1
     if not is_distributed() or dist.get_rank() == 0:
         print(f"pretrain: wrote {options['checkpoint']}")

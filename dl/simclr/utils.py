@@ -52,8 +52,8 @@ def train(
     bar = _bar(data_loader, progress)
     for step, (x_i, x_j, _) in enumerate(bar, start=1):
         x_i, x_j = x_i.to(device, non_blocking=True), x_j.to(device, non_blocking=True)
-        # EXERCISE train, about 6 lines. Hint: which of the model's two outputs does the loss compare? Compute `loss` with
-        # `loss_function`, then do what every training step does with a loss.
+        # EXERCISE train, about 6 lines. Hint: which of the model's two outputs does the loss compare? Compute `loss`
+        # with `loss_function`, then do what every training step does with a loss.
         # BEGIN SOLUTION train
         _, out_left = model(x_i)
         _, out_right = model(x_j)
@@ -79,8 +79,8 @@ def train_val(
     Args:
         model: pictures (B, 3, h, w) -> logits (B, C).
         data_loader: yields (x, target).
-        train_optimizer: None evaluates: eval mode, no gradient. Otherwise the whole model is in train mode, so that batch
-            norm uses and updates batch statistics even where its weights are frozen, as in the published figures.
+        train_optimizer: None evaluates: eval mode, no gradient. Otherwise the whole model is in train mode, so that
+            batch norm uses and updates batch statistics even where weights are frozen, as in the published figures.
         epoch, epochs, device, progress: as for `train`.
     Returns:
         mean cross entropy in nats, top-1 and top-5 accuracy in percent (top-C with fewer than 5 classes).
@@ -107,9 +107,8 @@ def train_val(
             total_num += len(x)
             correct += _count_correct(logits, target)
             top1, top5 = (100 * correct / total_num).tolist()
-            bar.set_description(
-                f"{name} Epoch: [{epoch}/{epochs}] Loss: {total_loss / total_num:.4f} Acc@1:{top1:.2f}% Acc@5:{top5:.2f}%"
-            )
+            bar.set_description(f"{name} Epoch: [{epoch}/{epochs}] Loss: {total_loss / total_num:.4f} "
+                                f"Acc@1:{top1:.2f}% Acc@5:{top5:.2f}%")
     return total_loss / _not_empty(total_num, "train_val"), top1, top5
 
 
@@ -129,11 +128,12 @@ def test(
     Returns:
         top-1 and top-5 accuracy in percent (top-c with fewer than 5 classes).
     Raises:
-        ValueError: for k < 1, temperature <= 0, a label outside 0 … c - 1, an empty loader, or features that are not finite.
+        ValueError: for k < 1, temperature <= 0, a label outside 0 … c - 1, an empty loader, or features that are not
+            finite.
     """
     if k < 1 or not temperature > 0:
-        raise ValueError(f"test: got k = {k} neighbours and temperature = {temperature}; wanted k >= 1 and a temperature "
-                         "> 0. The course takes k = 200 and 0.5.")
+        raise ValueError(f"test: got k = {k} neighbours and temperature = {temperature}; wanted k >= 1 and a "
+                         "temperature > 0. The course takes k = 200 and 0.5.")
     device = _device_of(model) if device is None else device
     model.eval()
     with torch.no_grad():
@@ -144,8 +144,8 @@ def test(
         labels = torch.cat([target for _, target in batches]).to(device)  # (M,)
         _check_labels("test", labels, c)
         if not bank.isfinite().all():
-            raise ValueError("test: the features of the memory pictures are not all finite. The weights have diverged or "
-                             "the pictures hold NaN: train again with a lower learning rate.")
+            raise ValueError("test: the memory pictures' features are not all finite. Check the pictures for NaN; "
+                             "if it is the weights that have diverged, train again with a lower learning rate.")
         total_num, correct = 0, torch.zeros(2)
         bar = _bar(test_data_loader, progress)
         for x, *_, target in bar:
@@ -188,8 +188,8 @@ def _check_labels(function: str, labels: Tensor, c: int) -> None:
 def _finite(loss: Tensor, function: str, place: str) -> float:
     value = loss.item()
     if not math.isfinite(value):
-        raise ValueError(f"{function}: the loss is {value} at {place}; wanted a finite one. Check the pictures for NaN, "
-                         "or start again from the last good weights with a lower learning rate.")
+        raise ValueError(f"{function}: the loss is {value} at {place}; wanted a finite one. Check the pictures for "
+                         "NaN, or start again from the last good weights with a lower learning rate.")
     return value
 
 

@@ -3,8 +3,8 @@
     python -m dl train-weights simclr        about 20 minutes on one core; stops and resumes at any time
 
 Pictures are drawn afresh and never those of the exported data set; labels only serve to score. Views are made with
-stronger colour changes and less tight crops than CIFAR-10's recipe: here the background and the colour of a picture tell
-its two views from all others far too easily.
+stronger colour changes and wider crops than CIFAR-10's recipe: here the background and the colour of a picture tell its
+two views from all others far too easily.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ VALIDATION_SEED = 12
 PICTURES, VALIDATION, SIDE = 40_000, 3_000, 32
 RECIPE = Recipe(epochs=16, rate=2e-3, temperature=0.2, bfloat16=True, channels_last=True, seed=SEED)
 AUGMENTATION = BatchAugmentation(scale=(0.3, 1.0), strength=(0.8, 0.8, 0.8, 0.4), grey=0.3)
-PROBE_LABELS = 1000  # as many as the notebook's probes see
+PROBE_LABELS, NEIGHBOURS = 1000, 20  # as many labels as the notebook's probes see
+MINUTES = 20  # of processor time, measured once
 
 
 def train() -> Path:
@@ -45,8 +46,8 @@ def train() -> Path:
 
     def report(epoch: int, loss: float, model: Model) -> None:
         scores = evaluate(model, *held_out) if epoch % 4 == 0 else ""
-        print(f"{NAME}: epoch {epoch}/{RECIPE.epochs} loss {loss:.3f} {time.process_time() - started:.0f} s of processor "
-              f"time {scores}", flush=True)
+        seconds = time.process_time() - started
+        print(f"{NAME}: epoch {epoch}/{RECIPE.epochs} loss {loss:.3f} {seconds:.0f} s {scores}", flush=True)
 
     model = pretrain(dataset, RECIPE, checkpoint, torch.device("cpu"), AUGMENTATION, on_epoch=report)
     return finish(model, held_out)
@@ -63,10 +64,10 @@ def draw_pictures(key: int, count: int) -> tuple[Tensor, Tensor]:
 
 
 def evaluate(model: Model, pictures: Tensor, labels: Tensor) -> dict[str, float]:
-    """Percent right on pictures never trained on: by 20 neighbours, and by a linear probe, each from 1,000 labels."""
+    """Percent right on pictures never trained on, by nearest neighbours and by a linear probe, from 1,000 labels."""
     known, asked = (DataLoader(TensorDataset(normalise(pictures[part]), labels[part]), 250)
                     for part in (slice(PROBE_LABELS), slice(PROBE_LABELS, None)))
-    knn, _ = test(model, known, asked, 1, 1, len(CLASSES), temperature=0.1, k=20, progress=False)
+    knn, _ = test(model, known, asked, 1, 1, len(CLASSES), temperature=0.1, k=NEIGHBOURS, progress=False)
     return {"knn": round(knn, 1), "probe": round(linear_probe(model, known, asked), 1)}
 
 
@@ -96,7 +97,8 @@ def finish(model: Model, held_out: tuple[Tensor, Tensor]) -> Path:
         **vars(RECIPE), **vars(AUGMENTATION), **scores, pictures=PICTURES, held_out=VALIDATION - PROBE_LABELS,
         labels=PROBE_LABELS, random_knn=random_scores["knn"], random_probe=random_scores["probe"],
         parameters=sum(p.numel() for p in model.parameters()) / 1e6, megabytes=path.stat().st_size / 1e6,
-        steps=RECIPE.epochs * (PICTURES // RECIPE.batch), torch=torch.__version__,
+        steps=RECIPE.epochs * (PICTURES // RECIPE.batch), neighbours=NEIGHBOURS, minutes=MINUTES,
+        torch=torch.__version__,
     ))
     print(f"{NAME}: {scores}, random weights {random_scores}; wrote {path.name} and its card")
     return path
@@ -108,16 +110,18 @@ CARD = """
 `dl.simclr.model.Model(128, encoder="{encoder}")`, {parameters:.2f} M parameters with the head, trained from nothing by
 `python -m dl train-weights simclr`. Half precision, {megabytes:.1f} MB.
 
-| | |
-|---|---|
-| data | {pictures:,} close-ups of single objects of the sample world, 32x32, drawn for this training; no picture of the exported data set, no label |
-| method | SimCLR: two views of every picture, NT-Xent loss, temperature {temperature} |
-| views | crops of {scale[0]} to 1 of the area, mirrored half of the time, colours jittered with probability {jitter} (brightness, contrast, saturation {strength[0]}, hue {strength[3]}), grey with probability {grey}: stronger colours and wider crops than the notebook's `compute_train_transform` |
-| settings | Adam, peak rate {rate}, weight decay {weight_decay}, {epochs} epochs = {steps} steps of {batch} pairs, warm-up of {warm_up:.0%} then cosine, bfloat16, channels last |
-| seed | {seed} |
-| time | about 20 minutes of one processor core, torch {torch} |
-| scores on {held_out:,} pictures never trained on, in percent, from {labels:,} labelled ones | linear probe {probe} (random weights {random_probe}), 20 nearest neighbours {knn} (random weights {random_knn}) |
+- **Data:** {pictures:,} close-ups of single objects of the sample world, 32x32, drawn for this training: no picture of
+  the exported data set, and no label.
+- **Method:** SimCLR: two views of every picture, NT-Xent loss, temperature {temperature}.
+- **Views:** crops of {scale[0]} to 1 of the area, mirrored half of the time, with probability {jitter} the colours
+  jittered (brightness, contrast, saturation {strength[0]}, hue {strength[3]}), grey with probability {grey}. That is
+  stronger in colour, and wider, than the notebook's `compute_train_transform`.
+- **Settings:** Adam, peak rate {rate}, weight decay {weight_decay}, {epochs} epochs = {steps:,} steps of {batch} pairs,
+  warm-up of {warm_up:.0%}, then cosine; bfloat16, channels last; seed {seed}.
+- **Time:** {minutes} minutes of one processor core, torch {torch}.
+- **Scores** on {held_out:,} pictures never trained on, from {labels:,} labelled ones: linear probe {probe} %
+  (random weights {random_probe} %), {neighbours} nearest neighbours {knn} % (random weights {random_knn} %).
 
-Limits: it knows the ten shapes of the sample world at 32x32 and is no substitute for weights trained on CIFAR-10. It was
-made not to see colours: ask it for shapes.
+Limits: it knows the ten shapes of the sample world at 32x32 and is no substitute for weights trained on CIFAR-10. It
+was made not to see colours: ask it for shapes.
 """
