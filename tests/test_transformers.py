@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import transformers as T
+from benchmarks.transformers import copy_attention, copy_block
 from dl.arithmetic import SPECIAL_WORDS, VOCABULARY
 from dl.grad import rel_error
 from dl.utils import reset_seed
@@ -250,29 +251,6 @@ def test_a_query_that_may_see_nothing_stays_finite():
     assert y.isfinite().all() and query.grad.isfinite().all()
 
 
-def copy_attention(ours: T.MultiHeadAttention, theirs: nn.MultiheadAttention) -> None:
-    with torch.no_grad():
-        for part in ("weight", "bias"):
-            rows = [getattr(getattr(head, name), part) for name in "qkv" for head in ours.heads]
-            getattr(theirs, f"in_proj_{part}").copy_(torch.cat(rows))
-            getattr(theirs.out_proj, part).copy_(getattr(ours.merge, part))
-
-
-def copy_block(ours: nn.Module, theirs: nn.Module) -> nn.Module:
-    """Weights of one of our blocks into PyTorch's layer."""
-    decoder = isinstance(ours, T.DecoderBlock)
-    copy_attention(ours.attention_self if decoder else ours.MultiHeadBlock, theirs.self_attn)
-    if decoder:
-        copy_attention(ours.attention_cross, theirs.multihead_attn)
-    pairs = [(ours.feed_forward.expand, theirs.linear1), (ours.feed_forward.contract, theirs.linear2)]
-    pairs += [(getattr(ours, f"norm{n}"), getattr(theirs, f"norm{n}")) for n in range(1, 4 if decoder else 3)]
-    with torch.no_grad():
-        for source, target in pairs:
-            for ours_parameter, theirs_parameter in zip(source.parameters(), target.parameters(), strict=True):
-                theirs_parameter.copy_(ours_parameter)
-    return theirs
-
-
 def varied(module: nn.Module, seed: int = 0) -> nn.Module:
     """Random values in every parameter, so that no scale of 1 or shift of 0 hides a mistake."""
     generator = torch.Generator().manual_seed(seed)
@@ -328,9 +306,8 @@ def test_layer_norm_of_a_constant_row_is_the_shift():
 @pytest.mark.parametrize("num_heads", [1, 2])
 def test_encoder_block_equals_torch(num_heads, dtype):
     ours = varied(T.EncoderBlock(num_heads, 8, 16, 0.0)).to(dtype)
-    theirs = copy_block(
-        ours, nn.TransformerEncoderLayer(8, num_heads, 16, 0.0, batch_first=True, layer_norm_eps=1e-10, dtype=dtype)
-    )
+    theirs = nn.TransformerEncoderLayer(8, num_heads, 16, 0.0, batch_first=True, layer_norm_eps=1e-10, dtype=dtype)
+    copy_block(ours, theirs)
     x = torch.randn(3, 5, 8, dtype=dtype, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(ours(x), theirs(x))
     torch.testing.assert_close(ours(x[:1, :1]), theirs(x[:1, :1]))  # one token
@@ -340,9 +317,8 @@ def test_encoder_block_equals_torch(num_heads, dtype):
 @pytest.mark.parametrize("num_heads", [1, 2])
 def test_decoder_block_equals_torch(num_heads, dtype):
     ours = varied(T.DecoderBlock(num_heads, 8, 16, 0.0)).to(dtype)
-    theirs = copy_block(
-        ours, nn.TransformerDecoderLayer(8, num_heads, 16, 0.0, batch_first=True, layer_norm_eps=1e-10, dtype=dtype)
-    )
+    theirs = nn.TransformerDecoderLayer(8, num_heads, 16, 0.0, batch_first=True, layer_norm_eps=1e-10, dtype=dtype)
+    copy_block(ours, theirs)
     generator = torch.Generator().manual_seed(0)
     x, encoded = (torch.randn(3, K, 8, dtype=dtype, generator=generator) for K in (4, 6))
     mask = T.get_subsequent_mask(x[..., 0])

@@ -1,0 +1,220 @@
+"""Drawings of the Transformer, and pictures of its attention and its learning, for `Transformers.ipynb`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from dl.figures import BLUE, GREEN, GREY, ORANGE, PINK, arrow, box, diagram
+
+LINE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#000000")  # Okabe-Ito
+DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)))
+
+
+# --- Schemes ---
+
+
+def token_strip(words: Sequence[str], tokens: Sequence[int]) -> Figure:
+    """What the model reads: one box a token, its number below. Signs and operation in orange, digits in blue."""
+    figure, axis = diagram(2.1 * len(words) + 0.4, 2.2)
+    for place, (word, token) in enumerate(zip(words, tokens, strict=True)):
+        fill = GREY if word in ("BOS", "EOS") else BLUE if word.isdigit() else ORANGE
+        box(axis, 1.25 + 2.1 * place, 1.5, word, width=1.95, fill=fill, size=10)
+        axis.text(1.25 + 2.1 * place, 0.65, str(token), ha="center", fontsize=12)
+        axis.text(1.25 + 2.1 * place, 0.15, f"place {place}", ha="center", fontsize=8, color="#666666")
+    return figure
+
+
+def attention_scheme() -> Figure:
+    """One query against three keys: scores, shares, and the mean of the values in these shares."""
+    figure, axis = diagram(14.6, 5.4)
+    box(axis, 1.3, 2.7, "query $q$", width=2.0, fill=BLUE)
+    shares = (0.10, 0.70, 0.20)
+    for row, share in enumerate(shares):
+        y = 4.5 - 1.8 * row
+        box(axis, 4.5, y, f"key $k_{row + 1}$", width=1.7, fill=ORANGE)
+        arrow(axis, (2.3, 2.7), (3.65, y))
+        arrow(axis, (5.35, y), (6.75, y), "$q\\cdot k/\\sqrt{M}$", text_at=(0, 0.35))
+        box(axis, 7.6, y, f"{share:.2f}", width=1.5, fill=PINK)
+        arrow(axis, (8.35, y), (9.35, y), "$\\times$")
+        box(axis, 10.3, y, f"value $v_{row + 1}$", width=1.9, fill=GREEN)
+        arrow(axis, (11.25, y), (12.3, 2.7))
+    axis.text(7.6, 5.15, "softmax: sum 1", fontsize=9, color="#555555")
+    box(axis, 13.3, 2.7, "$y$", width=1.8, fill=GREY)
+    return figure
+
+
+def heads_scheme(num_heads: int = 4) -> Figure:
+    """Heads side by side: each with its own three maps, then one Linear over what they say."""
+    figure, axis = diagram(12.6, 5.6)
+    box(axis, 1.2, 2.8, "input\n$M$", width=1.8, height=1.3, fill=GREY)
+    for head in range(num_heads):
+        y = 4.85 - 1.37 * head
+        box(axis, 4.6, y, f"head {head + 1}: $q,k,v$, attention", width=4.1, fill=BLUE)
+        arrow(axis, (2.1, 2.8), (2.55, y))
+        box(axis, 8.1, y, "$M/H$", width=1.3, fill=BLUE)
+        arrow(axis, (6.65, y), (7.45, y))
+        arrow(axis, (8.75, y), (9.35, 2.8))
+    box(axis, 10.1, 2.8, "side\nby side\n$M$", width=1.5, height=2.0, fill=ORANGE)
+    box(axis, 11.9, 2.8, "Linear", width=1.3, fill=GREEN)
+    arrow(axis, (10.85, 2.8), (11.25, 2.8))
+    return figure
+
+
+def block_scheme() -> Figure:
+    """Encoder block and decoder block from bottom to top; dashed: the way around that is added."""
+    figure, axis = diagram(14.5, 9.6)
+    axis.text(3.6, 9.25, "encoder block", ha="center", fontsize=12)
+    axis.text(10.6, 9.25, "decoder block", ha="center", fontsize=12)
+    for x, stages in (
+        (3.6, ("self-attention", "feed-forward")), (10.6, ("masked self-attention", "cross-attention", "feed-forward"))
+    ):
+        bottom = 0.45
+        box(axis, x, bottom, "tokens + positions", width=3.6, height=0.7, fill=GREY, size=10)
+        for number, stage in enumerate(stages):
+            y = bottom + 1.3 + 2.75 * number
+            fill = GREEN if stage == "feed-forward" else BLUE
+            arrow(axis, (x, y - 0.95), (x, y - 0.4))
+            box(axis, x, y, stage, width=3.6, height=0.8, fill=fill)
+            arrow(axis, (x, y + 0.4), (x, y + 0.75))
+            box(axis, x, y + 1.1, "add, normalise, drop", width=3.6, height=0.7, fill=PINK, size=10)
+            axis.plot([x, x - 2.3, x - 2.3], [y - 0.75, y - 0.75, y + 1.1], "--", color="#444444", linewidth=1.2)
+            arrow(axis, (x - 2.3, y + 1.1), (x - 1.8, y + 1.1))
+    axis.plot([3.6, 3.6, 7.2, 7.2], [5.95, 6.6, 6.6, 4.5], color="#444444", linewidth=1.3)
+    arrow(axis, (7.2, 4.5), (8.8, 4.5))
+    axis.text(5.4, 6.8, "key and value", ha="center", fontsize=10)
+    return figure
+
+
+def shift_scheme(words: Sequence[str]) -> Figure:
+    """Teacher forcing: the decoder reads the target without its last word and must say it without its first."""
+    figure, axis = diagram(2.6 * len(words) + 1.6, 4.4)
+    for place, (read, said) in enumerate(zip(words[:-1], words[1:], strict=True)):
+        x = 4.0 + 2.6 * place
+        box(axis, x, 0.7, read, width=2.3, fill=BLUE, size=10)
+        box(axis, x, 3.7, said, width=2.3, fill=GREEN, size=10)
+        arrow(axis, (x, 2.65), (x, 3.25))
+        arrow(axis, (x, 1.15), (x, 1.75))
+    right = 4.0 + 2.6 * (len(words) - 2)
+    box(axis, (4.0 + right) / 2, 2.2, "decoder, under the causal mask", width=right - 4.0 + 2.3, fill=GREY)
+    axis.text(1.2, 0.7, "reads", ha="center", va="center", fontsize=11)
+    axis.text(1.2, 3.7, "must say", ha="center", va="center", fontsize=11)
+    return figure
+
+
+# --- Measurements ---
+
+
+def mask_map(mask: Tensor, words: Sequence[str]) -> Figure:
+    """One causal mask, (K, K) bool: dark is forbidden."""
+    figure, axis = plt.subplots(figsize=(3.2, 3.2))
+    axis.imshow(mask.cpu(), cmap="cividis_r", vmin=0, vmax=1)
+    axis.set_xticks(range(len(words)), words, rotation=45, ha="right")
+    axis.set_yticks(range(len(words)), words)
+    axis.set(title="Who may look at whom? (dark: forbidden)", xlabel="looked at", ylabel="looks")
+    axis.grid(False)
+    return _tight(figure)
+
+
+def growth(lengths: Sequence[int], seconds: Sequence[float]) -> tuple[Figure, float]:
+    """Time of attention against length, both logarithmic, with the fitted power law; also returns its exponent."""
+    exponent, offset = np.polyfit(np.log(lengths), np.log(seconds), 1)
+    figure, axis = plt.subplots(figsize=(5.4, 3.4))
+    axis.loglog(lengths, np.multiply(seconds, 1e3), "o", color=LINE[0], label="measured")
+    axis.loglog(lengths, 1e3 * np.exp(offset) * np.power(lengths, exponent), "--", color=LINE[1],
+                label=f"fit: time ∝ length^{exponent:.2f}")
+    axis.set_xticks(lengths, [str(length) for length in lengths])
+    axis.minorticks_off()
+    axis.set(title=f"Twice the length costs {2**exponent:.1f} times the time", xlabel="sequence length K [tokens]",
+             ylabel="time of one call [ms]")
+    axis.legend()
+    return _tight(figure), float(exponent)
+
+
+def position_maps(encodings: dict[str, Tensor]) -> Figure:
+    """Upper row: the encodings, (K, M) each. Lower row: how alike two places are (cosine of their rows)."""
+    figure, axes = plt.subplots(
+        2, len(encodings), figsize=(3.2 * len(encodings), 5.6), squeeze=False, layout="constrained"
+    )
+    for column, (name, encoding) in enumerate(encodings.items()):
+        rows = encoding / encoding.norm(dim=1, keepdim=True).clamp(min=1e-9)
+        axes[0, column].imshow(encoding, cmap="coolwarm", vmin=-1, vmax=1, aspect="auto", interpolation="nearest")
+        axes[0, column].set(title=name, xlabel="feature", ylabel="place" if column == 0 else "")
+        image = axes[1, column].imshow(rows @ rows.T, cmap="coolwarm", vmin=-1, vmax=1)
+        axes[1, column].set(title="likeness of two places", xlabel="place", ylabel="place" if column == 0 else "")
+    for axis in axes.flat:
+        axis.grid(False)
+    figure.colorbar(image, ax=axes, shrink=0.6)
+    return figure
+
+
+def training_curves(history: dict[str, Sequence[float]], title: str, published: float | None = None) -> Figure:
+    """Loss a token (left) and accuracy of tokens (right) against the epoch, from columns of a history."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9.5, 3.3))
+    epochs = range(1, len(history["train_loss"]) + 1)
+    left.plot(epochs, history["train_loss"], color=LINE[0], label="training (with dropout)")
+    left.plot(epochs, history["val_loss"], color=LINE[1], linestyle="--", label="validation")
+    left.set(xlabel="epoch", ylabel="loss [nats a token]", ylim=(0, None))
+    left.legend()
+    right.plot(epochs, history["val_accuracy"], color=LINE[1], linestyle="--", label="validation")
+    if published is not None:
+        right.axhline(published, color=LINE[5], linestyle=":", label=f"published: about {published:.2f}")
+    right.set(xlabel="epoch", ylabel="right tokens [share]", ylim=(0, 1.02))
+    right.legend(loc="lower right")
+    figure.suptitle(title)
+    return _tight(figure)
+
+
+def attention_heads(
+    heads: Sequence, x: Sequence[str], y: Sequence[str], title: str, draw: Callable[..., None]
+) -> Figure:
+    """The heads of one layer side by side, for the first row of the batch.
+
+    Args:
+        heads: modules with `weights_softmax` (N, K_Q, K_K). x: words looked at. y: words that look.
+        draw: `a2_helper.draw`.
+    """
+    height = 1.0 + 2.4 * max(len(y) / len(x), 0.5)
+    figure, axes = plt.subplots(1, len(heads), figsize=(2.5 * len(heads), height), squeeze=False)
+    for number, (head, axis) in enumerate(zip(heads, axes[0], strict=True)):
+        draw(head.weights_softmax[0].cpu().numpy(), x, y if number == 0 else [], axis)
+        axis.set_title(f"head {number + 1}", fontsize=9)
+        axis.tick_params(labelsize=7)
+    figure.suptitle(title, fontsize=11)
+    return _tight(figure)
+
+
+def rule_curves(runs: dict[str, dict[str, Sequence[float]]], title: str) -> Figure:
+    """Exact match on training rows (left) and on expressions never seen (right), against seconds of training."""
+    figure, axes = plt.subplots(1, 2, figsize=(10, 3.6), sharey=True)
+    for axis, key, name in zip(axes, ("seen", "unseen"), ("training rows", "expressions never seen"), strict=True):
+        for number, (label, curve) in enumerate(runs.items()):
+            axis.plot(curve["seconds"], curve[key], color=LINE[number % 6], linestyle=DASHES[number % 6], label=label)
+        axis.set(title=name, xlabel="training time [s]", ylim=(-0.02, 1.03))
+    axes[0].set_ylabel("whole results right [share]")
+    if len(runs) > 1:
+        axes[1].legend(fontsize=8)
+    figure.suptitle(title)
+    return _tight(figure)
+
+
+def ablation_bars(shares: dict[str, Sequence[float]], title: str) -> Figure:
+    """One bar a recipe, its mean over the seeds; a dot each seed."""
+    figure, axis = plt.subplots(figsize=(8, 0.42 * len(shares) + 1.2))
+    for place, values in enumerate(shares.values()):
+        axis.barh(place, np.mean(values), color=LINE[0] if place else LINE[2], alpha=0.75)
+        axis.plot(values, [place] * len(values), "o", color=LINE[5], markersize=4)
+        axis.text(1.01, place, f"{np.mean(values):.1%}", va="center", fontsize=9)
+    axis.set_yticks(range(len(shares)), list(shares))
+    axis.invert_yaxis()
+    axis.set(title=title, xlabel="expressions never seen, whole result right [share]", xlim=(0, 1.12))
+    return _tight(figure)
+
+
+def _tight(figure: Figure) -> Figure:
+    figure.tight_layout()
+    return figure
