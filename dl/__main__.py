@@ -9,12 +9,10 @@ import argparse
 import importlib
 import os
 import sys
-from pathlib import Path
 
-from dl.command import SUCCESS, WRONG_USE, UsageError
+from dl.command import SUCCESS, WRONG_USE, UsageError, trainable
 
 INTERRUPTED = 130  # what shells report for Ctrl-C
-WEIGHTS = ("regnet", "transformer", "simclr", "clip", "dino")  # in the order of the notebooks
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -74,7 +72,7 @@ def parser() -> argparse.ArgumentParser:
         verbs, "train-weights", "train the small weights that the project ships; resumes where it stopped",
         "train-weights regnet",
     )
-    train.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(_trainable())} (default: all, in turn)")
+    train.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(trainable())} (default: all, in turn)")
     train.set_defaults(command=_train_weights)
     return top
 
@@ -122,19 +120,14 @@ def _data_verify(args: argparse.Namespace) -> int:
 
 
 def _train_weights(args: argparse.Namespace) -> int:
-    unknown = [name for name in args.names if name not in _trainable()]
+    unknown = [name for name in args.names if name not in trainable()]
     if unknown:
-        raise UsageError(f"no weights called {', '.join(unknown)}; there are {', '.join(_trainable())}.")
-    names = args.names or _trainable()
+        raise UsageError(f"no weights called {', '.join(unknown)}; there are {', '.join(trainable())}.")
+    names = args.names or trainable()
     for name in names:
         importlib.import_module(f"dl.weights.{name}").train()
     print(f"Trained {', '.join(names)}; weights and cards are in dl/weights/files/.")
     return SUCCESS
-
-
-def _trainable() -> list[str]:
-    """Weights whose training script this copy of the project has."""
-    return [name for name in WEIGHTS if (Path(__file__).parent / "weights" / f"{name}.py").is_file()]
 
 
 if __name__ == "__main__":

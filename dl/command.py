@@ -10,9 +10,16 @@ from pathlib import Path
 
 SUCCESS, FAILURE, WRONG_USE = 0, 1, 2  # exit codes: done; done, something in it failed; not done, the message says why
 
+WEIGHTS = ("regnet", "transformer", "simclr", "clip", "dino")  # those the project trains, in the order of the notebooks
+
 
 class UsageError(Exception):
     """Wrong use or a missing prerequisite: the command prints the message and ends with exit code 2."""
+
+
+def trainable() -> list[str]:
+    """Weights whose training script, `dl/weights/NAME.py`, this copy of the project has."""
+    return [name for name in WEIGHTS if (Path(__file__).parent / "weights" / f"{name}.py").is_file()]
 
 
 def progress(**options):

@@ -1,0 +1,235 @@
+"""What is installed, present and missing on this machine, and what to do about it: `python -m dl doctor`.
+
+Each examination yields findings as it goes. A finding that needs something and says how to get it ends the command with
+exit code 2; the others only inform. Nothing of this project that needs torch is imported before torch was found.
+"""
+
+from __future__ import annotations
+
+import importlib
+import platform
+import shutil
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from importlib.machinery import PathFinder
+from importlib.util import find_spec
+from pathlib import Path
+
+from dl.command import SUCCESS, WRONG_USE, trainable
+
+DISTRIBUTION = "dl-assignment"
+INSTALL = 'pip install -c constraints.txt -e ".[dev]"'
+LOW_DISK = 1_000_000_000  # bytes: below this, notebooks and the sample world may not fit
+NOT_READ_BY_NOTEBOOKS = ("dino_vits16",)
+ALTERNATIVES = {"opencv-python": "opencv-python-headless"}
+REASONS = {
+    "setuptools": "import clip needs its pkg_resources, gone in 82, and torch needs 77.0.3",
+    "typst": "0.15 breaks pandoc's equations",
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """`says` is printed; a `remedy` follows where something is missing, and `needed` tells whether that is serious."""
+
+    says: str
+    remedy: str = ""
+    needed: bool = False
+
+
+def examine() -> int:
+    """The verb `doctor`: print all findings, then what is missing; WRONG_USE if something needed is."""
+    serious = []
+    for title, examination in EXAMINATIONS:
+        print(title)
+        for finding in examination():
+            print(f"  {finding.says}" + (f"\n    -> {finding.remedy}" if finding.remedy else ""), flush=True)
+            if finding.needed:
+                serious.append(finding)
+        if not _torch_is_there():
+            break  # the rest cannot be examined without it
+    if not serious:
+        print("Everything needed is here.")
+        return SUCCESS
+    print(f"{len(serious)} needed: {'; '.join(finding.remedy for finding in serious)}")
+    return WRONG_USE
+
+
+def requirements() -> list[str] | None:
+    """The project's requirements as installed, those for developers included; None if it is not installed."""
+    try:
+        return metadata.requires(DISTRIBUTION)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def packages() -> Iterator[Finding]:
+    """Python, and each required package with its version against the range that works."""
+    yield Finding(f"Python {platform.python_version()} on {platform.platform()}, {sys.executable}")
+    wanted = requirements()
+    if wanted is None:
+        yield Finding("this project is not installed in this Python", INSTALL, needed=True)
+        return
+    from packaging.requirements import Requirement
+
+    for requirement in map(Requirement, wanted):
+        for_all = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+        if not for_all and not requirement.marker.evaluate({"extra": "dev"}):
+            continue  # for other systems
+        name, versions = requirement.name, str(requirement.specifier)
+        purpose = "" if for_all else " (for tests and for building notebooks)"
+        reason = f": {REASONS[name]}" if name in REASONS else ""
+        version = _version(name) or _version(ALTERNATIVES.get(name, ""))
+        if version is None:
+            yield Finding(f"{name} is missing{purpose}{reason}", f'pip install "{name}{versions}"', needed=for_all)
+            continue
+        if requirement.specifier.contains(version, prereleases=True):
+            yield Finding(f"{name} {version}")
+        else:
+            yield Finding(
+                f"{name} {version} is outside {versions}{reason}", f'pip install "{name}{versions}"', needed=for_all
+            )
+
+
+def imports() -> Iterator[Finding]:
+    """Packages that can be installed and still not work, tried by importing them."""
+    yield _import("torchvision", "pip install a torchvision that belongs to this torch: " + INSTALL)
+    yield from video_readers()
+    yield clip_package()
+    yield _import(
+        "pypandoc", 'pip install "pypandoc_binary>=1.13"', lambda pypandoc: f"pandoc {pypandoc.get_pandoc_version()}"
+    )
+    yield _import("typst", 'pip install "typst>=0.14,<0.15"')
+
+
+def video_readers() -> Iterator[Finding]:
+    """OpenCV, which reads and writes videos, and decord, which reads them where it exists."""
+    opencv = _import(
+        "cv2", "install the system's libGL, libxcb and glib, or the build that needs none of them: "
+        "pip uninstall -y opencv-python; pip install opencv-python-headless",
+    )
+    yield opencv
+    if _version("opencv-python") and _version("opencv-python-headless"):
+        yield Finding(
+            "opencv-python and opencv-python-headless are both installed, over each other",
+            "pip uninstall -y opencv-python opencv-python-headless; pip install opencv-python", needed=True,
+        )
+    decord = _import("decord", "")
+    yield Finding("videos are read by " + ("decord" if not decord.needed else "OpenCV (no decord for this system)"))
+
+
+def clip_package() -> Finding:
+    """The right one of several packages called clip."""
+    remedy = 'pip uninstall -y clip; pip install "clip-anytorch>=2.6" "setuptools>=77.0.3,<82"'
+    finding = _import("clip", remedy)
+    if not finding.needed and not hasattr(sys.modules["clip"], "tokenize"):
+        return Finding("the installed clip is another package of that name, not OpenAI's", remedy, needed=True)
+    return finding
+
+
+def modules() -> Iterator[Finding]:
+    """Which files `dl` and `transformers` are, and who else claims the name."""
+    from dl import settings
+
+    root = settings.project_root()
+    yield Finding(f"project {root}")
+    here = find_spec("transformers")
+    yield Finding(f"transformers resolves to {here.origin if here else 'nothing'} from {Path.cwd()}")
+    others = [folder for folder in sys.path if Path(folder).resolve() != root]
+    foreign = PathFinder.find_spec("transformers", others)
+    if foreign is not None:
+        yield Finding(
+            f"another package of that name is at {foreign.origin}; notebooks use the project's, because their first "
+            "cell puts it first: run that cell first"
+        )
+
+
+def device() -> Iterator[Finding]:
+    """Where computations run."""
+    import torch
+
+    from dl import settings
+
+    present = [name for name in settings.DEVICES if _has_device(name)]
+    yield Finding(f"torch {torch.__version__}, {torch.get_num_threads()} threads; devices: {', '.join(present)}")
+    try:
+        yield Finding(f"computations run on {settings.get_device()}")
+    except (ValueError, RuntimeError) as error:
+        yield Finding(str(error), "unset DL_DEVICE", needed=True)
+
+
+def data_and_weights() -> Iterator[Finding]:
+    """The sample world, the weights that the project ships, real data and weights."""
+    from dl import settings, weights
+    from dl.data import ENTRIES
+
+    try:
+        real = settings.data_mode() == settings.REAL
+    except ValueError as error:
+        yield Finding(str(error), "unset DL_DATA", needed=True)
+        return
+    network = ", DL_OFFLINE forbids the network" if settings.offline() else ""
+    yield Finding(f"DL_DATA is {settings.data_mode()}{network}")
+    made = settings.sample_home().is_dir()
+    yield Finding(f"sample world: {'in ' + str(settings.sample_home()) if made else 'made on first use'}")
+    for name in trainable():
+        shipped = (weights.FILES / f"{name}.safetensors").is_file()
+        remedy = "" if shipped else f"python -m dl train-weights {name}"
+        yield Finding(f"sample weights {name}: {'here' if shipped else 'missing'}", remedy, bool(remedy) and not real)
+    for entry in ENTRIES.values():
+        needed = real and not entry.present and entry.name not in NOT_READ_BY_NOTEBOOKS
+        remedy = "" if entry.present else f"python -m dl data fetch {entry.name}" if real else ""
+        where = entry.shown_location if entry.present else f"not fetched ({entry.megabytes})"
+        yield Finding(f"real {entry.kind} {entry.name}: {where}", remedy, needed)
+
+
+def disk() -> Iterator[Finding]:
+    """Free space where results, sample world and real data go."""
+    from dl import settings
+
+    root = settings.project_root()
+    free = shutil.disk_usage(root).free
+    says = f"{free / 1e9:.1f} GB free at {root}"
+    yield Finding(says) if free >= LOW_DISK else Finding(says, "free at least 1 GB there", needed=True)
+
+
+EXAMINATIONS: tuple[tuple[str, Callable[[], Iterator[Finding]]], ...] = (
+    ("Packages", packages), ("Imports", imports), ("Modules", modules), ("Device", device),
+    ("Data and weights", data_and_weights), ("Disk", disk),
+)
+
+
+def _import(name: str, remedy: str, describe: Callable[[object], str] | None = None) -> Finding:
+    """Import a package, its warnings silenced; what its import raises is told in one line."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            module = importlib.import_module(name)
+        return Finding(describe(module) if describe else f"import {name}: works")
+    except Exception as error:  # whatever a broken package raises on import
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        return Finding(f"import {name} fails: {reason}", remedy, needed=True)
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name) if name else None
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _torch_is_there() -> bool:
+    return find_spec("torch") is not None
+
+
+def _has_device(name: str) -> bool:
+    from dl import settings
+
+    try:
+        settings.get_device(name)
+    except RuntimeError:
+        return False
+    return True
