@@ -1,6 +1,5 @@
 """Checks of transformers.py: the recorded tensors, PyTorch's own layers, properties, gradients, messages."""
 
-import json
 import math
 from pathlib import Path
 
@@ -12,13 +11,12 @@ from torch import nn
 import transformers as T
 from benchmarks.transformers import copy_attention, copy_block
 from dl.arithmetic import SPECIAL_WORDS, VOCABULARY
+from dl.checks import expected
+from dl.checks.transformers import ReplayedDropout, fill_with_ramp
 from dl.grad import rel_error
 from dl.utils import reset_seed
 
-CHECKS = {
-    check["name"]: check
-    for check in json.loads((Path(T.__file__).parent / "dl/checks/expected/transformers.json").read_text())["checks"]
-}
+CHECKS = expected("transformers")
 RECORDED_BLOCKS = ("encoder_block_1", "encoder_block_2", "decoder_block_1", "decoder_block_2")
 
 
@@ -30,17 +28,9 @@ def given(check: dict, name: str) -> torch.Tensor:
     return torch.linspace(*spec["linspace"], math.prod(spec["shape"])).reshape(spec["shape"])
 
 
-def fill(module: nn.Module) -> nn.Module:
-    """Overwrite every parameter with linspace(-1.4, 1.3), as the notebook does."""
-    with torch.no_grad():
-        for parameter in module.parameters():
-            parameter.copy_(torch.linspace(-1.4, 1.3, parameter.numel()).reshape(parameter.shape))
-    return module
-
-
 def built(check: dict) -> nn.Module:
     module = getattr(T, check["function"])(*check["construct"].values())
-    return fill(module) if check["setup"] else module
+    return fill_with_ramp(module) if check["setup"] else module
 
 
 def agrees(check: dict, got: torch.Tensor, name: str) -> None:
@@ -93,23 +83,11 @@ def test_recorded_module_and_its_gradient(name):
     agrees(check, inputs[0].grad, "grad_x" if "x" in check["inputs"] else "grad_query")
 
 
-class Replay(nn.Module):
-    """Stands where a block has its dropout, and keeps what the recorded masks keep."""
-
-    def __init__(self, calls: list[dict]):
-        super().__init__()
-        self.calls = iter(calls)
-
-    def forward(self, x):
-        call = next(self.calls)
-        return x * torch.tensor(call["keep_mask"]) * call["scale"]
-
-
 @pytest.mark.parametrize("name", RECORDED_BLOCKS)
 def test_recorded_blocks_with_the_recorded_dropout_masks(name):
     check = CHECKS[name]
     block = built(check)
-    block.dropout = Replay(check["dropout_calls"])
+    block.dropout = ReplayedDropout(check["dropout_calls"])
     agrees(check, block(*(given(check, argument) for argument in check["inputs"])), "out")
     assert next(block.dropout.calls, None) is None  # all recorded calls were used
 
@@ -225,10 +203,10 @@ def test_no_loop_attention_equals_torch_with_gradients(length, value_size, maske
     torch.testing.assert_close(weights.sum(dim=-1), torch.ones_like(weights[..., 0]))
     assert not masked or weights[mask].abs().max() == 0
     dy = torch.randn(y.shape, dtype=y.dtype, generator=torch.Generator().manual_seed(2))
-    for got, expected in zip(
+    for got, gradient in zip(
         torch.autograd.grad(y, tensors, dy), torch.autograd.grad(wanted, tensors, dy), strict=True
     ):
-        torch.testing.assert_close(got, expected)
+        torch.testing.assert_close(got, gradient)
 
 
 @pytest.mark.parametrize("shape", [(2, 5, 4), (1, 1, 3), (3, 4, 4)])
@@ -289,12 +267,12 @@ def test_layer_norm_equals_torch_with_gradients(dtype):
     dy = torch.randn(3, 5, 6, dtype=dtype)
     y, wanted = ours(x), theirs(x)
     torch.testing.assert_close(y, wanted)
-    for got, expected in zip(
+    for got, gradient in zip(
         torch.autograd.grad(y, [x, ours.gamma, ours.beta], dy),
         torch.autograd.grad(wanted, [x, theirs.weight, theirs.bias], dy),
         strict=True,
     ):
-        torch.testing.assert_close(got, expected)
+        torch.testing.assert_close(got, gradient)
 
 
 def test_layer_norm_of_a_constant_row_is_the_shift():
@@ -341,8 +319,8 @@ def test_whole_model_equals_torch_with_gradients():
     torch.testing.assert_close(logits, wanted)
     truth = ans[:, 1:].flatten()
     (got,) = torch.autograd.grad(T.CrossEntropyLoss(logits, truth), ours.emb_layer.weight)
-    (expected,) = torch.autograd.grad(F.cross_entropy(wanted, truth, reduction="sum"), ours.emb_layer.weight)
-    torch.testing.assert_close(got, expected)
+    (gradient,) = torch.autograd.grad(F.cross_entropy(wanted, truth, reduction="sum"), ours.emb_layer.weight)
+    torch.testing.assert_close(got, gradient)
 
 
 @pytest.mark.parametrize("V", [3, 16])
