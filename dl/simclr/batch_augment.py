@@ -89,11 +89,12 @@ def crop_boxes(
     fits = (box_w > 0) & (box_w <= width) & (box_h > 0) & (box_h <= height)
     first = fits.int().argmax(dim=0, keepdim=True)  # (1, B)
     box_w, box_h, up, along = (value.gather(0, first)[0] for value in (box_w, box_h, u[2], u[3]))
-    none_fits = ~fits.any(dim=0)
+    none_fits = ~fits.any(dim=0)  # then a box in the middle, as large as the ratio allows
     box_w = box_w.masked_fill(none_fits, min(width, round(height * ratio[1])))
     box_h = box_h.masked_fill(none_fits, min(height, round(width / ratio[0])))
-    up, along = up.masked_fill(none_fits, 0.5), along.masked_fill(none_fits, 0.5)  # that one box stands in the middle
-    top, left = (up * (height - box_h + 1)).floor(), (along * (width - box_w + 1)).floor()
+    free_h, free_w = height - box_h, width - box_w
+    top = torch.where(none_fits, free_h // 2, (up * (free_h + 1)).floor())
+    left = torch.where(none_fits, free_w // 2, (along * (free_w + 1)).floor())
     return top.long(), left.long(), box_h.long(), box_w.long()
 
 

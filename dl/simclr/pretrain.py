@@ -101,8 +101,8 @@ def pretrain(
         schedule.load_state_dict(state["schedule"])
         first = state["epoch"] + 1
     network: nn.Module = MixedPrecision(model) if recipe.bfloat16 else model
-    if world > 1:  # ranks share the batch norm's statistics already: nothing to broadcast at every step
-        network = DistributedDataParallel(network, broadcast_buffers=False)
+    if world > 1:
+        network = DistributedDataParallel(network)
     last = recipe.epochs if stop_after is None else min(recipe.epochs, first - 1 + stop_after)
     for epoch in range(first, last + 1):
         sampler.set_epoch(epoch)
