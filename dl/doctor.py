@@ -136,8 +136,12 @@ def modules() -> Iterator[Finding]:
 
     root = settings.project_root()
     yield Finding(f"project {root}")
+    in_notebooks = PathFinder.find_spec("transformers", [str(root)])
     here = find_spec("transformers")
-    yield Finding(f"transformers resolves to {here.origin if here else 'nothing'} from {Path.cwd()}")
+    yield Finding(
+        f"transformers resolves to {in_notebooks.origin if in_notebooks else 'nothing'} in the notebooks, "
+        f"to {here.origin if here else 'nothing'} for a plain import in {Path.cwd()}"
+    )
     others = [folder for folder in sys.path if Path(folder).resolve() != root]
     foreign = PathFinder.find_spec("transformers", others)
     if foreign is not None:

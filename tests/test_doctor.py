@@ -86,7 +86,7 @@ def test_a_foreign_transformers_is_named(tmp_path, monkeypatch):
     (tmp_path / "transformers.py").touch()
     monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
     ours, foreign = list(doctor.modules())[1:]
-    assert str(settings.project_root() / "transformers.py") in ours.says
+    assert f"to {settings.project_root() / 'transformers.py'} in the notebooks" in ours.says
     assert str(tmp_path / "transformers.py") in foreign.says and "run that cell first" in foreign.says
 
 
