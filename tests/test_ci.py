@@ -14,8 +14,8 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs a shell")
 @pytest.mark.parametrize(
     "run_code, test_code, closing",
     [
-        (0, 0, "3 passed, 1 warning in 0.10s"), (2, 0, "3 passed in 0.10s"), (0, 2, "no tests ran in 0.01s"), (0, 2, ""),
-        (0, 2, "1 failed, 2 passed in 61.00s (0:01:01)"),
+        (0, 0, "3 passed, 1 warning in 0.10s"), (2, 0, "3 passed in 0.10s"), (0, 2, "no tests ran in 0.01s"),
+        (0, 2, ""), (0, 2, "1 failed, 2 passed in 61.00s (0:01:01)"),
     ],
 )
 def test_both_targets_are_run_and_reported(tmp_path, run_code, test_code, closing):
