@@ -162,7 +162,7 @@ def finish(encoder: nn.Module, heads: Heads, steps: int, seconds: float) -> Path
     path = weights.save(NAME, encoder.backbone.state_dict(), facts)
     weights.write_card(NAME, CARD.format(
         steps=steps, batch=BATCH, rate=PEAK_RATE, decay=WEIGHT_DECAY, seed=SEED, scenes=steps * BATCH,
-        minutes=seconds / 60, megabytes=path.stat().st_size / 1e6, torch=torch.__version__, **scores,
+        minutes=time.process_time() / 60, megabytes=path.stat().st_size / 1e6, torch=torch.__version__, **scores,
     ))
     print(f"{NAME}: {scores}; wrote {path.name} and its card")
     return path
@@ -180,7 +180,7 @@ RegNetX-400MF (torchvision's `regnet_x_400mf` up to its last stage), trained fro
 | targets | the scene's classes, colours, pairs and background from the mean of the features; class, colour, texture and size of each object from its cell of the 4x4 grid |
 | settings | AdamW, peak rate {rate}, weight decay {decay}, {steps} steps of {batch}, one cycle, gradient norm clipped at 1, bfloat16 |
 | seed | {seed} |
-| time | {minutes:.0f} minutes, one thread, torch {torch} |
+| time | {minutes:.0f} minutes of CPU time, one thread, torch {torch} |
 | scores on 2,000 scenes never trained on | class {category}, colour {colour}, texture {texture}, size {size}, class and colour both {pair}, background {background} |
 
 Limits: it knows the ten classes and eight colours of the sample world and nothing else. Cells of the 4x4 map are
