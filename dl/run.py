@@ -255,7 +255,10 @@ async def _execute_cells(
 
     total = len(_code_cells(notebook))
     started = time.time()
-    with tempfile.TemporaryDirectory(prefix="dl-") as runtime, progress(total=total, desc=name, unit="cell") as bar:
+    bar_format = "{desc} {n_fmt}/{total_fmt} |{bar:20}| {elapsed}{postfix}"
+    with tempfile.TemporaryDirectory(prefix="dl-") as runtime, progress(
+        total=total, desc=name, bar_format=bar_format
+    ) as bar:
         client = NotebookClient(notebook, km=_kernel_manager(Path(runtime)), record_timing=False)
         async with client.async_setup_kernel(cwd=str(folder), env=environment, cleanup_kc=True):
             with contextlib.suppress(NotImplementedError):  # nbclient would take Ctrl-C for a kernel that died

@@ -83,6 +83,7 @@ def test_a_kernel_that_dies_is_named(project, capsys):
     assert 'dies: section "Memory", code cell 1: the kernel died.' in capsys.readouterr().out
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
 def test_ctrl_c_stops_the_command_and_its_kernel(tmp_path):
     cell = new_code_cell("import os, time; open('pid', 'w').write(str(os.getpid())); time.sleep(60)")
     nbformat.write(new_notebook(cells=[cell]), tmp_path / "slow.ipynb")
