@@ -496,6 +496,40 @@ def draw(data, x: list[str], y: list[str], ax) -> None:
     )
 
 
+def watch_exact_match(
+    sets: dict[str, AddSubDataset], every: int, device: torch.device | str = "cpu"
+) -> Callable[[nn.Module, dict], None]:
+    """An `on_epoch` for `train`: every `every` epochs, the entry gets each data set's exact match, under its name."""
+
+    def on_epoch(model: nn.Module, entry: dict) -> None:
+        if entry["epoch"] % every == 0:
+            for name, rows in sets.items():
+                entry[name] = right_answers(model, rows, device).double().mean().item()
+
+    return on_epoch
+
+
+@torch.no_grad()
+def shrink_weights(model: nn.Module, factor: float) -> nn.Module:
+    """Multiply embedding and all weight matrices by `factor`, in place; biases and norms stay. Returns the model."""
+    for parameter in model.parameters():
+        if parameter.ndim > 1:
+            parameter.mul_(factor)
+    return model
+
+
+def time_call(call: Callable[[], object], repeats: int = 3) -> float:
+    """Seconds that one call takes: the fastest of `repeats`, after one to warm up."""
+    seconds = []
+    for _ in range(repeats + 1):
+        start = time.perf_counter()
+        call()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()  # kernels run on after the call has returned
+        seconds.append(time.perf_counter() - start)
+    return min(seconds[1:])
+
+
 def _batch_loss(
     model: nn.Module, batch: list[Tensor], loss_func: Callable, device: torch.device | str
 ) -> tuple[Tensor, int, Tensor]:

@@ -162,11 +162,11 @@ def scaled_dot_product_no_loop_batch(
     # EXERCISE scaled_dot_product_no_loop_batch, about 5 lines. Hint: on which side of the softmax must a key be
     # forbidden so that the rest still sums to 1?
     # BEGIN SOLUTION scaled_dot_product_no_loop_batch
-    scores = query @ key.transpose(-2, -1) / math.sqrt(query.shape[-1])  # (N, K_Q, K_K)
+    scores = torch.bmm(query, key.transpose(1, 2)) / math.sqrt(query.shape[-1])  # (N, K_Q, K_K)
     if mask is not None:
         scores = scores.masked_fill(mask, BLOCKED_SCORE)
     weights = scores.softmax(dim=-1)  # (N, K_Q, K_K)
-    return weights @ value, weights
+    return torch.bmm(weights, value), weights
     # END SOLUTION scaled_dot_product_no_loop_batch
 
 
@@ -279,7 +279,7 @@ class LayerNormalization(nn.Module):
         # by M here?
         # BEGIN SOLUTION LayerNormalization.forward
         centred = x - x.mean(dim=-1, keepdim=True)
-        variance = (centred * centred).mean(dim=-1, keepdim=True)  # (..., 1)
+        variance = torch.linalg.vecdot(centred, centred)[..., None] / x.shape[-1]  # (..., 1)
         return centred * (variance + self.epsilon).rsqrt() * self.gamma + self.beta
         # END SOLUTION LayerNormalization.forward
 
