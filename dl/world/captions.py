@@ -27,9 +27,11 @@ MAX_WORDS = 15
 
 @dataclass(frozen=True)
 class Claims:
-    """What a sentence says: (colour, class) pairs in order, sizes and textures beside them, relation and background."""
+    """What a sentence says: (colour, class) pairs in order, where their two words stand (counted from 0), sizes and
+    textures beside them, relation and background."""
 
     pairs: tuple[tuple[str, str], ...]
+    places: tuple[tuple[int, int], ...]
     sizes: tuple[str | None, ...]
     textures: tuple[str | None, ...]
     relation: str | None
@@ -82,26 +84,27 @@ def describe(scene: Scene, rng: np.random.Generator) -> str:
 def read(sentence: str) -> Claims:
     """What a sentence claims. Unknown words, `<UNK>` and special tokens are passed over; a colour without a class
     behind it (or a class without a colour) makes no pair."""
-    words = [word for word in sentence.split() if not word.startswith("<")]
-    pairs, sizes, textures = [], [], []
-    size = colour = texture = None
-    for word in words:
+    words = sentence.split()
+    pairs, places, sizes, textures = [], [], [], []
+    size = colour = texture = colour_place = None
+    for place, word in enumerate(words):
         if word in ("large", "small"):
             size = word
         elif word in COLOURS:
-            colour = word
+            colour, colour_place = word, place
         elif word in TEXTURES:
             texture = word
         elif word in CLASSES:
             if colour is not None:
                 pairs.append((colour, word))
+                places.append((colour_place, place))
                 sizes.append(size)
                 textures.append(texture)
             size = colour = texture = None
-    padded = f" {' '.join(words)} "
+    padded = f" {' '.join(word for word in words if not word.startswith('<'))} "
     relation = next((r for r in RELATIONS if f" {r} " in padded), None)
-    background = next((b for b, place in PLACES.items() if f" {place} " in padded), None)
-    return Claims(tuple(pairs), tuple(sizes), tuple(textures), relation, background)
+    background = next((b for b, phrase in PLACES.items() if f" {phrase} " in padded), None)
+    return Claims(tuple(pairs), tuple(places), tuple(sizes), tuple(textures), relation, background)
 
 
 def content_right(sentence: str, scene: Scene) -> bool:

@@ -71,15 +71,14 @@ def attention_gain(sentences: list[str], maps: Tensor, scenes: list[Scene], obje
         if len(scene.objects) != objects:
             continue
         mask = render(scene, SIDE)[1]
-        words = sentence.split()
-        for label, item in enumerate(scene.objects, start=1):
-            if (item.colour, item.category) not in read(sentence).pairs:
+        claims, labels = read(sentence), {(o.colour, o.category): i for i, o in enumerate(scene.objects, start=1)}
+        for pair, places in zip(claims.pairs, claims.places):
+            if pair not in labels:
                 continue
-            covered = covered_shares(mask == label, grid.shape[1:])
-            place = words.index(item.category)
-            colour_place = max(t for t in range(place) if words[t] == item.colour)
-            mass = np.mean([(grid[t] * covered).sum() for t in (colour_place, place)])
-            gains.append(mass / (mask == label).mean())
+            named = mask == labels[pair]
+            covered = covered_shares(named, grid.shape[1:])
+            mass = np.mean([(grid[t] * covered).sum() for t in places])
+            gains.append(mass / named.mean())
     return float(np.mean(gains)) if gains else float("nan")
 
 
