@@ -1,6 +1,7 @@
 """Checks of the Transformers part of a2_helper.py and of dl/arithmetic.py, the generator of its data."""
 
 import json
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -327,6 +328,14 @@ def test_right_answers_compares_whole_results(monkeypatch):
     assert right.tolist() == [True, False, True, True, True]
 
 
+def test_exact_match_is_watched_every_few_epochs(monkeypatch):
+    monkeypatch.setattr(a2_helper, "right_answers", lambda model, rows, device: torch.tensor([1, 0, 0, 1]).bool())
+    watch, entries = a2_helper.watch_exact_match({"unseen": rows(4)}, every=2), [{"epoch": 1}, {"epoch": 2}]
+    for entry in entries:
+        watch(tiny_model(), entry)
+    assert entries == [{"epoch": 1}, {"epoch": 2, "unseen": 0.5}]
+
+
 @pytest.mark.parametrize("tokens, out_len", [(torch.zeros(10).long(), 5), (torch.zeros(9).long(), 7)])
 def test_positions_that_do_not_fit_are_told(tokens, out_len):
     positions = (position_encoding_sinusoid(9, 8), position_encoding_sinusoid(5, 8))
@@ -343,3 +352,21 @@ def test_heat_map_labels_and_range():
     assert [label.get_text() for label in ax.get_yticklabels()] == ["BOS", "+"]
     assert ax.collections[0].get_clim() == (0.0, 1.0) and len(figure.axes) == 1
     plt.close(figure)
+
+
+def test_shrinking_touches_matrices_only():
+    model, before = tiny_model(), tiny_model().state_dict()
+    assert a2_helper.shrink_weights(model, 0.25) is model
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name] * (0.25 if value.ndim > 1 else 1.0)), name
+
+
+def test_time_of_a_call():
+    calls = []
+
+    def call():
+        calls.append(1)
+        time.sleep(0.05 if len(calls) > 1 else 0.5)  # the first call only warms up
+
+    assert 0.05 <= a2_helper.time_call(call, repeats=2) < 0.4
+    assert len(calls) == 3
