@@ -252,6 +252,13 @@ def test_sim_refuses_what_is_no_pair_of_vectors():
             sim(a, b)
 
 
+def test_matrix_and_pairs_refuse_other_shapes():
+    with pytest.raises(ValueError, match=r"^compute_sim_matrix: wanted stacked rows \(2N, D\), got \(3,\). Stack both"):
+        compute_sim_matrix(torch.ones(3))
+    with pytest.raises(ValueError, match=r"^sim_positive_pairs: shapes do not fit: out_right has shape \(3, 3\)"):
+        sim_positive_pairs(torch.ones(2, 3), torch.ones(3, 3))
+
+
 def test_rel_error_takes_numbers_arrays_and_tensors_in_any_mix():
     kinds = (lambda x: x, np.array, torch.tensor, lambda x: torch.tensor(x, requires_grad=True))
     for case in EXPECTED["rel_error"]["cases"]:

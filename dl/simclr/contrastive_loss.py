@@ -97,7 +97,9 @@ def compute_sim_matrix(out: Tensor) -> Tensor:
     Raises:
         ValueError: if `out` is not a matrix.
     """
-    check_tensors("compute_sim_matrix", out=(out, "M D"))
+    if out.ndim != 2:
+        raise ValueError(f"compute_sim_matrix: wanted stacked rows (2N, D), got {tuple(out.shape)}. "
+                         "Stack both branches with torch.cat([left, right]).")
     # EXERCISE compute_sim_matrix, about 2 lines. Hint: what is the product of a matrix of unit rows with its transpose?
     # BEGIN SOLUTION compute_sim_matrix
     z = _unit_rows(out)  # (2N, D)
@@ -120,13 +122,14 @@ def simclr_loss_vectorized(
     """
     N = _check_branches("simclr_loss_vectorized", out_left, out_right, tau)
     out = torch.cat([out_left, out_right]).to(device)  # (2N, D)
-    # EXERCISE simclr_loss_vectorized, about 5 lines. Hint: what must a logit be so that its exp is 0? And where in
-    # the similarity matrix do the positive pairs stand?
+    # EXERCISE simclr_loss_vectorized, about 5 lines. Hint: l(i, j) is the cross entropy of a choice among 2N - 1 rows.
+    # Which choice is the right one for row i, and what must the logit of a choice be that is not allowed?
     # BEGIN SOLUTION simclr_loss_vectorized
     logits = compute_sim_matrix(out) / tau  # (2N, 2N)
-    positives = logits.diagonal(offset=N)  # (N,), s(z_k, z_{k+N}) / tau; the same in both directions
     is_self = torch.eye(2 * N, dtype=torch.bool, device=out.device)
-    return logits.masked_fill(is_self, -torch.inf).logsumexp(dim=1).mean() - positives.mean()
+    logits = logits.masked_fill(is_self, -torch.inf)
+    partner = torch.arange(2 * N, device=out.device).roll(N)  # of row i: i + N, or i - N
+    return F.cross_entropy(logits, partner)  # through logsumexp: finite at any tau
     # END SOLUTION simclr_loss_vectorized
 
 
@@ -152,7 +155,10 @@ def _unit_rows(z: Tensor) -> Tensor:
 
 
 def _check_branches(function: str, out_left: Tensor, out_right: Tensor, tau: float) -> int:
-    N = check_tensors(function, out_left=(out_left, "N D"), out_right=(out_right, "N D"))["N"]
+    """N, or an error in words. The loss takes 0.1 ms, so what fits is let through without a detailed look."""
+    if out_left.ndim != 2 or out_left.shape != out_right.shape or out_left.dtype != out_right.dtype:
+        check_tensors(function, out_left=(out_left, "N D"), out_right=(out_right, "N D"))  # finds the words
+    N = len(out_left)
     if N == 0 or not tau > 0:
         raise ValueError(
             f"{function}: wanted at least one pair and a temperature tau > 0, got N = {N}, tau = {tau}. "
