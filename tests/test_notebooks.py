@@ -1,4 +1,4 @@
-"""The committed notebooks: built from their sources, executed without errors, small, and nothing of a machine in them."""
+"""The committed notebooks: built from their sources, executed without errors, small, without traces of a machine."""
 
 import re
 from pathlib import Path
@@ -42,7 +42,8 @@ def test_it_has_the_cells_of_its_source(source):
 
 
 def test_it_was_executed_top_to_bottom_without_an_error(source):
-    cells = [cell for cell in nbformat.read(built(source), as_version=4).cells if cell.cell_type == "code" and cell.source]
+    notebook = nbformat.read(built(source), as_version=4)
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source]
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
     assert not [output for cell in cells for output in cell.outputs if output.output_type == "error"]
 
