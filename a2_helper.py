@@ -17,7 +17,6 @@ from dl import arithmetic, weights
 from rnn_lstm_captioning import END, NULL, CaptioningRNN
 from transformers import AddSubDataset, generate_token_dict, get_subsequent_mask
 
-
 # --- Image captioning ---
 
 def load_coco_captions(path: str | Path | None = None, verbose: bool = True) -> dict:

@@ -19,7 +19,15 @@ from dl.world import export
 from dl.world.captions import PLACES, RARE_WORDS, content_right, describe, read, relation_right
 from dl.world.render import pattern_at, render
 from dl.world.scenes import (
-    BACKGROUNDS, CLASSES, COLOURS, HELD_OUT_PAIRS, RELATIONS, TEXTURES, generator, sample_scene, with_category,
+    BACKGROUNDS,
+    CLASSES,
+    COLOURS,
+    HELD_OUT_PAIRS,
+    RELATIONS,
+    TEXTURES,
+    generator,
+    sample_scene,
+    with_category,
 )
 from dl.world.scoring import attention_gain, covered_shares, score_captions
 from dl.world.videos import HARD_PATTERNS, easy_video, hard_video
@@ -49,7 +57,8 @@ def test_masks_lie_where_the_objects_are(size):
         assert set(np.unique(mask)) == set(range(len(scene.objects) + 1))
         for label, item in enumerate(scene.objects, start=1):
             rows, columns = np.nonzero(mask == label)
-            assert abs(columns.mean() / size - item.x) < 0.3 * item.extent and abs(rows.mean() / size - item.y) < 0.3 * item.extent
+            assert abs(columns.mean() / size - item.x) < 0.3 * item.extent
+            assert abs(rows.mean() / size - item.y) < 0.3 * item.extent
             assert 0.15 < (mask == label).mean() / item.extent**2 < 1
 
 
@@ -283,7 +292,8 @@ def test_davis_folder(small_world):
 
 
 def test_the_main_video_is_the_eighth():
-    names = sorted([*export.EASY_VIDEOS, *export.HARD_VIDEOS], key=lambda n: hashlib.md5(f"validation{n}480p".encode()).hexdigest())
+    names = [*export.EASY_VIDEOS, *export.HARD_VIDEOS]
+    names.sort(key=lambda name: hashlib.md5(f"validation{name}480p".encode()).hexdigest())
     assert names[7] == "playground" and "playground" in export.EASY_VIDEOS and len(export.HARD_VIDEOS) >= 12
 
 

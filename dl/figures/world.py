@@ -28,7 +28,8 @@ def sample_page() -> np.ndarray:
         width = (rows[0].shape[1] - 5 * GAP) // 6
         height = round(width * VIDEO_SIZE[0] / VIDEO_SIZE[1])
         strip = _row([cv2.resize(cell, (width, height), interpolation=cv2.INTER_AREA) for cell in cells])
-        rows.append(cv2.copyMakeBorder(strip, 0, 0, 0, rows[0].shape[1] - strip.shape[1], cv2.BORDER_CONSTANT, value=(255,) * 3))
+        missing = rows[0].shape[1] - strip.shape[1]  # lost in rounding
+        rows.append(cv2.copyMakeBorder(strip, 0, 0, 0, missing, cv2.BORDER_CONSTANT, value=(255, 255, 255)))
     return np.concatenate([part for row in rows for part in (row, np.full((GAP, row.shape[1], 3), 255, np.uint8))])
 
 

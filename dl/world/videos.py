@@ -77,7 +77,8 @@ def easy_video(rng: np.random.Generator, height: int, width: int, count: int = 3
         texture = TEXTURES[rng.integers(len(TEXTURES))]
         extent = rng.uniform(0.36, 0.46)
         column = (position + 0.5) * width / height / count
-        item = SceneObject(category, colour, texture, "large", column, rng.uniform(0.4, 0.6), extent, 0.0, bool(rng.integers(2)))
+        row, mirrored = rng.uniform(0.4, 0.6), bool(rng.integers(2))
+        item = SceneObject(category, colour, texture, "large", column, row, extent, 0.0, mirrored)
         pattern = {"striped": ("stripes", 2.6), "dotted": ("dots", 2.2), "plain": None}[texture]
         tracks.append(Track(
             item, part_colours(SHAPES[category], np.array(COLOURS[colour], dtype=np.float64)), pattern,
@@ -144,7 +145,8 @@ def _distractor(rng, palette: np.ndarray, aspect: float) -> Track:
     """A plain silhouette of no class of the hard videos, in a colour of the palette; it counts as background."""
     colour = palette[rng.integers(2)] * rng.uniform(0.85, 1.1)
     table = np.array([colour] * 12, dtype=np.float32)
-    item = SceneObject(("flower", "umbrella")[rng.integers(2)], "", "", "", rng.uniform(0, aspect), rng.uniform(0, 1), rng.uniform(0.15, 0.4),
-                       rng.uniform(-180, 180), False)
+    silhouette = ("flower", "umbrella")[rng.integers(2)]
+    x, y, extent, angle = rng.uniform(0, aspect), rng.uniform(0, 1), rng.uniform(0.15, 0.4), rng.uniform(-180, 180)
+    item = SceneObject(silhouette, "", "", "", x, y, extent, angle, False)
     return Track(item, (table, table), None, tuple(rng.uniform(-0.3, 0.3, size=2)), rng.uniform(-60, 60), 1.0,
                  int(rng.integers(2**31)), 0)
