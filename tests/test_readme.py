@@ -1,0 +1,33 @@
+"""README.md: its example runs, its links lead somewhere, its commands exist."""
+
+import re
+import subprocess
+import sys
+
+from dl import settings
+
+ROOT = settings.project_root()
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_example_prints_true():
+    (example,) = re.findall(r"```python\n(.*?)```", README, re.S)
+    done = subprocess.run([sys.executable, "-c", example], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout == "True\n", done.stderr
+
+
+def test_links_inside_the_repository_exist():
+    links = [link for link in re.findall(r"\]\(([^)\s]+)\)", README) if not link.startswith("http")]
+    assert len(links) > 10
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_commands_exist():
+    from dl.__main__ import parser
+
+    verbs = set(re.findall(r"python -m dl ([a-z-]+)", README)) - {"--help"}
+    assert verbs >= {"run", "doctor", "data"}
+    known = next(action for action in parser()._actions if action.choices).choices
+    assert verbs <= set(known)
+    targets = set(re.findall(r"^    make (\w+)", README, re.M))
+    assert targets and all(re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.M) for target in targets)

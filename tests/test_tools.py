@@ -1,0 +1,214 @@
+"""The small tools: settings, shape checks, seeds, pictures, the notebook session, weight files, recorded cases."""
+
+import json
+import random
+import subprocess
+import sys
+import types
+
+import matplotlib
+import numpy as np
+import pytest
+import torch
+
+from dl import checks, notebook, settings, utils, weights
+from dl.shapes import check_tensors
+
+matplotlib.use("Agg")
+
+
+# --- Settings ---
+
+
+def test_data_mode_and_homes(monkeypatch, tmp_path):
+    monkeypatch.delenv("DL_DATA", raising=False)
+    monkeypatch.delenv("DL_HOME", raising=False)
+    assert settings.data_mode() == "sample" and settings.data_home() == settings.project_root() / "datasets"
+    monkeypatch.setenv("DL_DATA", "Real")
+    monkeypatch.setenv("DL_HOME", str(tmp_path))
+    assert settings.data_mode() == "real"
+    assert settings.data_home() == tmp_path / "datasets" and settings.weights_home() == tmp_path / "pretrained_model"
+    monkeypatch.setenv("DL_DATA", "coco")
+    with pytest.raises(ValueError, match="DL_DATA is 'coco'.*'sample' or 'real'"):
+        settings.data_mode()
+
+
+def test_device_choice(monkeypatch):
+    monkeypatch.delenv("DL_DEVICE", raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert settings.get_device().type == "cuda"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert settings.get_device().type == "mps"
+    assert settings.double_kwargs(torch.device("mps")) == {"dtype": torch.float64, "device": torch.device("cpu")}
+    assert settings.float_kwargs(torch.device("mps")) == {"dtype": torch.float32, "device": torch.device("mps")}
+    monkeypatch.setenv("DL_DEVICE", "cpu")
+    assert settings.get_device().type == "cpu"
+    with pytest.raises(RuntimeError, match="'cuda' was asked for"):
+        settings.get_device("cuda")
+    with pytest.raises(ValueError, match="got 'tpu'.*cuda, mps, cpu"):
+        settings.get_device("tpu")
+
+
+def test_offline(monkeypatch):
+    for value, wanted in (("", False), ("0", False), ("1", True)):
+        monkeypatch.setenv("DL_OFFLINE", value)
+        assert settings.offline() is wanted
+
+
+# --- Shapes ---
+
+
+def test_shapes_return_sizes_and_name_every_problem():
+    a, b = torch.zeros(2, 3), torch.zeros(3, 8)
+    assert check_tensors("f", a=(a, "N D"), b=(b, "D 4H")) == {"N": 2, "D": 3, "H": 2}
+    with pytest.raises(ValueError) as caught:
+        check_tensors("f", a=(a, "N D"), b=(b, "N 4D"), c=(a, "N T D"))
+    text = str(caught.value)
+    assert text.startswith("f: shapes do not fit") and "b has shape (3, 8)" in text and "c has shape (2, 3)" in text
+    with pytest.raises(ValueError, match=r"wanted \(2, 4\)"):
+        check_tensors("f", a=(a, "2 4"))
+    with pytest.raises(TypeError, match="share one dtype, got a torch.float32, b torch.float64"):
+        check_tensors("f", a=(a, "N D"), b=(b.double(), "D K"))
+
+
+# --- Utils ---
+
+
+def test_reset_seed_covers_all_three_generators():
+    def draw():
+        return random.random(), np.random.rand(), torch.rand(1).item()
+
+    utils.reset_seed(5)
+    first = draw()
+    utils.reset_seed(5)
+    assert draw() == first
+    utils.reset_seed(6)
+    assert all(a != b for a, b in zip(draw(), first))
+
+
+def test_tensor_to_image():
+    assert utils.tensor_to_image(torch.full((3, 2, 4), 0.5)).tolist() == np.full((2, 4, 3), 128).tolist()
+    assert utils.tensor_to_image(torch.full((3, 1, 1), 9, dtype=torch.uint8)).dtype == np.uint8
+    with pytest.raises(ValueError, match=r"one picture \(3, H, W\), got shape \(2, 3, 4, 4\)"):
+        utils.tensor_to_image(torch.zeros(2, 3, 4, 4))
+
+
+def test_attention_picture():
+    image = torch.zeros(3, 56, 112, dtype=torch.uint8)
+    image[0] = 200  # red
+    weights_of_word = torch.zeros(2, 4)
+    weights_of_word[1, 0] = 1.0
+    picture = utils.attention_visualizer(image, weights_of_word, "star")
+    assert picture.shape == (56 + 25, 112, 3) and picture.dtype == np.uint8
+    assert picture[:25].max() == 255 and picture[0].max() == 0  # white letters on a black strip
+    bright, dark = picture[25 + 40, 10], picture[25 + 10, 100]
+    assert dark.tolist() == [0, 0, 100] and bright.tolist() == [128, 128, 228]  # blue, green, red
+    with pytest.raises(ValueError, match="attention_visualizer: wanted img"):
+        utils.attention_visualizer(image, weights_of_word[0], "star")
+
+
+# --- Notebook session ---
+
+
+@pytest.fixture
+def session(monkeypatch, tmp_path):
+    monkeypatch.setattr(settings, "project_root", lambda: tmp_path)
+    (tmp_path / "transformers.py").write_text("")
+    monkeypatch.delitem(sys.modules, "transformers", raising=False)
+    monkeypatch.setenv("DL_DEVICE", "cpu")
+    monkeypatch.delenv("DL_DATA", raising=False)
+    kept = list(sys.path)
+    with matplotlib.rc_context():
+        yield notebook.setup("demo")
+    sys.path[:] = kept
+
+
+def test_setup_says_what_it_runs_on(session, capsys, tmp_path):
+    assert sys.path[0] == str(tmp_path)
+    assert session.to_double["dtype"] == torch.float64 and session.data == "sample"
+
+
+def test_checks_print_assert_and_are_saved(session, capsys, tmp_path):
+    session.check_error("y", torch.ones(2), torch.ones(2), 1e-8)
+    session.check("rows sum to 1", True)
+    assert capsys.readouterr().out.splitlines()[-2:] == ["ok: y agrees (error 0.0e+00, limit 1e-08)", "ok: rows sum to 1"]
+    with pytest.raises(AssertionError, match=r"not so: y agrees \(error 3.3e-01, limit 1e-08\)"):
+        session.check_error("y", torch.ones(2), torch.full((2,), 2.0), 1e-8)
+    with pytest.raises(AssertionError, match="not so: y"):
+        session.check_error("y", torch.tensor([float("nan")]), torch.ones(1), 1e-8)
+    session.record(accuracy=0.5)
+    report = json.loads(session.save_results().read_text())
+    assert report["scores"] == {"accuracy": 0.5} and len(report["checks"]) == 2
+    assert {"notebook", "data", "device", "versions", "seconds"} <= report.keys()
+    assert [path.name for path in (tmp_path / "results").iterdir()] == ["demo.json"]
+
+
+def test_a_foreign_transformers_is_refused(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "transformers", types.SimpleNamespace(__file__=str(tmp_path / "elsewhere.py")))
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    with pytest.raises(ImportError, match="already loaded from .*Restart the kernel"):
+        notebook.use_project_modules(tmp_path)
+
+
+# --- Weights and recorded cases ---
+
+
+def test_weights_are_written_whole_and_read_as_float32(monkeypatch, tmp_path):
+    monkeypatch.setattr(weights, "FILES", tmp_path)
+    state = {"w": torch.tensor([1.5, 2.0]), "n": torch.tensor(3)}
+    weights.save("demo", state, {"seed": "1"})
+    loaded = weights.load("demo")
+    assert loaded["w"].dtype == torch.float32 and loaded["n"].dtype == torch.int64 and torch.equal(loaded["w"], state["w"])
+    assert weights.metadata("demo") == {"seed": "1"} and [p.name for p in tmp_path.iterdir()] == ["demo.safetensors"]
+    with pytest.raises(FileNotFoundError, match="ships no 'other'.*present: demo.*train-weights other"):
+        weights.load("other")
+
+
+def test_checkpoints(tmp_path):
+    path = tmp_path / "a" / "b.pt"
+    assert weights.load_checkpoint(path) is None
+    weights.save_checkpoint(path, {"step": 3})
+    assert weights.load_checkpoint(path) == {"step": 3} and [p.name for p in path.parent.iterdir()] == ["b.pt"]
+
+
+def test_every_shipped_weight_has_a_card():
+    files = sorted(weights.FILES.glob("*.safetensors"))
+    assert files
+    for file in files:
+        card = file.with_suffix(".md").read_text()
+        assert all(word in card.lower() for word in ("data", "seed", "limits", "score")), file.name
+
+
+def test_the_shipped_encoder_loads_and_knows_the_world():
+    from dl.weights.regnet import batch
+    from rnn_lstm_captioning import ImageEncoder
+
+    encoder = ImageEncoder(pretrained=True, verbose=False).eval()
+    with torch.no_grad():
+        features = encoder(batch(range(10**9, 10**9 + 4))[0])
+    assert features.shape == (4, 400, 4, 4) and torch.isfinite(features).all() and features.std() > 0.5
+    assert (weights.FILES / "regnet.safetensors").stat().st_size < 12e6
+
+
+def test_the_ramp_fills_every_parameter():
+    module = checks.fill_with_ramp(torch.nn.Linear(2, 3))
+    assert module.weight.flatten()[0].item() == pytest.approx(-1.4) and module.bias[-1].item() == pytest.approx(1.3)
+
+
+# --- Imports ---
+
+
+@pytest.mark.parametrize(
+    "module", ["rnn_lstm_captioning", "a2_helper", "transformers", "dl.grad", "dl.utils", "dl.settings", "dl.notebook"]
+)
+def test_importing_is_light_and_silent(module):
+    """Neither heavy packages nor output, random numbers or plot settings: checked in a fresh interpreter."""
+    script = (
+        "import sys, torch; state = torch.get_rng_state(); "
+        f"import {module}; "
+        "heavy = {'torchvision', 'cv2', 'matplotlib', 'sklearn', 'pandas', 'seaborn', 'h5py', 'clip'} & set(sys.modules); "
+        "assert not heavy, heavy; assert torch.equal(state, torch.get_rng_state())"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=settings.project_root(), capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
