@@ -30,7 +30,7 @@ from dl.world.scenes import (
     with_category,
 )
 from dl.world.scoring import attention_gain, covered_shares, score_captions
-from dl.world.videos import HARD_PATTERNS, easy_video, hard_video
+from dl.world.videos import HARD_PATTERNS, easy_video, hard_video, turn_hue
 
 SCENES = [sample_scene(generator(99, index)) for index in range(600)]
 
@@ -171,6 +171,22 @@ def test_hard_videos_share_one_palette_and_move():
     tables = np.concatenate([track.colours[0][:2] for track in labels])
     assert len(np.unique(tables.round(), axis=0)) <= 3  # two colours and their mean
     assert not np.array_equal(frames[0][1], frames[2][1])
+
+
+def test_hue_drifts_through_a_hard_video_and_luminance_stays():
+    video = hard_video(generator(5), 60, 107)
+    to_iq = np.array([[0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
+
+    def hue(moment):
+        i, q = to_iq @ video.frame(moment)[0].reshape(-1, 3).mean(axis=0)
+        return np.degrees(np.arctan2(q, i))
+
+    turned = (hue(1) - hue(-1) + 180) % 360 - 180
+    assert 30 < abs(turned) < 90
+    colours = np.random.default_rng(0).uniform(80, 170, (4, 5, 3)).astype(np.float32)
+    luma = np.array([0.299, 0.587, 0.114])
+    np.testing.assert_allclose(turn_hue(colours, 50) @ luma, colours @ luma, rtol=1e-3)
+    np.testing.assert_allclose(turn_hue(turn_hue(colours, 50), -50), colours, rtol=1e-3)
 
 
 def test_colour_and_place_tell_objects_apart_in_easy_videos_only():
