@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from dl.simclr.contrastive_loss import simclr_loss_vectorized
+from dl.simclr.model import Classifier
 
 Device = torch.device | str | None  # of an argument; None means where the model is
 
@@ -110,6 +111,30 @@ def train_val(
             bar.set_description(f"{name} Epoch: [{epoch}/{epochs}] Loss: {total_loss / total_num:.4f} "
                                 f"Acc@1:{top1:.2f}% Acc@5:{top5:.2f}%")
     return total_loss / _not_empty(total_num, "train_val"), top1, top5
+
+
+def train_probe(
+    classifier: Classifier, train_loader: Iterable, test_loader: Iterable, epochs: int = 10, rate: float = 1e-3,
+    weight_decay: float = 1e-6, device: Device = None, progress: bool = True,
+) -> dict[str, list[float]]:
+    """Train the linear layer of a classifier with its encoder frozen, and evaluate after every epoch.
+
+    Args:
+        classifier: the weights of `f` are frozen in place; those of `fc` are trained with Adam.
+        train_loader, test_loader: yield (x, target).
+        epochs, rate, weight_decay: the course's settings.
+    Returns:
+        lists of one number an epoch: train_loss, train_acc@1, train_acc@5, test_loss, test_acc@1, test_acc@5.
+    """
+    classifier.f.requires_grad_(False)
+    optimizer = torch.optim.Adam(classifier.fc.parameters(), rate, weight_decay=weight_decay)
+    results: dict[str, list[float]] = {}
+    for epoch in range(1, epochs + 1):
+        for split, loader, its_optimizer in (("train", train_loader, optimizer), ("test", test_loader, None)):
+            scores = train_val(classifier, loader, its_optimizer, epoch, epochs, device, progress)
+            for name, score in zip(("loss", "acc@1", "acc@5"), scores, strict=True):
+                results.setdefault(f"{split}_{name}", []).append(score)
+    return results
 
 
 def test(
