@@ -57,6 +57,17 @@ def parser() -> argparse.ArgumentParser:
     build.add_argument("notebooks", nargs="*", metavar="NAME", help="name of a notebook (default: all)")
     build.set_defaults(command=_build)
 
+    submit = _verb(
+        verbs, "submit", "write the hand-in: a zip of code, notebooks and results, and a PDF of the notebooks",
+        "submit --partial --out build",
+    )
+    submit.add_argument("--root", metavar="DIR", default=".", help="the project, or a folder in it (default: here)")
+    submit.add_argument("--out", metavar="DIR", help="folder for the two files (default: the project)")
+    submit.add_argument("--notebooks", metavar="DIR", help="take the notebooks from DIR (default: notebooks/)")
+    submit.add_argument("--no-pdf", action="store_true", help="write only the zip")
+    submit.add_argument("--partial", action="store_true", help="write what there is, even if files are missing")
+    submit.set_defaults(command=_submit)
+
     data = _verb(verbs, "data", "list, fetch and verify the real data sets and weights", "data fetch coco regnet")
     actions = data.add_subparsers(dest="action", metavar="ACTION", required=True)
     listing = _verb(actions, "list", "every entry: address, size, licence, place, what is there", "data list")
@@ -99,6 +110,12 @@ def _build(args: argparse.Namespace) -> int:
     from dl import run
 
     return run.build(args.notebooks)
+
+
+def _submit(args: argparse.Namespace) -> int:
+    from dl.submit import submit
+
+    return submit(args.root, out=args.out, notebooks=args.notebooks, pdf=not args.no_pdf, partial=args.partial)
 
 
 def _data_list(args: argparse.Namespace) -> int:

@@ -1,0 +1,104 @@
+"""Pictures on their way to the PDF: found without the network, checked, made small, written where typst reads them."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import re
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import unquote
+
+from dl.submit.texts import quoted
+
+PAGE_WIDTH, PAGE_HEIGHT = 480, 640  # points that a picture may take
+POINTS_PER_PIXEL = 0.75  # as a browser shows it
+LARGE = 300_000  # bytes; larger pictures become JPEG …
+MOST_PIXELS = 1400  # … of at most this many pixels a side
+
+
+class Pictures:
+    """Writes pictures into `folder` and returns the typst that shows them; ValueError says why one cannot be shown."""
+
+    def __init__(self, folder: Path, project: Path, compiles: Callable[[str], bool]) -> None:
+        self.folder, self.project, self.compiles = folder, project, compiles
+        self.number = 0
+
+    def find(self, target: str, attachments: dict) -> bytes:
+        """Bytes of the picture that a Markdown cell names."""
+        if target.startswith("data:"):
+            return decoded(target.partition(",")[2])
+        if target.startswith("attachment:"):
+            kinds = attachments.get(unquote(target.partition(":")[2]))
+            if not isinstance(kinds, dict) or not kinds:
+                raise ValueError("it is not attached to its cell")
+            return decoded(next(iter(kinds.values())))
+        if re.match(r"[a-zA-Z][\w+.-]+:|//", target):
+            raise ValueError("it is on the network, which is not used here")
+        path = (self.project / "notebooks" / unquote(target.partition("?")[0])).resolve()
+        if not path.is_relative_to(self.project):
+            raise ValueError("it lies outside the project")
+        if not path.is_file():
+            raise ValueError("there is no such file")
+        return path.read_bytes()
+
+    def show(self, content: bytes, alt: str = "", width: str = "") -> str:
+        """Typst code for a picture, no larger than the page; `width` as in HTML: pixels or percent."""
+        self.number += 1
+        if re.match(rb"\s*(<\?xml|<!--|<!DOCTYPE|<svg)", content):
+            return self._show_drawing(content, alt)
+        from PIL import Image
+
+        try:
+            with warnings.catch_warnings(), Image.open(io.BytesIO(content)) as picture:
+                warnings.simplefilter("error", Image.DecompressionBombWarning)
+                picture.load()
+                wide, high = picture.size
+                if picture.format not in ("PNG", "JPEG") or picture.mode in ("CMYK", "I", "F") or len(content) > LARGE:
+                    content = _smaller(picture)
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, UserWarning, RuntimeWarning) as error:
+            raise ValueError("it is broken, or of a kind that cannot be read") from error
+        ending = "png" if content.startswith(b"\x89PNG") else "jpg"
+        name = f"picture{self.number}.{ending}"
+        (self.folder / name).write_bytes(content)
+        points = _asked_width(width) or wide * POINTS_PER_PIXEL
+        points = min(points, PAGE_WIDTH, PAGE_HEIGHT * wide / high)
+        return f"#box(image({quoted(name)}, width: {points:.1f}pt, alt: {quoted(alt)}))"
+
+    def _show_drawing(self, content: bytes, alt: str) -> str:
+        name = f"picture{self.number}.svg"
+        (self.folder / name).write_bytes(content)
+        shown = f"#box(image({quoted(name)}, alt: {quoted(alt)}))"
+        if not self.compiles(shown):
+            raise ValueError("it is no drawing that can be read")
+        return shown
+
+
+def decoded(text) -> bytes:
+    """Bytes of a picture as notebooks store it, in base64, in one string or many."""
+    try:
+        return base64.b64decode("".join(text))
+    except (binascii.Error, TypeError, ValueError) as error:
+        raise ValueError("its data are broken") from error
+
+
+def _smaller(picture) -> bytes:
+    """JPEG on white if that is the smaller, else PNG; at most MOST_PIXELS a side."""
+    picture = picture.convert("RGBA")
+    picture.thumbnail((MOST_PIXELS, MOST_PIXELS))
+    as_png, as_jpeg = io.BytesIO(), io.BytesIO()
+    picture.save(as_png, "PNG")
+    white = picture.copy()
+    white.paste((255, 255, 255, 255), (0, 0, *picture.size))
+    white.alpha_composite(picture)
+    white.convert("RGB").save(as_jpeg, "JPEG", quality=88)
+    return min(as_png.getvalue(), as_jpeg.getvalue(), key=len)
+
+
+def _asked_width(width: str) -> float | None:
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(px|%)?\s*", width)
+    if not match or not float(match[1]):
+        return None
+    return PAGE_WIDTH * float(match[1]) / 100 if match[2] == "%" else float(match[1]) * POINTS_PER_PIXEL
