@@ -138,7 +138,7 @@ def train_captioner(
     settings = {"n": n, "batch_size": batch_size, "learning_rate": learning_rate, "lr_decay": lr_decay}
     history, first_epoch = _resume_captioner(checkpoint, settings, model, optimizer, scheduler, shuffle)
     epochs = tqdm(range(first_epoch, num_epochs), initial=first_epoch, total=num_epochs, desc="Epochs", leave=False)
-    print_every = max(1, num_epochs // 8)
+    print_every = -(-num_epochs // 8)
     try:
         for epoch in epochs:
             started = time.perf_counter()

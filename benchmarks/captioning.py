@@ -5,6 +5,8 @@ The last three lines time a whole training step at batch 32 on pictures against 
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -49,6 +51,7 @@ def main() -> None:
     compare("LSTM", lambda: step(lstm, lambda v: lstm(v, h0)), lstm_reference_step, bound=1.25)
     # On a CPU, nn.LSTM runs as one oneDNN kernel, whose matrix products are about twice as fast as the ones that `@` gets
     # from MKL on AMD processors. Without oneDNN it makes the same products as we do.
+    warnings.filterwarnings("ignore", message="TF32 acceleration on top of oneDNN")  # said by `flags`, and not our case
     with torch.backends.mkldnn.flags(enabled=False):
         compare("LSTM, nn.LSTM without oneDNN", lambda: step(lstm, lambda v: lstm(v, h0)), lstm_reference_step, bound=1.25)
 

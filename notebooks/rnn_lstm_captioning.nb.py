@@ -36,7 +36,6 @@ DEVICE, to_float, to_double = session.device, session.to_float, session.to_doubl
 import os
 import time
 
-import matplotlib.pyplot as plt
 import torch
 
 import rnn_lstm_captioning as lesson
@@ -274,7 +273,7 @@ else:
 # %%
 histories, models, scores = {}, {}, {}
 REAL = dict(num_epochs=60, batch_size=256, learning_rate=1e-3)
-SAMPLE = dict(num_epochs=15, batch_size=64, lr_decay=0.85, drop_last=False)
+SAMPLE = dict(num_epochs=15, batch_size=32, lr_decay=0.9, drop_last=False)
 
 
 def train(cell_type, sample_rate):
@@ -286,7 +285,7 @@ def train(cell_type, sample_rate):
     models[cell_type], histories[cell_type] = train_captioner(model, train_x, train_y, device=DEVICE, **settings)
 
 
-train("rnn", sample_rate=1e-3)
+train("rnn", sample_rate=5e-4)
 
 # %% [markdown]
 # ### What does it say?
@@ -399,13 +398,13 @@ session.check("at 1e-3 the LSTM uses the picture", right < 1 and wrong > right +
 session.record(lstm_true_overfit_loss=history[-1], lstm_wrong_pictures_loss=wrong)
 
 # %% [markdown]
-# At the smaller rate the loss falls far below 3.47, and wrong pictures make it jump. That is what overfitting should look like. *Notice how a threshold alone can be met for the wrong reason.*
+# Both runs meet the course's limit. The first has learnt the texts and looks at the picture only a little: wrong pictures cost it a few nats. The second has tied every caption to its picture: wrong pictures cost it more than ten times as much. *Notice how a threshold alone can be met for the wrong reason.*
 
 # %% [markdown]
 # ### Train and look
 
 # %%
-train("lstm", sample_rate=3e-3)
+train("lstm", sample_rate=1e-3)
 score("lstm")
 
 # %%
@@ -467,7 +466,7 @@ session.record(attn_overfit_loss=history[-1])
 # ### Train
 
 # %%
-train("attn", sample_rate=3e-3)
+train("attn", sample_rate=1.5e-3)
 score("attn")
 
 # %%
@@ -492,7 +491,7 @@ for split in ("train", "val"):
         draw.show_attention(image, grid, sentence.split(), title)
 
 # %% [markdown]
-# *Eight pictures, one row or two of maps each.* Follow the colour and class words: the bright cells should lie on the object being named, and move to the other one when the sentence does. Words like "a" and "in" can be chosen without looking.
+# *Eight pictures, one row or two of maps each.* Follow the colour and class words: the bright cells should lie on the object being named, and move to the other one when the sentence does. For "in the snow" the network looks at the background, and the "a" before an object already looks for it. (A cell really sees a wider area, centred a little above and left of the tile that is drawn.)
 
 # %% [markdown]
 # ## How good are they?
@@ -503,7 +502,8 @@ for split in ("train", "val"):
 if session.data == "sample":
     NAMES = {"one_pair": "one object, colour and class", "one_content": "one object, all claims", "two_first": "two, first pair",
              "two_both": "two, both pairs", "two_misbound": "two, colours swapped", "two_relation": "two, relation"}
-    draw.score_bars(scores, NAMES, "What do the captions get right?")
+    by_name = {"RNN": scores["rnn"], "LSTM": scores["lstm"], "attention LSTM": scores["attn"]}
+    figure = draw.score_bars(by_name, NAMES, "What do the captions get right?")
     best = max(scores, key=lambda cell: scores[cell]["content"])
     for name, limit in {"one_pair": 0.95, "one_content": 0.90, "two_first": 0.75, "two_both": 0.65}.items():
         session.check(f"{best}: {NAMES[name]}", scores[best][name] >= limit, f"{scores[best][name]:.3f}, limit {limit}")
@@ -511,7 +511,7 @@ if session.data == "sample":
                   f"all claims right: {scores['attn']['content']:.3f} against {scores['lstm']['content']:.3f}")
 
 # %% [markdown]
-# *One group of bars for each question, one bar for each model.* "Colours swapped" is the share of two-object scenes in which all four words are right but paired wrongly: a red star and a blue fish became a blue star and a red fish. This *binding problem* is the hard part. The mean over the grid says which colours and classes are there, hardly which belongs to which; attention reads the cells one object at a time, and that helps.
+# *One group of bars for each question, one bar for each model.* "Colours swapped" (lower is better) is the share of two-object scenes in which all four words are right but paired wrongly: a red star and a blue fish became a blue star and a red fish. This *binding problem* is the hard part. The mean over the grid says which colours and classes are there, hardly which belongs to which, and the LSTM swaps them in three scenes of ten. Attention reads the cells one object at a time, and the swaps all but disappear.
 #
 # Does attention really look at what it names? Compare the attention that lies on the named object with the object's share of the area.
 
@@ -538,7 +538,9 @@ if session.data == "sample":
         session.record(**{f"held_out_{cell}_{name}": value for name, value in kept_out.items()})
 
 # %% [markdown]
-# Class and colour alone are often right, the pair much less so: a network trained on pairs that never mix learns, to some degree, that they do not mix. Compare the numbers with those above.
+# The three differ more here than anywhere else. The attention model names pairs it has never heard almost as well as the familiar ones: it reads colour and class off the same cell, one word after the other, and puts them together freshly. The LSTM finds most single pairs but swaps colours in every second scene with two objects, and the RNN names mostly pairs that it knows.
+#
+# One thing none of them learns: the relation. With four to choose from, a quarter is chance, and no model does much better. Ask yourself what in the model could know left from right: the encoder was trained to say *what* is in a cell, the softmax weighs contents, and the weighted sum forgets which cell they came from.
 
 # %% [markdown]
 # ## Save
