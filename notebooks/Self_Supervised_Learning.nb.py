@@ -278,8 +278,8 @@ live = draw.LiveTraining(len(train_loader), neighbours_accuracy)
 loss = train(model, train_loader, optimizer, 1, epochs, batch_size=batch_size, temperature=temperature, device=DEVICE,
              on_batch=live)
 print(f"mean loss {loss:.4f}")
-start = starting_weights(ENCODER)["f.0.weight"].to(DEVICE)
-session.check("training has moved the weights", not torch.equal(model.f[0].weight, start))
+loaded = starting_weights(ENCODER)["f.0.weight"].to(DEVICE)
+session.check("training has moved the weights", not torch.equal(model.f[0].weight, loaded))
 
 # %% [markdown]
 # *The figure shows the mean loss so far on the left and the neighbours' accuracy on the right, step by step.* Neither moves much, since most of the learning lies behind these weights. The loss is well below the $4.84$ of guessing. Near 0 it cannot be: even perfect vectors cost $\ln(1 + 126\, e^{-2/\tau}) \approx 1.20$ at $\tau = 0.5$, and two crops may show different parts.
