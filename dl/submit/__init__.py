@@ -18,7 +18,7 @@ from pathlib import Path
 from dl import __version__
 from dl.command import FAILURE, SUCCESS, UsageError, say, write_whole
 from dl.submit import archive
-from dl.submit.examine import Finding, Result, examine, read_notebooks, read_results
+from dl.submit.examine import Finding, Result, findings_in, read_notebooks, read_results
 from dl.submit.files import Snapshot, collect, find_project
 
 ZIP_NAME, PDF_NAME = "a2_code_submission.zip", "a2_inline_submission.pdf"
@@ -63,7 +63,7 @@ def submit(
         ]))
     identity, findings = read_identity(project / IDENTITY_FILE)
     results = read_results(snapshot.contents)
-    findings += examine(read_notebooks(snapshot.notebooks), results, snapshot.changed)
+    findings += findings_in(read_notebooks(snapshot.notebooks), results, snapshot.changed)
 
     size = _write_zip(folder / ZIP_NAME, snapshot, identity, results, findings)
     say(f"{ZIP_NAME}: {len(snapshot.contents) + 1} files, {size / 1e6:.2f} MB (limit {archive.LIMIT / 1e6:.0f} MB), "
@@ -74,7 +74,8 @@ def submit(
             notes = _write_pdf(folder / PDF_NAME, project, snapshot, identity, results, findings)
             made.append(PDF_NAME)
         except Exception as error:  # whatever a notebook does to pandoc or typst: the zip is there
-            say(f"{PDF_NAME}: not made: {error or type(error).__name__}")
+            older = " (an older one is there, and does not belong to this zip)" if (folder / PDF_NAME).exists() else ""
+            say(f"{PDF_NAME}: not made{older}: {error or type(error).__name__}")
             status = FAILURE
     _say_list("Missing, handed in without", missing)
     _say_list("Left out of dl/, as it is no code", snapshot.left_out)

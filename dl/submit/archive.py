@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import zipfile
+import zlib
 from pathlib import Path
 
 from dl.command import write_whole
@@ -60,6 +61,6 @@ def _compare(file: Path, contents: dict[str, bytes]) -> None:
             differing = [name for name in contents if archive.read(name) != contents[name]]
             if archive.namelist() == list(contents) and not differing:
                 return
-    except (zipfile.BadZipFile, KeyError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError) as error:
         differing = [str(error)]
     raise OSError(f"written and read again, it differs ({', '.join(differing)}): the disk is not to be trusted")

@@ -65,7 +65,7 @@ def read_results(contents: dict[str, bytes]) -> dict[str, Result]:
     return results
 
 
-def examine(
+def findings_in(
     notebooks: list[Notebook], results: dict[str, Result], changed: dict[str, float]
 ) -> list[Finding]:
     """All findings, in the order of the notebooks and, within one, of the cells.

@@ -23,7 +23,7 @@ PICTURES = ("image/png", "image/jpeg", "image/gif", "image/webp", "image/svg+xml
 
 STYLE = f"""
 #set document(title: {quoted(TITLE)}, date: none)
-#set page(paper: "a4", margin: 2cm, numbering: "1 / 1")
+#set page(paper: "a4", margin: (x: 1.5cm, y: 2cm), numbering: "1 / 1")
 #set text(font: ("Libertinus Serif", "DejaVu Sans"), size: 10.5pt)
 #set par(justify: false)
 #set heading(numbering: none)
@@ -32,7 +32,9 @@ STYLE = f"""
 #show heading.where(level: 1): it => {{ pagebreak(weak: true); it }}
 #show figure: set block(breakable: true)
 #show link: set text(fill: rgb("#0b5394"))
-#show raw: set text(font: ("DejaVu Sans Mono", "DejaVu Sans"), size: 8pt)
+#show raw: set text(font: ("DejaVu Sans Mono", "DejaVu Sans"))
+#show raw.where(block: true): set text(size: 6.9pt)  // 120 columns fit
+#show raw.where(block: false): set text(size: 8.5pt)
 #let horizontalrule = line(length: 100%, stroke: 0.5pt + luma(160))
 #let boxed(body, fill: none, edge: luma(170)) = block(
   width: 100%, breakable: true, fill: fill, stroke: (left: 1.5pt + edge), inset: (left: 6pt, rest: 4pt), body)

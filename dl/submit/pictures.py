@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 from dl.submit.texts import quoted
 
-PAGE_WIDTH, PAGE_HEIGHT = 480, 640  # points that a picture may take
+PAGE_WIDTH, PAGE_HEIGHT = 500, 640  # points that a picture may take
 POINTS_PER_PIXEL = 0.75  # as a browser shows it
 LARGE = 300_000  # bytes; larger pictures become JPEG …
 MOST_PIXELS = 1400  # … of at most this many pixels a side
