@@ -40,6 +40,7 @@ from dl.simclr.data_utils import (
     load_cifar10,
     normalise,
     picture_tensors,
+    sample_checksums,
     unnormalise,
 )
 from dl.simclr.model import Classifier, Model, load_pretrained, starting_weights
@@ -436,6 +437,23 @@ def test_a_real_folder_that_is_not_cifar10_is_refused(damaged_root, monkeypatch)
     (damaged_root / CIFAR10.base_folder / "data_batch_2").unlink()
     with pytest.raises(FileNotFoundError, match=r"lacks data_batch_2. Run \"python -m dl data fetch cifar10\""):
         load_cifar10(train=True, root=damaged_root)
+
+
+def test_with_real_data_it_is_the_fetched_folder_and_the_published_checksums(damaged_root, monkeypatch):
+    folder = damaged_root / CIFAR10.base_folder
+    sums = sample_checksums(folder)  # let these files pass for the published ones
+    monkeypatch.setattr(CIFAR10, "train_list", [[name, sums[name]] for name, _ in CIFAR10.train_list])
+    monkeypatch.setattr(CIFAR10, "test_list", [[name, sums[name]] for name, _ in CIFAR10.test_list])
+    monkeypatch.setattr(CIFAR10, "meta", {**CIFAR10.meta, "md5": sums["batches.meta"]})
+    monkeypatch.setenv("DL_DATA", "real")
+    monkeypatch.setenv("DL_HOME", str(damaged_root / "home"))
+    with pytest.raises(FileNotFoundError, match="dl data fetch cifar10"):
+        load_cifar10(train=True)
+    kept = damaged_root / "home" / "datasets"
+    kept.mkdir(parents=True)
+    folder.rename(kept / folder.name)
+    assert type(load_cifar10(train=True)) is CIFAR10 and len(load_cifar10(train=True)) == 10
+    assert type(load_cifar10(train=False, pairs=True)) is CIFAR10Pair
 
 
 # --- Augmentation, batch by batch ---
@@ -971,6 +989,13 @@ def test_the_learning_rate_rises_then_falls_to_zero():
     rates = [factor(step) for step in range(101)]
     assert rates[0] == 0.1 and rates[9] == rates[10] == 1 and rates[55] == pytest.approx(0.5) and rates[100] < 1e-9
     assert rates == sorted(rates[:10]) + sorted(rates[10:], reverse=True)
+
+
+def test_torchrun_cannot_share_an_mps_device(monkeypatch, capsys):
+    monkeypatch.setattr("torch.distributed.is_torchelastic_launched", lambda: True)
+    monkeypatch.setattr("dl.settings.get_device", lambda name: torch.device("mps"))
+    assert pretrain.main(SHORT) == 2
+    assert "asked to share an MPS device, which serves one process only. Run python -m" in capsys.readouterr().err
 
 
 @pytest.mark.gpu

@@ -5,5 +5,6 @@
     contrastive_loss.py  the loss, from one pair to the matrix
     model.py             encoder and projection head, linear probe
     utils.py             training, evaluation by nearest neighbours and by a linear probe
+    distributed.py       what makes the step of many devices equal to the step of one
     pretrain.py          training on one or many devices, with torchrun
 """

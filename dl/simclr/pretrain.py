@@ -229,8 +229,9 @@ def main(arguments: list[str] | None = None) -> int:
     except RuntimeError as error:
         if not is_distributed():
             raise
-        print(f"pretrain: rank {dist.get_rank()} lost the other ranks ({str(error).splitlines()[0]}). Start the same "
-              "command again: it goes on from the last checkpoint.", file=sys.stderr, flush=True)
+        print(f"pretrain: rank {dist.get_rank()} cannot go on, most often because another rank has ended "
+              f"({str(error).splitlines()[0]}). Start the same command again: it goes on from the last checkpoint.",
+              file=sys.stderr, flush=True)
         return 1
     if not is_distributed() or dist.get_rank() == 0:
         print(f"pretrain: wrote {options['checkpoint']}")
