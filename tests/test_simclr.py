@@ -1,5 +1,6 @@
 """SimCLR: the loss, the augmentations, the network, training and evaluation."""
 
+import dataclasses
 import itertools
 import json
 import math
@@ -734,6 +735,25 @@ def test_the_shipped_weights_fit_the_small_encoder_and_the_size_limit():
     assert load_pretrained(Model(encoder="small"), starting_weights("small")) == []
     assert (weights.FILES / "simclr.safetensors").stat().st_size <= 3_000_000
     assert (weights.FILES / "simclr.md").is_file()
+
+
+def test_the_script_of_the_starting_weights_writes_them_with_a_card_and_resumes(monkeypatch, tmp_path, capsys):
+    from dl import settings, weights
+    from dl.weights import simclr as script
+
+    monkeypatch.setattr(weights, "FILES", tmp_path)
+    monkeypatch.setattr(settings, "project_root", lambda: tmp_path)
+    for name, value in {"PICTURES": 64, "VALIDATION": 120, "PROBE_LABELS": 60}.items():
+        monkeypatch.setattr(script, name, value)
+    monkeypatch.setattr(script, "RECIPE", dataclasses.replace(script.RECIPE, epochs=2, batch=32))
+    assert script.train() == tmp_path / "simclr.safetensors"
+    assert "epoch 2/2 loss" in capsys.readouterr().out
+    first, card = weights.load("simclr"), (tmp_path / "simclr.md").read_text()
+    assert "2 epochs = 4 steps of 32 pairs" in card and "{" not in card
+    assert load_pretrained(Model(encoder="small"), first) == []
+    script.train()  # finds the checkpoint of the finished training
+    assert "epoch" not in capsys.readouterr().out
+    assert all(torch.equal(first[name], tensor) for name, tensor in weights.load("simclr").items())
 
 
 def test_the_courses_weights_are_asked_of_the_registry(monkeypatch, tmp_path):
