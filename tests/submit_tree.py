@@ -117,6 +117,7 @@ TRAPS = [
     markdown("$$\n\\begin{align*} p &= q \\tag{7} \\\\\n\n r &= \\frac{1}{2} \\odot s \\cap t \\end{align*}\n$$"),
     markdown("\\begin{equation}\ny = \\operatorname{softmax}(Wx)\n\\end{equation} and \\\\(z\\\\) and \\\\[w = 1\\\\]"),
     markdown("Unknown $\\undefined{x}$ and open $\\frac{a}{b$, costs $5 and $6, `$code$`.\n\n```\n$$ fenced\n```"),
+    markdown("Wide $$" + " + ".join(f"x_{{{i}}}^2" for i in range(60)) + "$$"),
     markdown("In a table: \n\n| a | $\\|x\\|$ |\n|---|---|\n| 1 | $\\text{if } x > 0$ |"),
     markdown("## Pictures\n\n![attached](attachment:a%20b.png) ![gone](attachment:gone.png)",
              attachments={"a b.png": {"image/png": base64_of(picture())}}),
@@ -139,6 +140,8 @@ TRAPS = [
     markdown("Unclosed fence and `tick\n\n```python\nx = 1"),
     markdown("Wide table\n\n" + "|".join(f"column{i}" for i in range(12)) + "\n" + "|".join(["---"] * 12) + "\n"
              + "|".join(["some long value"] * 12) + f"\n\n{LONG_WORD}"),
+    markdown("<table><tr>" + f"<td><img src='data:image/png;base64,{base64_of(picture(900, 300))}'></td>" * 3
+             + "</tr></table>"),
     code(f"x = '{LONG_WORD}'  # {LONG_WORD}\n" + "y = f(" + ", ".join(f"argument_{i}" for i in range(40)) + ")",
          printed("\x1b[31mred\x1b[0m and 你好 🚀\n10%|#  |\r100%|###|\nab\bc\n" + LONG_WORD * 20), count=1),
     code("for i in range(100000): print(i)", printed("\n".join(map(str, range(100_000)))), count=2),

@@ -60,17 +60,17 @@ def test_a_notebook_with_every_trap_becomes_a_pdf_that_names_what_it_does_not_sh
     assert sorted(notes) == sorted([
         rf"{equations}: an equation that cannot be typeset, its source is shown: $\undefined{{x}}$",
         rf"{equations}: an equation that cannot be typeset, its source is shown: $\frac{{a}}{{b$",
-        f"{text(pictures, 'text cell 7')}: a picture, attachment:gone.png: it is not attached to its cell",
-        f"{text(pictures, 'text cell 8')}: a picture, https://example.org/remote.png: it is on the network, "
+        f"{text(pictures, 'text cell 8')}: a picture, attachment:gone.png: it is not attached to its cell",
+        f"{text(pictures, 'text cell 9')}: a picture, https://example.org/remote.png: it is on the network, "
         "which is not used here",
-        f"{text(pictures, 'text cell 8')}: a picture, http://example.org/b.png: it is on the network, "
+        f"{text(pictures, 'text cell 9')}: a picture, http://example.org/b.png: it is on the network, "
         "which is not used here",
-        f"{text(pictures, 'text cell 8')}: a picture, missing.png: there is no such file",
-        f"{text(pictures, 'text cell 8')}: a picture, ../../../../etc/secret.png: it lies outside the project",
-        f"{text(pictures, 'text cell 10')}: a picture, data:image/png;base64,AAAA: it is broken, or of a kind that "
+        f"{text(pictures, 'text cell 9')}: a picture, missing.png: there is no such file",
+        f"{text(pictures, 'text cell 9')}: a picture, ../../../../etc/secret.png: it lies outside the project",
+        f"{text(pictures, 'text cell 11')}: a picture, data:image/png;base64,AAAA: it is broken, or of a kind that "
         "cannot be read",
-        f"{text(pictures, 'text cell 10')}: a picture, x: there is no such file",
-        f"{text(scripts, 'text cell 14')}: {no_font}", f"{text(scripts, 'code cell 1')}: {no_font}",
+        f"{text(pictures, 'text cell 11')}: a picture, x: there is no such file",
+        f"{text(scripts, 'text cell 15')}: {no_font}", f"{text(scripts, 'code cell 1')}: {no_font}",
         f"{text(scripts, 'code cell 6')}: {no_font}",
         f"{text(scripts, 'code cell 8')}: a picture: its data are broken",
         f"{text(scripts, 'code cell 8')}: a picture: it is no drawing that can be read",
@@ -79,8 +79,9 @@ def test_a_notebook_with_every_trap_becomes_a_pdf_that_names_what_it_does_not_sh
     assert "xEquation" not in typst and "alert(1)" not in typst
     for tex in ("\\\\begin", "\\\\label", "\\\\argmax", "\\\\tag", "\\\\nonumber"):
         assert tex not in typst, tex
-    assert typst.count("#box(image(") == 8  # four in texts and four in outputs can be shown
+    assert typst.count("#box(image(") == 11  # seven in texts and four in outputs can be shown
     assert "100%|###|" in typst and "10%|#" not in typst  # a progress bar as it stood at its end
+    assert typst.count("width: 156.7pt") == 3  # side by side in a table
     assert "… (99940 more lines)" in typst and "… (2800 more characters)" in typst
 
 

@@ -12,14 +12,15 @@ from pathlib import Path
 import pypandoc
 
 from dl.submit.equations import MARKED, Equations
-from dl.submit.pictures import Pictures
-from dl.submit.texts import Characters, breakable, quoted
+from dl.submit.pictures import PAGE_WIDTH, Pictures
+from dl.submit.texts import LONGEST_WORD, Characters, breakable, quoted
 
 READER = "gfm-tex_math_dollars-tex_math_gfm-yaml_metadata_block-gfm_auto_identifiers-autolink_bare_uris"
 PATIENCE = 60  # seconds for one call of pandoc
 END = "xEndOfThePartx"  # a paragraph between parts
 MOST_COLUMNS = 30
 TEXT_COLUMNS = 90  # characters across a page
+CELL_EDGE = 10  # points that the edges of a table's cell take
 
 _HAS_HASH = ("Emph", "Strong", "Strikeout", "Underline", "Superscript", "Subscript", "SmallCaps", "Link", "Note")
 
@@ -86,7 +87,7 @@ class Cleaner:
     ) -> None:
         self.equations, self.pictures, self.characters, self.html = equations, pictures, characters, html
         self.attachments: dict = {}
-        self.longest_word = 40
+        self.columns = 1  # of the table that is being cleaned
         self.notes: list[str] = []
 
     def clean(self, blocks: list[dict], attachments: dict) -> list[dict]:
@@ -116,12 +117,12 @@ class Cleaner:
         return [{**node, "c": self._all(_without_attributes(content))} if isinstance(content, list) else node]
 
     def _str(self, text: str) -> list[dict]:
-        made = []
+        made, longest = [], LONGEST_WORD if self.columns == 1 else max(3, TEXT_COLUMNS // self.columns)
         for index, piece in enumerate(MARKED.split(text)):
             if index % 2:
                 made.append(self._equation(int(piece)))
             elif piece:
-                made.append({"t": "Str", "c": breakable(self.characters.printable(piece), self.longest_word)})
+                made.append({"t": "Str", "c": breakable(self.characters.printable(piece), longest)})
         return made
 
     def _equation(self, number: int) -> dict:
@@ -169,7 +170,8 @@ class Cleaner:
     def _picture(self, target: str, alt: str, width: str) -> dict:
         alt = self.characters.printable(self.equations.put_back(alt))
         try:
-            return _raw(self.pictures.show(self.pictures.find(target, self.attachments), alt, width))
+            room = PAGE_WIDTH if self.columns == 1 else PAGE_WIDTH / self.columns - CELL_EDGE
+            return _raw(self.pictures.show(self.pictures.find(target, self.attachments), alt, width, room))
         except (ValueError, OSError) as error:
             short = target if len(target) < 80 else f"{target[:80]}…"
             self.notes.append(f"a picture, {short}: {error}")
@@ -196,9 +198,9 @@ class Cleaner:
             return [_raw_block(f"#raw({quoted(text)}, block: true)")]
         content = _without_attributes(content)
         content[2] = [[alignment, {"t": "ColWidthDefault"}] for alignment, _ in content[2]]
-        outer, self.longest_word = self.longest_word, max(3, TEXT_COLUMNS // columns)
+        outer, self.columns = self.columns, self.columns * columns
         table = {"t": "Table", "c": self._all(content)}
-        self.longest_word = outer
+        self.columns = outer
         return [_raw_block(f"#table-of({columns})["), table, _raw_block("]")]
 
 

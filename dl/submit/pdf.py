@@ -31,9 +31,13 @@ STYLE = f"""
 #show heading: set block(above: 1.4em, below: 0.8em)
 #show heading.where(level: 1): it => {{ pagebreak(weak: true); it }}
 #show figure: set block(breakable: true)
+#show math.equation.where(block: true): it => layout(page => {{
+  let share = page.width / measure(it).width
+  if share < 1 {{ scale(it, share * 100%, reflow: true) }} else {{ it }}
+}})
 #show link: set text(fill: rgb("#0b5394"))
 #show raw: set text(font: ("DejaVu Sans Mono", "DejaVu Sans"))
-#show raw.where(block: true): set text(size: 6.9pt)  // 120 columns fit
+#show raw.where(block: true): set text(size: 6.5pt)  // 127 columns fit
 #show raw.where(block: false): set text(size: 8.5pt)
 #let horizontalrule = line(length: 100%, stroke: 0.5pt + luma(160))
 #let boxed(body, fill: none, edge: luma(170)) = block(

@@ -44,8 +44,8 @@ class Pictures:
             raise ValueError("there is no such file")
         return path.read_bytes()
 
-    def show(self, content: bytes, alt: str = "", width: str = "") -> str:
-        """Typst code for a picture, no larger than the page; `width` as in HTML: pixels or percent."""
+    def show(self, content: bytes, alt: str = "", width: str = "", room: float = PAGE_WIDTH) -> str:
+        """Typst code for a picture no larger than `room` and the page; `width` as in HTML: pixels or percent."""
         self.number += 1
         if re.match(rb"\s*(<\?xml|<!--|<!DOCTYPE|<svg)", content):
             return self._show_drawing(content, alt)
@@ -64,7 +64,7 @@ class Pictures:
         name = f"picture{self.number}.{ending}"
         (self.folder / name).write_bytes(content)
         points = _asked_width(width) or wide * POINTS_PER_PIXEL
-        points = min(points, PAGE_WIDTH, PAGE_HEIGHT * wide / high)
+        points = min(points, room, PAGE_HEIGHT * wide / high)
         return f"#box(image({quoted(name)}, width: {points:.1f}pt, alt: {quoted(alt)}))"
 
     def _show_drawing(self, content: bytes, alt: str) -> str:
