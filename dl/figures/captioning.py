@@ -5,6 +5,7 @@ from __future__ import annotations
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 from torch import Tensor
 
 from dl.figures import BLUE, GREEN, GREY, ORANGE, PINK, arrow, box, diagram
@@ -125,13 +126,14 @@ def show_attention(image: Tensor, maps: Tensor, words: list[str], title: str, co
         image: (3, H, W) uint8. maps: (T, h, w), T >= number of words. words: one for each map that is shown.
     """
     rows = -(-len(words) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(1.2 * columns, 1.6 * rows), squeeze=False, dpi=PICTURE_DPI)
+    height = 1.45 * rows + 0.7  # inches; the title takes 0.7
+    figure, axes = plt.subplots(rows, columns, figsize=(1.2 * columns, height), squeeze=False, dpi=100)
     for axis in axes.flat:
         axis.axis("off")
     for axis, weights, word in zip(axes.flat, maps, words):
         axis.imshow(attention_visualizer(image, weights / weights.max(), word)[..., ::-1])
-    figure.suptitle(title, fontsize=11)
-    figure.tight_layout()
+    figure.suptitle(title, fontsize=11, y=0.99, va="top")
+    figure.subplots_adjust(left=0.01, right=0.99, bottom=0.01, top=1 - 0.7 / height, wspace=0.05, hspace=0.05)
     return figure
 
 
@@ -142,8 +144,9 @@ def loss_curves(histories: dict[str, list[float]], title: str) -> Figure:
         window = min(20, len(history))
         axis.plot(np.convolve(history, np.ones(window) / window, mode="valid"), style, label=name, linewidth=1.6)
     axis.set(xlabel="Iteration", ylabel="Loss (nats per caption)", yscale="log", title=title)
+    axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.yaxis.set_major_formatter("{x:g}")
-    axis.yaxis.set_minor_formatter("{x:g}")
+    axis.yaxis.set_minor_formatter("")
     axis.legend()
     return figure
 
