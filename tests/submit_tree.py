@@ -1,4 +1,4 @@
-"""Trees to hand in, for the tests of `dl.submit`: a golden one, where nothing is to be found, and a notebook of traps."""
+"""Trees to hand in, for the tests of `dl.submit`: a golden one, with nothing to be found, and a notebook of traps."""
 
 from __future__ import annotations
 
@@ -113,7 +113,8 @@ LONG_WORD = "supercalifragilistic" * 12
 TRAPS = [
     markdown("# Traps\n\nEach cell has something that stopped a PDF once."),
     markdown("## Equations\n\nBare:\n\\begin{align}\na &= b \\label{one} & c &= d \\nonumber\\\\\n"
-             "long &= right & x &= y\n\\end{align}\nin a text, with blanks $ x_i $ and $\\argmax_i \\|z_i\\|_2$ and $a_1$ *times* $b_2$."),
+             "long &= right & x &= y\n\\end{align}\n"
+             "in a text, with blanks $ x_i $ and $\\argmax_i \\|z_i\\|_2$ and $a_1$ *times* $b_2$."),
     markdown("$$\n\\begin{align*} p &= q \\tag{7} \\\\\n\n r &= \\frac{1}{2} \\odot s \\cap t \\end{align*}\n$$"),
     markdown("\\begin{equation}\ny = \\operatorname{softmax}(Wx)\n\\end{equation} and \\\\(z\\\\) and \\\\[w = 1\\\\]"),
     markdown("Unknown $\\undefined{x}$ and open $\\frac{a}{b$, costs $5 and $6, `$code$`.\n\n```\n$$ fenced\n```"),
@@ -126,8 +127,7 @@ TRAPS = [
              "width=50% alt='a local one'>"),
     markdown(f"<center><img src='data:image/png;base64,{base64_of(picture())}'/></center>"),
     markdown("![broken](data:image/png;base64,AAAA) <img> ![](x) ![svg](data:image/svg+xml;base64,"
-             + base64_of(b"<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'><rect width='9' height='9'/></svg>")
-             + ")"),
+             + base64_of(b"<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'><circle r='5'/></svg>") + ")"),
     markdown("## Links and marks\n\n[up](#scrollTo=abc) [nowhere]() *x*.py **y**.py [z](q.html).py `c`.py "
              "~~gone~~.py text[^1]\n\n[^1]: foot\n\n#let x = 1 #raw @ref <label> \\* $notmath\n\n"
              "<a href='#here'>here</a> `raw`{=typst}\n\n```{=typst}\n#panic()\n```"),
@@ -148,7 +148,7 @@ TRAPS = [
     code("1 / 0", printed("warned\n", "stderr"),
          stopped("ZeroDivisionError", "division by zero", "\x1b[0;31mZeroDivisionError\x1b[0m: by zero"), count=3),
     code("frame", shown(html="<div><style scoped>.a {b: c}</style><table border='1'><thead><tr><th></th>"
-                        "<th>loss</th></tr></thead><tbody><tr><th>0</th><td>0.5</td></tr></tbody></table></div>"), count=4),
+                        "<th>loss</th></tr></thead><tbody><tr><th>0</th><td>1</td></tr></tbody></table></div>"), count=4),
     code("widget", shown(html="<script>draw()</script>", plain="FloatSlider(value=0.5)"),
          shown(html="<table>" + "<tr><td>1</td></tr>" * 9000 + "</table>", plain="   long\n0     1"), count=5),
     code("latex", shown(latex="$\\displaystyle \\sum_i x_i$"), shown(markdown="**strong** 你"), count=6),

@@ -70,6 +70,15 @@ def test_two_runs_give_identical_bytes_whatever_the_clock_and_the_first_zip(proj
     assert not list(project.glob("*.part"))
 
 
+def test_headers_in_the_zip_come_neither_from_the_clock_nor_from_the_system(tmp_path, monkeypatch):
+    archive.write(tmp_path / "here.zip", {"a": b"1", "ü/b": b"2"})
+    monkeypatch.setattr(sys, "platform", "win32")
+    archive.write(tmp_path / "there.zip", {"a": b"1", "ü/b": b"2"})
+    assert (tmp_path / "here.zip").read_bytes() == (tmp_path / "there.zip").read_bytes()
+    with zipfile.ZipFile(tmp_path / "here.zip") as archived:
+        assert {entry.date_time for entry in archived.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+
+
 def test_data_weights_caches_environments_links_and_hidden_files_stay_at_home(project, capsys):
     before = main(["submit", "--no-pdf"]), list(contents(project))
     for name in ("dl/__pycache__/x.py", "dl/.hidden/x.py", "dl/.env.py", "dl/datasets/coco.json", "dl/venv/x.py",
@@ -124,10 +133,11 @@ def test_notebooks_are_taken_from_another_folder_when_asked(project):
 
 
 def test_a_notebook_hands_in_its_project_from_whatever_folder(project, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(hand_in, "_write_pdf", lambda *args: [])
     for folder, path in ((project / "notebooks", "./"), (project, "./"), (tmp_path, project), (tmp_path, "./")):
         monkeypatch.chdir(folder)
-        monkeypatch.setattr("dl.settings.project_root", lambda: project)
-        monkeypatch.setattr(hand_in, "_write_pdf", lambda *args: [])
+        own = project if path == "./" and folder == tmp_path else tmp_path
+        monkeypatch.setattr("dl.settings.project_root", lambda own=own: own)
         assert hand_in.make_assignment2_submission(path) is None
         (project / hand_in.ZIP_NAME).unlink()
     (project / "dino_res.mp4").unlink()  # partial: says what is missing and goes on
@@ -244,6 +254,14 @@ def test_a_finding_names_notebook_section_and_cell_and_all_is_handed_in(project,
     assert len(lines) == 1 and lines[0].startswith(NAME + expected)
     assert f"\n  {lines[0]}\n" in capsys.readouterr().out
     assert contents(project)[f"notebooks/{NAME}.ipynb"] == (project / f"notebooks/{NAME}.ipynb").read_bytes()
+
+
+def test_cells_are_counted_as_the_command_run_counts_them():
+    cells = [code("a"), code(" \n"), markdown("# T\n```\n# no heading\n```"), code("b")]
+    read = read_notebook(NAME, json.dumps(document(cells)).encode()).cells
+    assert [(cell.section, cell.label) for cell in read if cell.source.strip()] == [
+        ("start", "code cell 1"), ("T", "text cell 1"), ("T", "code cell 2"),
+    ]
 
 
 @pytest.mark.parametrize("content, what", [

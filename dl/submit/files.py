@@ -99,7 +99,7 @@ def collect(project: Path, notebooks: Path) -> Snapshot:
 
 
 def _package_files(project: Path, left_out: list[str]) -> dict[str, Path]:
-    """Code and texts of dl/ in the order of their names; what else lies there is noted in `left_out`."""
+    """Code and texts of dl/, folder by folder in the order of their names; `left_out` gets what else lies there."""
     found = {}
     folders = [project / PACKAGE]
     for folder in folders:
@@ -113,4 +113,4 @@ def _package_files(project: Path, left_out: list[str]) -> dict[str, Path]:
                 folders.append(path)
             else:
                 found[name] = path
-    return dict(sorted(found.items())) or {PACKAGE: project / PACKAGE / "__init__.py"}
+    return found or {PACKAGE: project / PACKAGE / "__init__.py"}
