@@ -509,11 +509,14 @@ def watch_exact_match(
 
 
 @torch.no_grad()
-def shrink_weights(model: nn.Module, factor: float) -> nn.Module:
-    """Multiply embedding and all weight matrices by `factor`, in place; biases and norms stay. Returns the model."""
+def shrink_weights(model: nn.Module, matrices: float, embedding: float) -> nn.Module:
+    """Scale a fresh `Transformer`: its weight matrices and its embedding by these factors, in place; returns it.
+
+    Biases and norms stay. Small weights at the start favour rules that many rows share over one special case a row.
+    """
     for parameter in model.parameters():
         if parameter.ndim > 1:
-            parameter.mul_(factor)
+            parameter.mul_(embedding if parameter is model.emb_layer.weight else matrices)
     return model
 
 

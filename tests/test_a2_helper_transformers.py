@@ -187,6 +187,16 @@ def test_training_returns_the_model_and_a_history_a_token():
     assert 1.0 < history[0]["val_loss"] < 5.0
 
 
+def test_dropout_acts_while_training_and_not_in_validation():
+    history = []
+    a2_helper.train(
+        tiny_model(dropout=0.5), *loaders(), CrossEntropyLoss, 2, 4, lr=0.0, warmup_interval=None, history=history,
+        print_every=0,
+    )
+    first, second = history
+    assert first["train_loss"] != second["train_loss"] and first["val_loss"] == second["val_loss"]
+
+
 def test_rate_steps_at_the_update_whose_index_is_the_warm_up(capsys):
     seen = []
 
@@ -354,11 +364,12 @@ def test_heat_map_labels_and_range():
     plt.close(figure)
 
 
-def test_shrinking_touches_matrices_only():
+def test_shrinking_touches_matrices_and_embedding_only():
     model, before = tiny_model(), tiny_model().state_dict()
-    assert a2_helper.shrink_weights(model, 0.25) is model
+    assert a2_helper.shrink_weights(model, matrices=0.5, embedding=0.25) is model
     for name, value in model.state_dict().items():
-        assert torch.equal(value, before[name] * (0.25 if value.ndim > 1 else 1.0)), name
+        factor = 0.25 if name == "emb_layer.weight" else 0.5 if value.ndim > 1 else 1.0
+        assert torch.equal(value, before[name] * factor), name
 
 
 def test_time_of_a_call():
