@@ -1,0 +1,119 @@
+"""Which ingredient makes the Transformer calculate? `python -m benchmarks.ablation_arithmetic [NAME …]`
+
+Every recipe trains the same modules on the same 4,500 rows and is judged by greedy decoding on all expressions that are
+not among these rows. `RULE` is the recipe that learns; the others put one thing of it back to what the course's recipe
+has, and the last one all of them.
+Results go to `ablation_arithmetic.json`; what is there already is not run again, so that a stopped run goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+from torch.utils.data import DataLoader, Subset
+
+import a2_helper
+from dl import arithmetic, settings
+from dl.utils import reset_seed
+from transformers import CrossEntropyLoss, Transformer, position_encoding_paper, position_encoding_sinusoid
+
+RESULTS = Path(__file__).with_suffix(".json")
+HEADS, WIDTH, HIDDEN, LAYERS, BATCH = 4, 64, 256, 2, 256
+WATCHED, WATCH_EVERY = 1000, 5  # rows of either kind that are followed, and the epochs between two looks
+WARMUP = 100  # updates of the cosine schedule's rise
+POSITIONS = {"floored": position_encoding_sinusoid, "paper": position_encoding_paper}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One way to train; the defaults are the one that learns the rule."""
+
+    positions: str = "floored"
+    shuffled: bool = True
+    dropout: float = 0.0
+    cosine: bool = True  # else the course's schedule: 6e-6 for 900 updates, then `rate`
+    rate: float = 1e-3
+    weight_decay: float = 0.1
+    shrink: float = 0.5
+    epochs: int = 100
+
+
+RULE = Recipe()
+RECIPES = {
+    "the rule recipe": RULE,
+    "positions of the paper": replace(RULE, positions="paper"),
+    "fixed order": replace(RULE, shuffled=False),
+    "dropout 0.1": replace(RULE, dropout=0.1),
+    "the course's rate": replace(RULE, cosine=False, rate=5e-4),
+    "no weight decay": replace(RULE, weight_decay=0.0),
+    "initial weights of full size": replace(RULE, shrink=1.0),
+    "the course's recipe": replace(
+        RULE, shuffled=False, dropout=0.1, cosine=False, rate=5e-4, weight_decay=0.0, shrink=1.0
+    ),
+}
+SEEDS = {"the rule recipe": (0, 1, 2)}  # all others: seed 0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"default: all of {', '.join(RECIPES)}")
+    for name in parser.parse_args().names or RECIPES:
+        for seed in SEEDS.get(name, (0,)):
+            results = json.loads(RESULTS.read_text()) if RESULTS.is_file() else []
+            if any((entry["recipe"], entry["seed"]) == (name, seed) for entry in results):
+                continue
+            entry = {"recipe": name, "seed": seed, **run(RECIPES[name], seed)}
+            RESULTS.write_text(json.dumps([*results, entry], indent=1) + "\n")
+            print(f"{name}, seed {seed}: unseen {entry['unseen']:.4f}, unrelated {entry['unrelated']:.4f}", flush=True)
+
+
+def run(recipe: Recipe, seed: int) -> dict:
+    """Train by a recipe; returns settings, exact match on all rows of each kind, seconds, and the curves."""
+    data = a2_helper.get_toy_data(settings.project_root() / "datasets" / "two_digit_op.json")
+    training, validation = ([arithmetic.parse(line) for line in lines] for lines in a2_helper.split_rows(data)[:2])
+    rows = {
+        "seen": training, "validation": validation, "unseen": arithmetic.unseen(training),
+        "unrelated": arithmetic.unrelated(training),
+    }
+    sets = {
+        name: a2_helper.expression_dataset(expressions, WIDTH, POSITIONS[recipe.positions])
+        for name, expressions in rows.items()
+    }
+    draw = torch.Generator().manual_seed(0)
+    watched = {
+        name: Subset(sets[name], torch.randperm(len(sets[name]), generator=draw)[:WATCHED].tolist())
+        for name in ("seen", "unseen")
+    }
+    reset_seed(seed)
+    model = Transformer(HEADS, WIDTH, HIDDEN, recipe.dropout, LAYERS, LAYERS, len(arithmetic.VOCABULARY))
+    a2_helper.shrink_weights(model, recipe.shrink)
+    loader = DataLoader(
+        sets["seen"], BATCH, shuffle=recipe.shuffled, generator=torch.Generator().manual_seed(seed),
+        drop_last=not recipe.shuffled,
+    )
+    optimizer = torch.optim.AdamW(
+        model.parameters(), betas=(0.9, 0.98), weight_decay=recipe.weight_decay, fused=True
+    )
+    schedule = a2_helper.step_schedule(6e-6, 900, recipe.rate)
+    if recipe.cosine:
+        schedule = a2_helper.cosine_schedule(recipe.rate, WARMUP, recipe.epochs * len(loader))
+    history: list[dict] = []
+    a2_helper.train(
+        model, loader, DataLoader(sets["validation"], BATCH), CrossEntropyLoss, recipe.epochs, optimizer=optimizer,
+        schedule=schedule, history=history, on_epoch=a2_helper.watch_exact_match(watched, WATCH_EVERY), print_every=10,
+    )
+    looks = [entry for entry in history if "seen" in entry]
+    return {
+        "settings": asdict(recipe), "training_seconds": round(history[-1]["seconds"], 1),
+        **{name: a2_helper.right_answers(model, dataset).double().mean().item() for name, dataset in sets.items()},
+        "curve": {key: [round(entry[key], 4) for entry in looks] for key in ("epoch", "seen", "unseen")},
+    }
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    main()
