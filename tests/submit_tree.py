@@ -121,7 +121,7 @@ TRAPS = [
     markdown("Wide $$" + " + ".join(f"x_{{{i}}}^2" for i in range(60)) + "$$"),
     markdown("In a table: \n\n| a | $\\|x\\|$ |\n|---|---|\n| 1 | $\\text{if } x > 0$ |"),
     markdown("## Pictures\n\n![attached](attachment:a%20b.png) ![gone](attachment:gone.png)",
-             attachments={"a b.png": {"image/png": base64_of(picture())}}),
+             attachments={"a b.png": {"image/png": base64_of(picture())}, "gone.png": "odd"}),
     markdown('<img src="https://example.org/remote.png" width="50"> ![remote](http://example.org/b.png)\n\n'
              "![missing](missing.png) ![outside](../../../../etc/secret.png)\n\n<img src='figures/local picture.png' "
              "width=50% alt='a local one'>"),
@@ -142,13 +142,15 @@ TRAPS = [
              + "|".join(["some long value"] * 12) + f"\n\n{LONG_WORD}"),
     markdown("<table><tr>" + f"<td><img src='data:image/png;base64,{base64_of(picture(900, 300))}'></td>" * 3
              + "</tr></table>"),
+    markdown("> " * 300 + "deep"),
     code(f"x = '{LONG_WORD}'  # {LONG_WORD}\n" + "y = f(" + ", ".join(f"argument_{i}" for i in range(40)) + ")",
          printed("\x1b[31mred\x1b[0m and 你好 🚀\n10%|#  |\r100%|###|\nab\bc\n" + LONG_WORD * 20), count=1),
     code("for i in range(100000): print(i)", printed("\n".join(map(str, range(100_000)))), count=2),
     code("1 / 0", printed("warned\n", "stderr"),
          stopped("ZeroDivisionError", "division by zero", "\x1b[0;31mZeroDivisionError\x1b[0m: by zero"), count=3),
     code("frame", shown(html="<div><style scoped>.a {b: c}</style><table border='1'><thead><tr><th></th>"
-                        "<th>loss</th></tr></thead><tbody><tr><th>0</th><td>1</td></tr></tbody></table></div>"), count=4),
+                        "<th>loss</th></tr></thead><tbody><tr><th>0</th>"
+                        "<td typst:fill='nothing'>1</td></tr></tbody></table>"), count=4),
     code("widget", shown(html="<script>draw()</script>", plain="FloatSlider(value=0.5)"),
          shown(html="<table>" + "<tr><td>1</td></tr>" * 9000 + "</table>", plain="   long\n0     1"), count=5),
     code("latex", shown(latex="$\\displaystyle \\sum_i x_i$"), shown(markdown="**strong** 你"), count=6),

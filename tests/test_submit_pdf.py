@@ -71,6 +71,7 @@ def test_a_notebook_with_every_trap_becomes_a_pdf_that_names_what_it_does_not_sh
         "cannot be read",
         f"{text(pictures, 'text cell 11')}: a picture, x: there is no such file",
         f"{text(scripts, 'text cell 15')}: {no_font}", f"{text(scripts, 'code cell 1')}: {no_font}",
+        f"{text(scripts, 'text cell 19')}: a text that is nested too deeply, its source is shown",
         f"{text(scripts, 'code cell 6')}: {no_font}",
         f"{text(scripts, 'code cell 8')}: a picture: its data are broken",
         f"{text(scripts, 'code cell 8')}: a picture: it is no drawing that can be read",
@@ -81,6 +82,7 @@ def test_a_notebook_with_every_trap_becomes_a_pdf_that_names_what_it_does_not_sh
         assert tex not in typst, tex
     assert typst.count("#box(image(") == 11  # seven in texts and four in outputs can be shown
     assert "100%|###|" in typst and "10%|#" not in typst  # a progress bar as it stood at its end
+    assert "FloatSlider(value=0.5)" in typst and "draw()" not in typst  # the HTML shows nothing without its script
     assert typst.count("width: 156.7pt") == 3  # side by side in a table
     assert "… (99940 more lines)" in typst and "… (2800 more characters)" in typst
 
@@ -144,7 +146,8 @@ def test_a_cell_that_cannot_be_typeset_is_shown_as_source_and_named(typeset, mon
     assert '#complaint("the TRAP")' in typst and "after" in typst
 
 
-def test_a_notebook_that_cannot_be_read_or_is_empty_has_its_page(tmp_path):
+def test_a_notebook_that_cannot_be_read_or_is_empty_has_its_page(typeset, tmp_path):
+    assert '"has no cells"' in typeset()[2]
     notebooks = [read_notebook("A", b"{"), notebook([], "B"), notebook([markdown("")], "C")]
     content, notes = pdf.make(notebooks, NOBODY, tmp_path)
     assert content.startswith(b"%PDF-") and notes == []

@@ -20,6 +20,7 @@ from dl.command import FAILURE, SUCCESS, UsageError, say, write_whole
 from dl.submit import archive
 from dl.submit.examine import Finding, Result, findings_in, read_notebooks, read_results
 from dl.submit.files import Snapshot, collect, find_project
+from dl.submit.notebook import Notebook
 
 ZIP_NAME, PDF_NAME = "a2_code_submission.zip", "a2_inline_submission.pdf"
 IDENTITY_FILE = "student.txt"
@@ -63,7 +64,8 @@ def submit(
         ]))
     identity, findings = read_identity(project / IDENTITY_FILE)
     results = read_results(snapshot.contents)
-    findings += findings_in(read_notebooks(snapshot.notebooks), results, snapshot.changed)
+    read = read_notebooks(snapshot.notebooks)
+    findings += findings_in(read, results, snapshot.changed)
 
     size = _write_zip(folder / ZIP_NAME, snapshot, identity, results, findings)
     say(f"{ZIP_NAME}: {len(snapshot.contents) + 1} files, {size / 1e6:.2f} MB (limit {archive.LIMIT / 1e6:.0f} MB), "
@@ -71,7 +73,8 @@ def submit(
     made, notes, status = [ZIP_NAME], [], SUCCESS
     if pdf:
         try:
-            notes = _write_pdf(folder / PDF_NAME, project, snapshot, identity, results, findings)
+            cover = (identity, versions(), results, findings, list(snapshot.missing))
+            notes = _write_pdf(folder / PDF_NAME, project, read, cover)
             made.append(PDF_NAME)
         except Exception as error:  # whatever a notebook does to pandoc or typst: the zip is there
             older = " (an older one is there, and does not belong to this zip)" if (folder / PDF_NAME).exists() else ""
@@ -142,16 +145,15 @@ def _write_zip(target: Path, snapshot: Snapshot, identity, results, findings) ->
         ) from error
 
 
-def _write_pdf(target: Path, project: Path, snapshot: Snapshot, identity, results, findings) -> list[str]:
-    """Make the PDF; returns what it does not show as the notebooks do."""
+def _write_pdf(target: Path, project: Path, read: list[Notebook], cover: tuple) -> list[str]:
+    """Make the PDF; returns what it does not show as the notebooks do. `cover` has the fields of `pdf.Cover`."""
     try:
         from dl.submit import pdf
     except ImportError as error:
         raise UsageError(f"{error}. Install what it needs: pip install pypandoc_binary 'typst>=0.14,<0.15'") from error
 
     say(f"{PDF_NAME}: in the making …")
-    cover = pdf.Cover(identity, versions(), results, findings, list(snapshot.missing))
-    content, notes = pdf.make(read_notebooks(snapshot.notebooks), cover, project)
+    content, notes = pdf.make(read, pdf.Cover(*cover), project)
     write_whole(target, lambda file: file.write_bytes(content))
     say(f"{PDF_NAME}: {len(content) / 1e6:.2f} MB")
     return notes

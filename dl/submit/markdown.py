@@ -19,6 +19,7 @@ READER = "gfm-tex_math_dollars-tex_math_gfm-yaml_metadata_block-gfm_auto_identif
 PATIENCE = 60  # seconds for one call of pandoc
 END = "xEndOfThePartx"  # a paragraph between parts
 MOST_COLUMNS = 30
+DEEPEST = 100  # lists and dictionaries of the syntax tree inside each other
 TEXT_COLUMNS = 90  # characters across a page
 CELL_EDGE = 10  # points that the edges of a table's cell take
 
@@ -26,7 +27,7 @@ _HAS_HASH = ("Emph", "Strong", "Strikeout", "Underline", "Superscript", "Subscri
 
 
 def read(texts: list[str], reader: str) -> list[list[dict]]:
-    """The blocks of each text; every text is read on its own, whatever it leaves open."""
+    """The blocks of each text; each is read on its own, whatever it leaves open; one nested too deep stays text."""
     if not texts:
         return []
     with tempfile.TemporaryDirectory(prefix="dl-") as folder:
@@ -35,14 +36,24 @@ def read(texts: list[str], reader: str) -> list[list[dict]]:
             (Path(folder) / f"{number}").write_text(text + "\n", encoding="utf-8")
             names += [f"{number}", "end"]
         (Path(folder) / "end").write_text(f"<p>{END}</p>" if reader == "html" else END)
-        blocks = json.loads(_pandoc(["--file-scope", "-f", reader, "-t", "json", *names], folder=folder))["blocks"]
+        tree = _pandoc(["--file-scope", "-f", reader, "-t", "json", *names], folder=folder)
+    try:
+        blocks = json.loads(tree)["blocks"]
+    except RecursionError:
+        if len(texts) == 1:
+            return [[{"t": "TooDeep", "c": texts[0]}]]
+        half = len(texts) // 2
+        return read(texts[:half], reader) + read(texts[half:], reader)
     parts: list[list[dict]] = [[]]
     for block in blocks:
         if block == {"t": "Para", "c": [{"t": "Str", "c": END}]}:
             parts.append([])
         else:
             parts[-1].append(block)
-    return parts[:-1]
+    return [
+        part if _depth(part) <= DEEPEST else [{"t": "TooDeep", "c": text}]
+        for text, part in zip(texts, parts[:-1], strict=True)
+    ]
 
 
 def write(parts: list[list[dict]]) -> list[str]:
@@ -183,6 +194,10 @@ class Cleaner:
     def _rawblock(self, content: list) -> list[dict]:
         return []
 
+    def _toodeep(self, text: str) -> list[dict]:
+        self.notes.append("a text that is nested too deeply, its source is shown")
+        return self._codeblock([["", [], []], text])
+
     def _div(self, content: list) -> list[dict]:
         return self._all(content[1])
 
@@ -235,6 +250,16 @@ def _rows(table: list) -> list[list]:
     _, _, _, head, bodies, foot = table
     rows = [*head[1], *(row for body in bodies for group in body[2:4] for row in group), *foot[1]]
     return [row[1] for row in rows]
+
+
+def _depth(node) -> int:
+    """How many lists and dictionaries lie inside each other."""
+    depth, layer = 0, [node]
+    while layer:
+        depth += 1
+        inside = [child for node in layer for child in (node.values() if isinstance(node, dict) else node)]
+        layer = [child for child in inside if isinstance(child, (dict, list))]
+    return depth
 
 
 def _plain(node) -> str:

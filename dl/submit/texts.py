@@ -21,14 +21,18 @@ def as_on_a_terminal(text: str) -> str:
     lines = []
     for line in _ANSI.sub("", text).split("\n"):
         line = line.rstrip("\r").rsplit("\r", 1)[-1]
-        kept: list[str] = []
-        for letter in line:
-            if letter != "\b":
-                kept.append(letter)
-            elif kept:
-                kept.pop()
-        lines.append("".join(kept))
+        lines.append(_backspaced(line) if "\b" in line else line)
     return "\n".join(lines).strip("\n")
+
+
+def _backspaced(line: str) -> str:
+    kept: list[str] = []
+    for letter in line:
+        if letter != "\b":
+            kept.append(letter)
+        elif kept:
+            kept.pop()
+    return "".join(kept)
 
 
 def cut(text: str, most: int = MOST_LINES) -> str:
