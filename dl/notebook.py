@@ -60,8 +60,8 @@ class Session:
         """Keep measured scores; `save_results` writes them to `results/`."""
         self.scores.update({name: float(value) for name, value in scores.items()})
 
-    def save_results(self) -> Path:
-        """Write scores and checks with data, device, versions and seconds to `results/<name>.json`; returns the path."""
+    def save_results(self) -> None:
+        """Write scores and checks with data, device, versions and seconds to `results/<name>.json`; prints the path."""
         path = self.root / "results" / f"{self.name}.json"
         path.parent.mkdir(exist_ok=True)
         report = {
@@ -72,7 +72,6 @@ class Session:
         temporary.write_text(json.dumps(report, indent=1) + "\n")
         temporary.replace(path)
         print(f"Saved to: {path.relative_to(self.root).as_posix()}")
-        return path
 
 
 def setup(name: str, seed: int = 0) -> Session:

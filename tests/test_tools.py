@@ -138,7 +138,8 @@ def test_checks_print_assert_and_are_saved(session, capsys, tmp_path):
     with pytest.raises(AssertionError, match="not so: y"):
         session.check_error("y", torch.tensor([float("nan")]), torch.ones(1), 1e-8)
     session.record(accuracy=0.5)
-    report = json.loads(session.save_results().read_text())
+    session.save_results()
+    report = json.loads((tmp_path / "results" / "demo.json").read_text())
     assert report["scores"] == {"accuracy": 0.5} and len(report["checks"]) == 2
     assert {"notebook", "data", "device", "versions", "seconds"} <= report.keys()
     assert [path.name for path in (tmp_path / "results").iterdir()] == ["demo.json"]
