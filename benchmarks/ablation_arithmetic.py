@@ -1,7 +1,8 @@
 """Which ingredient makes the Transformer calculate? `python -m benchmarks.ablation_arithmetic [NAME …]`
 
 Every recipe trains the same modules on the same 4,500 rows and is judged by greedy decoding on all expressions that are
-not among these rows. `RULE` is the recipe that learns; the others put one thing of it back to what the course's recipe
+not among these rows. `RULE` is the best recipe so far: seed 0 got 94.5 % of them right (the course's own recipe, with 800
+epochs and twice the layers, 57.3 %); the goal is 99.5 %. The others put one thing of it back to what the course's recipe
 has, and the last one all of them.
 Results go to `ablation_arithmetic.json`; what is there already is not run again, so that a stopped run goes on.
 """
@@ -30,16 +31,17 @@ POSITIONS = {"floored": position_encoding_sinusoid, "paper": position_encoding_p
 
 @dataclass(frozen=True)
 class Recipe:
-    """One way to train; the defaults are the one that learns the rule."""
+    """One way to train; the defaults are the best found so far."""
 
     positions: str = "floored"
     shuffled: bool = True
     dropout: float = 0.0
     cosine: bool = True  # else the course's schedule: 6e-6 for 900 updates, then `rate`
-    rate: float = 1e-3
-    weight_decay: float = 0.1
-    shrink: float = 0.5
-    epochs: int = 100
+    rate: float = 1.5e-3
+    weight_decay: float = 0.5
+    matrices: float = 0.5  # factors of the initial weights
+    embedding: float = 0.3
+    epochs: int = 120
 
 
 RULE = Recipe()
@@ -50,9 +52,9 @@ RECIPES = {
     "dropout 0.1": replace(RULE, dropout=0.1),
     "the course's rate": replace(RULE, cosine=False, rate=5e-4),
     "no weight decay": replace(RULE, weight_decay=0.0),
-    "initial weights of full size": replace(RULE, shrink=1.0),
+    "initial weights of full size": replace(RULE, matrices=1.0, embedding=1.0),
     "the course's recipe": replace(
-        RULE, shuffled=False, dropout=0.1, cosine=False, rate=5e-4, weight_decay=0.0, shrink=1.0
+        RULE, shuffled=False, dropout=0.1, cosine=False, rate=5e-4, weight_decay=0.0, matrices=1.0, embedding=1.0
     ),
 }
 SEEDS = {"the rule recipe": (0, 1, 2)}  # all others: seed 0
@@ -90,7 +92,7 @@ def run(recipe: Recipe, seed: int) -> dict:
     }
     reset_seed(seed)
     model = Transformer(HEADS, WIDTH, HIDDEN, recipe.dropout, LAYERS, LAYERS, len(arithmetic.VOCABULARY))
-    a2_helper.shrink_weights(model, recipe.shrink)
+    a2_helper.shrink_weights(model, recipe.matrices, recipe.embedding)
     loader = DataLoader(
         sets["seen"], BATCH, shuffle=recipe.shuffled, generator=torch.Generator().manual_seed(seed),
         drop_last=not recipe.shuffled,
@@ -104,7 +106,7 @@ def run(recipe: Recipe, seed: int) -> dict:
     history: list[dict] = []
     a2_helper.train(
         model, loader, DataLoader(sets["validation"], BATCH), CrossEntropyLoss, recipe.epochs, optimizer=optimizer,
-        schedule=schedule, history=history, on_epoch=a2_helper.watch_exact_match(watched, WATCH_EVERY), print_every=10,
+        schedule=schedule, history=history, on_epoch=a2_helper.watch_exact_match(watched, WATCH_EVERY), print_every=20,
     )
     looks = [entry for entry in history if "seen" in entry]
     return {
