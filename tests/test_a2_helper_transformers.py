@@ -357,7 +357,7 @@ def test_heat_map_labels_and_range():
     from matplotlib import pyplot as plt
 
     figure, ax = plt.subplots()
-    a2_helper.draw(np.eye(2, 3), x=["BOS", "7", "EOS"], y=["BOS", "+"], ax=ax)
+    a2_helper.draw(0.5 * np.eye(2, 3), x=["BOS", "7", "EOS"], y=["BOS", "+"], ax=ax)
     assert [label.get_text() for label in ax.get_xticklabels()] == ["BOS", "7", "EOS"]
     assert [label.get_text() for label in ax.get_yticklabels()] == ["BOS", "+"]
     assert ax.collections[0].get_clim() == (0.0, 1.0) and len(figure.axes) == 1
