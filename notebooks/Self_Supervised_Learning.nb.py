@@ -18,7 +18,7 @@
 #
 # The code that you fill in is in `dl/simclr/`: `data_utils.py`, `contrastive_loss.py` and `utils.py`. A check that passes prints `ok:`, one that fails stops the notebook and says what was wrong. The method is from [Chen et al. 2020](https://arxiv.org/abs/2002.05709).
 #
-# **Time:** about 3 minutes on two CPU cores with the sample data; with CIFAR-10 (`DL_DATA=real`) plan for a GPU and about 10 minutes. **You need:** a little PyTorch; logarithms.
+# **Time:** about 1 minute on two idle CPU cores with the sample data; with CIFAR-10 (`DL_DATA=real`) plan for a GPU and about 10 minutes. **You need:** a little PyTorch; logarithms.
 
 # %% [markdown]
 # ## Setup

@@ -19,7 +19,7 @@
 #
 # The code that you fill in is `transformers.py`, beside this notebook's folder. Each section explains an idea, calls your function and checks it at once: a check that passes prints `ok:`, one that fails stops the notebook and says what was wrong.
 #
-# **Time:** about 4 minutes on two CPU cores. **You need:** matrix products, softmax, and a little PyTorch. No accelerator.
+# **Time:** about 1 minute on two idle CPU cores. **You need:** matrix products, softmax, and a little PyTorch. No accelerator.
 
 # %% [markdown]
 # ## Setup

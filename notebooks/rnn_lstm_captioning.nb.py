@@ -17,7 +17,7 @@
 #
 # The code that you fill in is `rnn_lstm_captioning.py`, beside this notebook's folder. Every section explains an idea, calls your function, and checks it at once: a check that passes prints `ok:`, one that fails stops the notebook and says what was wrong.
 #
-# **Time:** about 8 minutes on two CPU cores with the sample data; with the real data (`DL_DATA=real`) plan for a GPU and about an hour. **You need:** calculus (chain rule) and a little PyTorch.
+# **Time:** about 4 minutes on two idle CPU cores with the sample data; with the real data (`DL_DATA=real`) plan for a GPU and about an hour. **You need:** calculus (chain rule) and a little PyTorch.
 
 # %% [markdown]
 # ## Setup

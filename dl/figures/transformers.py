@@ -189,33 +189,6 @@ def attention_heads(
     return _tight(figure)
 
 
-def rule_curves(runs: dict[str, dict[str, Sequence[float]]], title: str) -> Figure:
-    """Exact match on training rows (left) and on expressions never seen (right), against the epoch."""
-    figure, axes = plt.subplots(1, 2, figsize=(10, 3.6), sharey=True)
-    for axis, key, name in zip(axes, ("seen", "unseen"), ("training rows", "expressions never seen"), strict=True):
-        for number, (label, curve) in enumerate(runs.items()):
-            axis.plot(curve["epoch"], curve[key], color=LINE[number % 6], linestyle=DASHES[number % 6], label=label)
-        axis.set(title=name, xlabel="epoch", ylim=(-0.02, 1.03))
-    axes[0].set_ylabel("whole results right [share]")
-    if len(runs) > 1:
-        axes[1].legend(fontsize=8)
-    figure.suptitle(title)
-    return _tight(figure)
-
-
-def ablation_bars(shares: dict[str, Sequence[float]], title: str) -> Figure:
-    """One bar a recipe, its mean over the seeds; a dot each seed."""
-    figure, axis = plt.subplots(figsize=(8, 0.42 * len(shares) + 1.2))
-    for place, values in enumerate(shares.values()):
-        axis.barh(place, np.mean(values), color=LINE[0] if place else LINE[2], alpha=0.75)  # the first: the recipe
-        axis.plot(values, [place] * len(values), "o", color=LINE[5], markersize=4)
-        axis.text(1.01, place, f"{np.mean(values):.1%}", va="center", fontsize=9)
-    axis.set_yticks(range(len(shares)), list(shares))
-    axis.invert_yaxis()
-    axis.set(title=title, xlabel="expressions never seen, whole result right [share]", xlim=(0, 1.12))
-    return _tight(figure)
-
-
 def _tight(figure: Figure) -> Figure:
     figure.tight_layout()
     return figure

@@ -4,7 +4,7 @@ Radosavovic et al. 2020 (arXiv:2003.13678) for the network. Supervision comes fr
 the averaged features must tell which classes, colours, colour-class pairs and which background a scene has, and each
 cell of the 4x4 grid must tell what stands at its centre. The heads that do so are thrown away afterwards.
 
-    python -m dl train-weights regnet        about 25 minutes on one core; stops and resumes at any time
+    python -m dl train-weights regnet        about 35 minutes on one core; stops and resumes at any time
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def train(steps: int = STEPS) -> None:
             module.load_state_dict(state[key])
         step, seconds = state["step"], state["seconds"]
         print(f"{NAME}: resumed at step {step}", flush=True)
-    started = time.time() - seconds
+    started = time.process_time() - seconds
     while step < steps:
         images, targets = batch(range(step * BATCH, (step + 1) * BATCH))
         with torch.autocast("cpu", torch.bfloat16):
@@ -70,15 +70,15 @@ def train(steps: int = STEPS) -> None:
         schedule.step()
         step += 1
         if step % 100 == 0:
-            print(f"{NAME}: step {step}/{steps} loss {loss.item():.3f} {time.time() - started:.0f} s", flush=True)
+            print(f"{NAME}: step {step}/{steps} loss {loss.item():.3f} {time.process_time() - started:.0f} s", flush=True)
         if step % 250 == 0 or step == steps:
             weights.save_checkpoint(checkpoint, {
                 "encoder": encoder.state_dict(), "heads": heads.state_dict(), "optimizer": optimizer.state_dict(),
-                "schedule": schedule.state_dict(), "step": step, "seconds": time.time() - started,
+                "schedule": schedule.state_dict(), "step": step, "seconds": time.process_time() - started,
             })
         if step % 1000 == 0:
             print(f"{NAME}: {evaluate(encoder, heads)}", flush=True)
-    finish(encoder, heads, steps, time.time() - started)
+    finish(encoder, heads, steps, time.process_time() - started)
 
 
 def make_encoder() -> nn.Module:
@@ -162,7 +162,7 @@ def finish(encoder: nn.Module, heads: Heads, steps: int, seconds: float) -> Path
     path = weights.save(NAME, encoder.backbone.state_dict(), facts)
     weights.write_card(NAME, CARD.format(
         steps=steps, batch=BATCH, rate=PEAK_RATE, decay=WEIGHT_DECAY, seed=SEED, scenes=steps * BATCH,
-        minutes=time.process_time() / 60, megabytes=path.stat().st_size / 1e6, torch=torch.__version__, **scores,
+        minutes=seconds / 60, megabytes=path.stat().st_size / 1e6, torch=torch.__version__, **scores,
     ))
     print(f"{NAME}: {scores}; wrote {path.name} and its card")
     return path

@@ -33,7 +33,6 @@ PICTURES, VALIDATION, SIDE = 40_000, 3_000, 32
 RECIPE = Recipe(epochs=6, rate=2e-3, temperature=0.2, bfloat16=True, channels_last=True, seed=SEED)
 AUGMENTATION = BatchAugmentation(scale=(0.3, 1.0), strength=(0.8, 0.8, 0.8, 0.4), grey=0.3)
 PROBE_LABELS, NEIGHBOURS = 1000, 20  # as many labels as the notebook's probes see
-MINUTES = 7  # of processor time, measured once
 
 
 def train() -> Path:
@@ -50,7 +49,7 @@ def train() -> Path:
         print(f"{NAME}: epoch {epoch}/{RECIPE.epochs} loss {loss:.3f} {seconds:.0f} s {scores}", flush=True)
 
     model = pretrain(dataset, RECIPE, checkpoint, torch.device("cpu"), AUGMENTATION, on_epoch=report)
-    return finish(model, held_out)
+    return finish(model, held_out, minutes=(time.process_time() - started) / 60)
 
 
 def draw_pictures(key: int, count: int) -> tuple[Tensor, Tensor]:
@@ -86,7 +85,7 @@ def linear_probe(model: Model, known: DataLoader, asked: DataLoader) -> float:
     return 100 * probe.score(((test_x - mean) / deviation).numpy(), test_y.numpy())
 
 
-def finish(model: Model, held_out: tuple[Tensor, Tensor]) -> Path:
+def finish(model: Model, held_out: tuple[Tensor, Tensor], minutes: float) -> Path:
     random_scores = evaluate(Model(encoder=RECIPE.encoder), *held_out)
     facts = {"encoder": RECIPE.encoder, "epochs": str(RECIPE.epochs), "seed": str(SEED)}
     path = weights.save(NAME, model.state_dict(), facts)
@@ -97,7 +96,7 @@ def finish(model: Model, held_out: tuple[Tensor, Tensor]) -> Path:
         **vars(RECIPE), **vars(AUGMENTATION), **scores, pictures=PICTURES, held_out=VALIDATION - PROBE_LABELS,
         labels=PROBE_LABELS, random_knn=random_scores["knn"], random_probe=random_scores["probe"],
         parameters=sum(p.numel() for p in model.parameters()) / 1e6, megabytes=path.stat().st_size / 1e6,
-        steps=RECIPE.epochs * (PICTURES // RECIPE.batch), neighbours=NEIGHBOURS, minutes=MINUTES,
+        steps=RECIPE.epochs * (PICTURES // RECIPE.batch), neighbours=NEIGHBOURS, minutes=minutes,
         torch=torch.__version__,
     ))
     print(f"{NAME}: {scores}, random weights {random_scores}; wrote {path.name} and its card")
@@ -118,7 +117,7 @@ CARD = """
   stronger in colour, and wider, than the notebook's `compute_train_transform`.
 - **Settings:** Adam, peak rate {rate}, weight decay {weight_decay}, {epochs} epochs = {steps:,} steps of {batch} pairs,
   warm-up of {warm_up:.0%}, then cosine; bfloat16, channels last; seed {seed}.
-- **Time:** {minutes} minutes of one processor core, torch {torch}.
+- **Time:** {minutes:.0f} minutes of one processor core since the last start, torch {torch}.
 - **Scores** on {held_out:,} pictures never trained on, from {labels:,} labelled ones: linear probe {probe} %
   (random weights {random_probe} %), {neighbours} nearest neighbours {knn} % (random weights {random_knn} %).
 
