@@ -1,0 +1,100 @@
+"""A picture by its address: fetched once, then read from the disk."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import io
+import urllib.error
+import urllib.parse
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+
+from dl import settings
+
+TIMEOUT = 20.0  # seconds without an answer
+LARGEST = 50_000_000  # bytes; pictures of COCO have less than one million
+CACHE = "pictures_by_url"  # folder below `data_home()`
+
+
+def image_from_url(url: str) -> np.ndarray:
+    """A picture by its address, http or https, or by its path within the sample world's folder of captioned pictures.
+
+    What came from the network is kept below the data folder, under the SHA-256 of its address, and read from there
+    the next time.
+
+    Args:
+        url: such as "https://…/x.jpg", or "images/val/00000.png" with DL_DATA=sample.
+    Returns:
+        uint8 (H, W, 3), RGB.
+    Raises:
+        ConnectionError: if the server does not give it. FileNotFoundError: if it is in no file, and DL_OFFLINE forbids
+        the network. ValueError: for another kind of address, or if what came is no picture.
+    """
+    parts = urllib.parse.urlsplit(str(url))
+    if not parts.scheme:
+        return _decode(_local(url).read_bytes(), url)
+    if parts.scheme not in ("http", "https") or not parts.netloc:
+        raise ValueError(f"image_from_url: wanted an address that begins with http:// or https://, got {url!r}. "
+                         "Pass an address from val_urls.")
+    kept = settings.data_home() / CACHE / hashlib.sha256(str(url).encode()).hexdigest()
+    if kept.is_file():
+        return _decode(kept.read_bytes(), url)
+    if settings.offline():
+        raise FileNotFoundError(f"image_from_url: {url} was not fetched before, and DL_OFFLINE forbids the network. "
+                                "Unset DL_OFFLINE, or use another picture.")
+    content = _download(str(url))
+    picture = _decode(content, url)
+    from dl.command import write_whole
+
+    write_whole(kept, lambda file: file.write_bytes(content))
+    return picture
+
+
+def _local(path: str) -> Path:
+    from dl.coco_utils import captioning_folder
+
+    folder = captioning_folder().resolve()
+    file = (folder / path).resolve()
+    if not file.is_relative_to(folder):
+        raise ValueError(f"image_from_url: {path!r} leads out of the folder of captioned pictures. "
+                         "Pass an address from val_urls.")
+    if not file.is_file():
+        raise FileNotFoundError(f"image_from_url: there is no picture {path!r} among the captioned ones. "
+                                "Pass an address from val_urls, or one that begins with https://.")
+    return file
+
+
+def _download(url: str) -> bytes:
+    request = urllib.request.Request(url, headers={"User-Agent": "dl-assignment"})
+    advice = "Check the network, or use another picture: some have vanished from their site."
+    try:
+        with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
+            if "unavailable" in urllib.parse.urlsplit(response.geturl()).path:  # Flickr's stand-in for what was removed
+                raise ConnectionError(f"image_from_url: {url} has been removed, wanted its picture. {advice}")
+            content = response.read(LARGEST + 1)
+            wanted = response.headers.get("Content-Length")
+    except urllib.error.HTTPError as error:  # before URLError, which it is a kind of
+        raise ConnectionError(f"image_from_url: {url}: the server answered {error.code} {error.reason}. {advice}") from error
+    except (urllib.error.URLError, http.client.HTTPException, TimeoutError) as error:
+        reason = getattr(error, "reason", None) or error
+        raise ConnectionError(f"image_from_url: {url}: no answer ({reason}). {advice}") from error
+    if len(content) > LARGEST or (wanted and len(content) < int(wanted)):
+        raise ConnectionError(f"image_from_url: {url}: got {len(content):,} bytes, wanted "
+                              f"{wanted or 'at most'} and no more than {LARGEST:,}. {advice}")
+    return content
+
+
+def _decode(content: bytes, url: str) -> np.ndarray:
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(content)) as picture:
+            return np.array(picture.convert("RGB"))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        page = content.lstrip()[:20].lower().startswith((b"<!doctype html", b"<html"))
+        what = "a web page" if page else f"no picture ({error})"
+        raise ValueError(f"image_from_url: {url} gives {what}, wanted a picture. Open the address in a browser to see "
+                         "what is there, or use another one.") from error
