@@ -333,7 +333,7 @@ class LSTM(nn.Module):
         # END SOLUTION LSTM.forward
 
 
-# BEGIN SOLUTION LSTM.gates
+# BEGIN SOLUTION-ONLY
 def lstm_gates(a: Tensor, prev_c: Tensor) -> tuple[Tensor, Tensor]:
     """Gates and state update: (N, 4H) in the order i, f, o, g and (N, H) -> next_h, next_c, (N, H) each."""
     H = prev_c.shape[1]
@@ -343,7 +343,7 @@ def lstm_gates(a: Tensor, prev_c: Tensor) -> tuple[Tensor, Tensor]:
     return o * next_c.tanh(), next_c
 
 
-# END SOLUTION LSTM.gates
+# END SOLUTION-ONLY
 
 
 def dot_product_attention(prev_h: Tensor, A: Tensor) -> tuple[Tensor, Tensor]:

@@ -57,6 +57,19 @@ def parser() -> argparse.ArgumentParser:
     build.add_argument("notebooks", nargs="*", metavar="NAME", help="name of a notebook (default: all)")
     build.set_defaults(command=_build)
 
+    check = _verb(
+        verbs, "check", "check exercises; without a name, all of them (exit code 1 unless all pass)",
+        "check LSTM.step_forward transformers",
+    )
+    check.add_argument("names", nargs="*", metavar="EXERCISE", help="an exercise, named as in the code, or a topic")
+    check.add_argument("--root", metavar="DIR", default=".", help="folder of the code to check (default: here)")
+    check.add_argument("--json", metavar="FILE", help="write the verdicts to FILE, for machines")
+    check.add_argument("--list", action="store_true", help="only list the exercises, and which are still missing")
+    check.add_argument("--verbose", action="store_true", help="every check, and the tensors of one that fails")
+    check.add_argument("--hint", action="store_true", help="all hints on exercises that do not pass")
+    check.add_argument("--seed", type=int, metavar="N", help="of the random inputs (default: a new one)")
+    check.set_defaults(command=_check)
+
     submit = _verb(
         verbs, "submit", "write the hand-in: a zip of code, notebooks and results, and a PDF of the notebooks",
         "submit --partial --out build",
@@ -110,6 +123,14 @@ def _build(args: argparse.Namespace) -> int:
     from dl import run
 
     return run.build(args.notebooks)
+
+
+def _check(args: argparse.Namespace) -> int:
+    from dl.checks import command
+
+    if args.list:
+        return command.show_list(args.names, args.root)
+    return command.run(args.names, args.root, args.json, args.verbose, args.hint, args.seed)
 
 
 def _submit(args: argparse.Namespace) -> int:

@@ -56,6 +56,20 @@ class Session:
         error = rel_error(got, torch.as_tensor(expected))
         self.check(f"{name} agrees", error < tolerance, f"error {error:.1e}, limit {tolerance:.0e}")
 
+    def exercise(self, *names: str) -> None:
+        """Check exercises as they are on disk now; print `ok: NAME (N checks)` for each, or raise at the first that fails.
+
+        Raises:
+            NotSolved: with a message of at most five lines. `hint()` says more.
+        """
+        from dl.checks.check import require
+
+        for name in names:
+            for result in require(name, root=self.root):
+                self.check(result.exercise, True, f"{len(result.checks)} checks")
+                if result.remark:
+                    print(f"remark: {result.remark}")
+
     def record(self, **scores: float) -> None:
         """Keep measured scores; `save_results` writes them to `results/`."""
         self.scores.update({name: float(value) for name, value in scores.items()})
@@ -87,6 +101,7 @@ def setup(name: str, seed: int = 0) -> Session:
 
     root = settings.project_root()
     use_project_modules(root)
+    show_unsolved_briefly()
     set_plot_look()
     device = settings.get_device()
     data = settings.data_mode()
@@ -103,6 +118,30 @@ def setup(name: str, seed: int = 0) -> Session:
     else:
         print(f"Data: the real data sets, kept in {settings.data_home()}")
     return Session(name=name, root=root, device=device, data=data, versions=versions)
+
+
+def hint(name: str | None = None) -> None:
+    """Print the next hint on an exercise (default: the last one that did not pass); again for more."""
+    from dl.checks.check import hint as next_hint
+
+    next_hint(name)
+
+
+def show_unsolved_briefly() -> None:
+    """In a notebook, an exercise that is missing or not right ends the cell with its message, without a traceback."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    if shell is None:
+        return
+    from dl.checks.check import NotSolved
+
+    def show(shell, kind, error, traceback, tb_offset=None):
+        if kind is NotImplementedError and not str(error).startswith("EXERCISE "):
+            return shell.showtraceback((kind, error, traceback), tb_offset=tb_offset)
+        lines = str(error).splitlines()
+        shell._showtraceback(kind, error, lines)
+        return lines
+
+    shell.set_custom_exc((NotSolved, NotImplementedError), show)
 
 
 def use_project_modules(root: Path) -> None:

@@ -1,0 +1,97 @@
+"""The verb `check`: a table, the messages, one closing line; the same for machines as JSON."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from dl.checks import course
+from dl.checks.check import Examiner, hints
+from dl.checks.judge import ERROR, FAILED, MISSING, PASSED, SKIPPED, Result
+from dl.checks.library import Broken
+from dl.command import FAILURE, SUCCESS, UsageError, write_json
+
+STATUSES = (PASSED, FAILED, ERROR, MISSING, SKIPPED)
+
+
+def run(
+    names: Sequence[str], root: str = ".", json_file: str | None = None, verbose: bool = False, hinted: bool = False,
+    seed: int | None = None,
+) -> int:
+    """Check exercises of the code in `root`; returns the exit code: 0 if all of them pass."""
+    wanted, examiner = _prepare(names, root, seed)
+    start = time.perf_counter()
+    topic = None
+    for exercise in wanted:
+        if exercise.topic != topic:
+            topic = exercise.topic
+            print(f"{topic}")
+        result = examiner.check(exercise)
+        print(_lines(result, verbose), flush=True)
+        if hinted and result.status != PASSED:
+            print("\n".join(f"    hint {i}: {step}" for i, step in enumerate(hints(exercise, result), start=1)))
+    results = [examiner.results[exercise.name] for exercise in wanted]
+    seconds = time.perf_counter() - start
+    counts = Counter(result.status for result in results)
+    if json_file:
+        write_json(json_file, report(examiner.root, seconds, results))
+    said = ", ".join(f"{counts[status]} {status}" for status in STATUSES if counts[status])
+    print(f"{said} of {len(results)} exercises in {examiner.root.resolve()}, {seconds:.1f} s"
+          + (f"; written to {json_file}" if json_file else ""))
+    return SUCCESS if counts[PASSED] == len(results) else FAILURE
+
+
+def show_list(names: Sequence[str], root: str = ".") -> int:
+    """One line an exercise: written or still missing. Nothing is run."""
+    wanted, examiner = _prepare(names, root, None)
+    missing = 0
+    for exercise in wanted:
+        try:
+            absent = examiner.is_missing(exercise)
+        except Broken as error:
+            raise UsageError(str(error)) from error
+        missing += absent
+        print(f"{'missing' if absent else 'written'}  {exercise.topic:<13} {exercise.name}")
+    print(f"{len(wanted)} exercises, {missing} missing, in {examiner.root.resolve()}")
+    return SUCCESS
+
+
+def report(root: Path, seconds: float, results: Sequence[Result]) -> dict:
+    """The JSON of `check --json`."""
+    counts = Counter(result.status for result in results)
+    return {
+        "root": str(root), "seconds": round(seconds, 3), **{status: counts[status] for status in STATUSES},
+        "exercises": [
+            {**asdict(result), "seconds": round(result.seconds, 4),
+             "checks": [{key: getattr(check, key) for key in ("name", "status", "message", "diagnosis")}
+                        for check in result.checks]}
+            for result in results
+        ],
+    }
+
+
+def _prepare(names: Sequence[str], root: str, seed: int | None):
+    if not Path(root).is_dir():
+        raise UsageError(f"{root} is no folder. Give the folder that holds the lesson modules.")
+    try:
+        return course.find(names), Examiner(root, seed)
+    except course.UnknownExercise as error:
+        raise UsageError(str(error)) from error
+
+
+def _lines(result: Result, verbose: bool) -> str:
+    count = len(result.checks)
+    end = f"{count} checks" if result.status == PASSED else ""
+    lines = [f"  {result.status:<8} {result.exercise:<40} {end}".rstrip()]
+    if result.remark:
+        lines.append(f"    remark: {result.remark}")
+    if result.status != PASSED:
+        lines += [f"    {line}" for line in result.message.splitlines()]
+    if verbose:
+        lines += [f"    {check.status:<8} {check.name}" for check in result.checks]
+        if result.cause and result.cause.details:
+            lines += [f"    {line}" for line in result.cause.details.splitlines()]
+    return "\n".join(lines)

@@ -1,0 +1,196 @@
+"""What a check is made of.
+
+An exercise is a function or method that a student fills in. It is checked by probes. A probe has three parts that never
+mix, so that a grader can run the middle one in a process of its own and keep the other two to itself:
+
+    draw   seed -> inputs           random inputs, drawn anew for each run
+    run    code, inputs -> outputs  the student's code at work; returns raw tensors, numbers and texts
+    judge  inputs, outputs -> verdict   compared with the right answers, which live in `dl.checks.answers`
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dl.checks import load_case
+
+Values = dict[str, object]  # tensors, numbers, texts, or lists of them, by name
+
+MODULES = {  # the modules that hold the exercises of a topic, in the order in which they import each other
+    "captioning": ("rnn_lstm_captioning",),
+    "transformers": ("transformers",),
+    "simclr": ("dl.simclr.contrastive_loss", "dl.simclr.data_utils", "dl.simclr.utils"),
+    "clip_dino": ("dl.clip_dino",),
+}
+
+
+class WrongReturn(Exception):
+    """The student's function returned something of another form than its docstring says."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something that a judge found wrong.
+
+    Args:
+        text: one or two lines: where, what came out, what was expected.
+        diagnosis: short identifier of the mistake, if its kind is certain. says: the mistake in words.
+        details: shown on demand: whole tensors.
+    """
+
+    text: str
+    diagnosis: str | None = None
+    says: str | None = None
+    details: str = ""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One question to an exercise.
+
+    Args:
+        name: what is looked at, in a few words: "values", "gradient", "batch of one".
+        draw: takes a `Draw`, returns the inputs. Sizes that should differ are drawn unequal.
+        run: takes the lesson's code as a `Library` and a private copy of the inputs, returns the outputs. It only calls
+            and collects: it compares nothing.
+        rtol, atol: a float x agrees with the right one y if |x - y| <= atol + rtol * max(1e-30, |y|).
+        same_dtype: whether dtypes must agree with those of the right outputs.
+        published: outputs recorded in the specification; they are compared beside the right answers.
+        limits: for published outputs, the largest `rel_error` of each.
+        judge: replaces the comparison with the right outputs: (inputs, outputs, right) -> Fault or None.
+        about: what the message says of the inputs.
+    """
+
+    name: str
+    draw: Callable[[Draw], Values]
+    run: Callable[..., Values]
+    rtol: float = 1e-6
+    atol: float = 1e-8
+    same_dtype: bool = True
+    published: Mapping[str, Tensor] | None = None
+    limits: Mapping[str, float] | None = None
+    judge: Callable[[Values, Values, Values], Fault | None] | None = None
+    about: str = ""
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """A function or method to fill in, with its probes, simplest first.
+
+    Args:
+        name: as in the code: "LSTM.step_forward". topic: a key of MODULES.
+        needs: exercises that this one may call, all earlier in the course. Where one is missing, the full edition puts its
+            solution in its place.
+        partner: an exercise that shares private data with this one, such as a cache: this one cannot be checked without
+            it, and where this one is replaced by its solution, so is the partner.
+        hints: steps from a first question to the point, never the solution.
+        no_loop: a Python loop, also in a helper that is called, is refused.
+        remarks: library calls that do the whole exercise, with what to say about them; they are accepted.
+        aliases: other names by which the exercise is found.
+        pure: calling it twice with equal inputs gives equal outputs and leaves the inputs as they were.
+    """
+
+    name: str
+    topic: str
+    probes: tuple[Probe, ...]
+    needs: tuple[str, ...] = ()
+    partner: str | None = None
+    hints: tuple[str, ...] = ()
+    no_loop: bool = False
+    remarks: Mapping[str, str] | None = None
+    aliases: tuple[str, ...] = ()
+    pure: bool = True
+
+
+class Draw:
+    """Random inputs from a seed; floats are float64 unless asked otherwise."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def normal(self, *shape: int, scale: float = 1.0, dtype: torch.dtype = torch.float64) -> Tensor:
+        return torch.randn(shape, generator=self.generator, dtype=torch.float64).mul(scale).to(dtype)
+
+    def uniform(self, *shape: int, low: float = 0.0, high: float = 1.0, dtype: torch.dtype = torch.float64) -> Tensor:
+        values = torch.rand(shape, generator=self.generator, dtype=torch.float64)
+        return (low + (high - low) * values).to(dtype)
+
+    def integers(self, low: int, high: int, *shape: int) -> Tensor:
+        """int64 in low … high - 1."""
+        return torch.randint(low, high, shape, generator=self.generator)
+
+    def integer(self, low: int, high: int) -> int:
+        """One number in low … high - 1."""
+        return int(self.integers(low, high))
+
+    def choice(self, options):
+        return options[self.integer(0, len(options))]
+
+    def sizes(self, count: int, low: int = 2, high: int = 7) -> list[int]:
+        """Different numbers in low … high - 1, so that exchanged axes cannot agree by chance."""
+        return (low + torch.randperm(high - low, generator=self.generator)[:count]).tolist()
+
+    def permutation(self, count: int) -> Tensor:
+        return torch.randperm(count, generator=self.generator)
+
+
+def published(topic: str, case: str, run: Callable[..., Values], name: str = "values of the course", **options) -> Probe:
+    """A probe on recorded tensors of the specification; the module's parameters come in `inputs["parameters"]`."""
+    record = load_case(topic, case)
+    inputs = {**record.inputs, **({"parameters": record.parameters} if record.parameters else {})}
+    return Probe(name, lambda draw: inputs, run, published=record.expected, limits=record.tolerance,
+                 about="on the tensors of the notebook", **options)
+
+
+def unpack(result: object, *names: str) -> Values:
+    """The values of a returned tuple (or of one value), by name; the wrong count is said in words."""
+    values = result if len(names) > 1 else (result,)
+    if not isinstance(values, (tuple, list)):
+        raise WrongReturn(f"it returned {describe(result)}; wanted {len(names)} values: {', '.join(names)}")
+    if len(values) != len(names):
+        raise WrongReturn(f"it returned {len(values)} values; wanted {len(names)}: {', '.join(names)}")
+    return dict(zip(names, values, strict=True))
+
+
+def with_gradients(outputs: Values, wanted: Mapping[str, Tensor], seed: int = 0) -> Values:
+    """The outputs, and the gradient that a random weighted sum of them sends to each wanted tensor.
+
+    Args:
+        outputs: floating tensors made from `wanted`. wanted: tensors with requires_grad, by name.
+    Returns:
+        outputs, detached, and "d" + name for each wanted tensor: its gradient, or None where none arrives.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    total = None
+    for value in outputs.values():
+        if isinstance(value, Tensor) and value.requires_grad:
+            weights = torch.randn(value.shape, generator=generator, dtype=torch.float64).to(value)
+            total = (value * weights).sum() if total is None else total + (value * weights).sum()
+    names, tensors = list(wanted), list(wanted.values())
+    gradients = [None] * len(tensors)
+    if total is not None:
+        gradients = torch.autograd.grad(total, tensors, allow_unused=True)
+    plain = {name: value.detach() if isinstance(value, Tensor) else value for name, value in outputs.items()}
+    return {**plain, **{f"d{name}": gradient for name, gradient in zip(names, gradients, strict=True)}}
+
+
+def track(values: Mapping[str, Tensor], *names: str) -> dict[str, Tensor]:
+    """The named floating tensors, made to require a gradient (in place), by name."""
+    return {name: values[name].requires_grad_() for name in names}
+
+
+def describe(value: object) -> str:
+    """A value in a few words: `Tensor (3, 4) float64`, `list of 5`, `None`."""
+    if isinstance(value, Tensor):
+        return f"a tensor {tuple(value.shape)} {str(value.dtype).removeprefix('torch.')}"
+    if isinstance(value, (list, tuple)):
+        return f"a {type(value).__name__} of {len(value)}"
+    if isinstance(value, (int, float, str, bool, type(None))):
+        text = repr(value)
+        return text if len(text) < 60 else f"{text[:57]}…"
+    return f"a {type(value).__name__}"

@@ -1,0 +1,340 @@
+"""The judgement: right answers beside what the student's code brought, the mistake named, a message of at most five lines."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from dl.checks.answers import Computed, Recorded
+from dl.checks.exercise import Exercise, Fault, Probe, Values, describe
+from dl.checks.run import Record
+from dl.grad import rel_error
+
+PASSED, FAILED, ERROR, MISSING, SKIPPED = "passed", "failed", "error", "missing", "skipped"
+SMALL = 12  # tensors of at most so many elements are printed whole
+WIDTH = 150  # of a message's line
+
+
+@dataclass
+class CheckResult:
+    """The verdict on one check of an exercise."""
+
+    name: str
+    status: str
+    message: str = ""
+    diagnosis: str | None = None
+    hint: str = ""
+    details: str = ""
+
+
+@dataclass
+class Result:
+    """The verdict on an exercise; the first check that did not pass says why."""
+
+    exercise: str
+    topic: str
+    module: str
+    status: str
+    checks: list[CheckResult] = field(default_factory=list)
+    seconds: float = 0.0
+    remark: str = ""
+
+    @property
+    def cause(self) -> CheckResult | None:
+        return next((check for check in self.checks if check.status in (FAILED, ERROR)), None)
+
+    @property
+    def message(self) -> str:
+        cause = self.cause or next((check for check in self.checks if check.message), None)
+        return cause.message if cause else ""
+
+
+Plan = list[tuple[Probe, Values, int]]
+
+
+def plan(exercise: Exercise, answers: Computed | Recorded, seeds: tuple[int, int]) -> Plan:
+    """The calls to make: every probe once; for a pure exercise the first on random inputs again, after other inputs."""
+    seed, other = seeds
+    calls = [(probe, seed) for probe in exercise.probes]
+    again = _random_probe(exercise)
+    if again is not None:
+        calls += [(again, other), (again, seed)]
+    return [(probe, answers.inputs(exercise, probe, seed), seed) for probe, seed in calls]
+
+
+def judge(exercise: Exercise, answers: Computed | Recorded, calls: Plan, collected: dict) -> list[CheckResult]:
+    """Verdicts in order; after the first that is not passed, the rest is skipped."""
+    records: list[Record] = collected["records"]
+    results: list[CheckResult] = []
+    for name, fault, probe in _faults(exercise, answers, calls, collected):
+        if any(result.status != PASSED for result in results):
+            results.append(CheckResult(name, SKIPPED))
+        elif fault is None:
+            results.append(CheckResult(name, PASSED))
+        else:
+            diagnosis, says, hint = fault.diagnosis, fault.says, ""
+            if diagnosis is None:
+                diagnosis, says, hint = _recognise(exercise, answers, calls, records, probe)
+            position = next((i for i, (p, _, _) in enumerate(calls) if p is probe), None)
+            inputs = calls[position][1] if position is not None else {}
+            error = position is not None and records[position].error is not None
+            results.append(CheckResult(
+                name, ERROR if error and not says else FAILED, _message(exercise, name, probe, inputs, fault, says), diagnosis,
+                hint, _details(inputs, fault),
+            ))
+    return results
+
+
+def differs(probe: Probe, right: Record, got: Record, inputs: Values) -> Fault | None:
+    """The first thing in which a record is not the right one."""
+    if got.error is not None:
+        place = f" ({got.error['place']})" if got.error["place"] else ""
+        kind = "" if got.error["kind"] == "WrongReturn" else f"raised {got.error['kind']}: "
+        return Fault(_cut(f"{kind}{got.error['message'].splitlines()[0]}") + ("\n" + _cut(f"at{place}") if place else ""))
+    if probe.judge is not None:
+        return probe.judge(inputs, got.outputs, right.outputs)
+    for name, wanted in right.outputs.items():
+        if name not in got.outputs:
+            return Fault(f"{name} is not there")
+        fault = compare(name, got.outputs[name], wanted, probe.rtol, probe.atol, probe.same_dtype)
+        if fault is not None:
+            return fault
+    for name, wanted in (probe.published or {}).items():
+        error = rel_error(torch.as_tensor(got.outputs[name]).double(), wanted.double())
+        if not error <= probe.limits[name]:
+            return Fault(f"{name}: relative error {error:.1e} to the notebook's tensor, limit {probe.limits[name]:.0e}")
+    return None
+
+
+def compare(name: str, got: object, right: object, rtol: float, atol: float, same_dtype: bool = True) -> Fault | None:
+    """One output beside the right one: type, shape, dtype, values."""
+    if isinstance(right, (list, tuple)):
+        if not isinstance(got, (list, tuple)) or len(got) != len(right):
+            return Fault(f"{name}: got {describe(got)}, expected {describe(right)}")
+        pairs = enumerate(zip(got, right, strict=True))
+        return next((f for i, (g, r) in pairs if (f := compare(f"{name}[{i}]", g, r, rtol, atol, same_dtype))), None)
+    if isinstance(right, dict):
+        if not isinstance(got, dict) or got != right:
+            return Fault(f"{name}: got {_cut(repr(got))}\nexpected {_cut(repr(right))}")
+        return None
+    if right is None or isinstance(right, (str, bool)):
+        same = type(got) is type(right) and got == right
+        return None if same else Fault(f"{name}: got {describe(got)}, expected {describe(right)}")
+    if got is None:
+        if name.startswith("d") and isinstance(right, Tensor):
+            return Fault(f"{name}: no gradient arrives, expected {describe(right)}", "no-gradient",
+                         f"the result is cut off from {name[1:]} (detach, no_grad, .data, .item(), or not used at all)")
+        return Fault(f"{name}: got None, expected {describe(right)}")
+    if not isinstance(got, (Tensor, int, float)) or isinstance(got, bool):
+        return Fault(f"{name}: got {describe(got)}, expected {describe(right)}")
+    if isinstance(right, Tensor) and isinstance(got, Tensor) and same_dtype and got.dtype != right.dtype:
+        kind = (None, None)
+        if got.is_floating_point() and right.is_floating_point():
+            kind = ("dtype-not-followed", "a tensor made inside has a dtype of its own instead of that of the inputs")
+        if got.shape == right.shape or right.dim() == 0:
+            return Fault(f"{name}: got dtype {_dtype(got)}, expected {_dtype(right)}", *kind)
+    got_tensor, right_tensor = torch.as_tensor(got).detach(), torch.as_tensor(right).detach()
+    if got_tensor.shape != right_tensor.shape:
+        return Fault(f"{name}: got shape {tuple(got_tensor.shape)}, expected {tuple(right_tensor.shape)}")
+    x, y = got_tensor.double(), right_tensor.double()
+    agrees = torch.isclose(x, y, rtol=rtol, atol=atol, equal_nan=True)
+    if bool(agrees.all()):
+        return None
+    gap = (x - y).abs().nan_to_num(nan=torch.inf).masked_fill(agrees, -1)
+    worst = tuple(int(i) for i in torch.unravel_index(gap.argmax(), gap.shape)) if gap.dim() else ()
+    share = f"{int((~agrees).sum())} of {agrees.numel()} elements differ"
+    where = f"worst at [{', '.join(map(str, worst))}]" if worst else "value"
+    text = f"{name}: {share}, {where}: got {_number(x[worst])}, expected {_number(y[worst])}"
+    if 1 < x.numel() <= SMALL:
+        text += f"\ngot {_show(x, worst)}, expected {_show(y, worst)}"
+    return Fault(text, details=f"{name}, got:\n{got_tensor}\n{name}, expected:\n{right_tensor}")
+
+
+def loops_in(sources: Iterable[str], exercise: str) -> str | None:
+    """The first Python loop in a function, or in one of the lesson that it calls; None if there is none."""
+    functions: dict[str, ast.AST] = {}
+    for source in sources:
+        for node in ast.parse(source).body:
+            if isinstance(node, ast.FunctionDef):
+                functions[node.name] = node
+            elif isinstance(node, ast.ClassDef):
+                functions.update({f"{node.name}.{m.name}": m for m in node.body if isinstance(m, ast.FunctionDef)})
+    loops = (ast.For, ast.While, ast.ListComp, ast.GeneratorExp, ast.SetComp, ast.DictComp)
+    mappers = {"map", "vmap", "vectorize", "apply_along_axis", "reduce", "starmap", "accumulate"}
+    seen, waiting = set(), [exercise]
+    while waiting:
+        name = waiting.pop()
+        if name in seen or name not in functions:
+            continue
+        seen.add(name)
+        for node in ast.walk(functions[name]):
+            if isinstance(node, loops):
+                return f"{name}, line {node.lineno}"
+            if isinstance(node, ast.Call):
+                called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+                if called in mappers or called == exercise:
+                    return f"{name}, line {node.lineno}"
+                waiting.append(called)
+    return None
+
+
+def remarks_on(exercise: Exercise, sources: Iterable[str]) -> str:
+    """What is said of library calls that do the whole exercise."""
+    owner, _, method = exercise.name.partition(".")
+    for source in sources:
+        for node in ast.parse(source).body:
+            if getattr(node, "name", None) != owner:
+                continue
+            parts = [m for m in node.body if getattr(m, "name", None) == method] if method else [node]
+            called = {ast.unparse(n.func) for part in parts for n in ast.walk(part) if isinstance(n, ast.Call)}
+            for name, text in (exercise.remarks or {}).items():
+                if any(call == name or call.endswith(f".{name.rpartition('.')[2]}") for call in called):
+                    return text
+    return ""
+
+
+def _faults(exercise, answers, calls, collected):
+    """(check name, fault or None, probe or None) for every check, simplest first."""
+    yield "signature", _signature_fault(answers.signature(exercise), collected["signature"]), None
+    if exercise.no_loop:
+        place = loops_in(collected["sources"].values(), exercise.name)
+        fault = place and Fault(f"{place} loops in Python; this exercise is to be done without a loop", "python-loop",
+                                "a Python loop stands where one operation on whole tensors should")
+        yield "no Python loop", fault or None, None
+    records, repeated = collected["records"], _random_probe(exercise)
+    for (probe, inputs, seed), record in zip(calls[: len(exercise.probes)], records, strict=False):
+        yield probe.name, differs(probe, answers.right(exercise, probe, seed), record, inputs), probe
+        if probe is repeated:
+            yield "inputs unchanged", _changed(inputs, record.after), probe
+            yield "no state between calls", _state_fault(record, records[-1]), probe
+
+
+def _signature_fault(wanted: list, got: list) -> Fault | None:
+    names = [name for name, _ in wanted]
+    if [name for name, _ in got[: len(wanted)]] == names and all(optional for _, optional in got[len(wanted) :]):
+        return None
+    said = ", ".join(name for name, _ in got) or "no such function"
+    return Fault(f"parameters: got ({said}), expected ({', '.join(names)}); further ones need a default", "signature",
+                 "the names or the order of the parameters were changed")
+
+
+def _changed(before: Values, after: Values) -> Fault | None:
+    for name, value in before.items():
+        fault = _same(value, after.get(name))
+        if fault:
+            return Fault(f"{name} is not what it was before the call", "changes-input",
+                         f"your code writes into its input {name} (x += …, masked_fill_, x[…] = …): make a new tensor")
+    return None
+
+
+def _same(before: object, after: object) -> bool:
+    """True if something changed."""
+    if isinstance(before, Tensor):
+        return not (isinstance(after, Tensor) and before.shape == after.shape and
+                    torch.equal(before.detach().nan_to_num(), after.detach().nan_to_num()))
+    if isinstance(before, dict):
+        return any(_same(value, after.get(name)) for name, value in before.items())
+    if isinstance(before, (list, tuple)):
+        return len(before) != len(after) or any(_same(b, a) for b, a in zip(before, after, strict=True))
+    return isinstance(before, (int, float, str)) and before != after
+
+
+def _state_fault(first: Record, again: Record) -> Fault | None:
+    says = "something is kept from one call to the next (a cache, a global, an attribute, a default argument)"
+    if again.error is not None:
+        return Fault("the same inputs, given a second time, raise " + _cut(again.error["message"]), "keeps-state", says)
+    for name, value in first.outputs.items():
+        fault = compare(name, again.outputs.get(name), value, 1e-9, 1e-12)
+        if fault is not None:
+            return Fault(f"the same inputs, given a second time, give another result\n{fault.text.splitlines()[0]}",
+                         "keeps-state", says)
+    return None
+
+
+def _recognise(exercise, answers, calls, records, probe) -> tuple[str | None, str | None, str]:
+    """The known mistake whose outputs are the student's: on the failing probe, and of several on most others as well."""
+    if probe is None:
+        return None, None, ""
+    position = next(i for i, (p, _, _) in enumerate(calls) if p is probe)
+    best, best_score = None, -1
+    for name in answers.mistakes(exercise):
+        score = 0
+        for i, (other, inputs, seed) in enumerate(calls[: len(exercise.probes)]):
+            if i < position and other is not probe:
+                continue
+            same = _equal(other, answers.wrong(exercise, name, other, seed), records[i], inputs)
+            if i == position:
+                if not same or differs(probe, answers.right(exercise, probe, seed), records[i], inputs) is None:
+                    score = -1
+                    break
+                if differs(probe, answers.right(exercise, probe, seed), answers.wrong(exercise, name, probe, seed),
+                           inputs) is None:
+                    score = -1
+                    break
+            score += same
+        if score > best_score:
+            best, best_score = name, score
+    if best is None:
+        return None, None, ""
+    says, hint = answers.mistakes(exercise)[best]
+    return best, says, hint
+
+
+def _equal(probe: Probe, wrong: Record, got: Record, inputs: Values) -> bool:
+    """Whether a student's record is that of a known mistake."""
+    if wrong.error is not None or got.error is not None:
+        return (wrong.error is not None and got.error is not None and wrong.error["kind"] == got.error["kind"]
+                and wrong.error["message"] == got.error["message"])
+    return all(
+        name in got.outputs and compare(name, got.outputs[name], value, probe.rtol, probe.atol, probe.same_dtype) is None
+        for name, value in wrong.outputs.items()
+    )
+
+
+def _message(exercise, name, probe, inputs, fault, says) -> str:
+    about = f", {probe.about}" if probe is not None and probe.about else ""
+    shapes = ", ".join(f"{key} {tuple(value.shape)}" for key, value in inputs.items() if isinstance(value, Tensor))
+    lines = [_cut(f"{exercise.name}: {name} not right{about}" + (f" (given {shapes})" if shapes else "")),
+             *fault.text.splitlines()[:2]]
+    if says:
+        lines.append(_cut(f"Likely: {says}.", 2 * WIDTH))
+    lines.append(f'Next: hint("{exercise.name}"), or python -m dl check {exercise.name} --verbose')
+    return "\n".join(lines)
+
+
+def _details(inputs: Values, fault: Fault) -> str:
+    given = "\n".join(f"{key}, given:\n{value}" for key, value in inputs.items())
+    return f"{given}\n{fault.details}".strip()
+
+
+def _random_probe(exercise: Exercise) -> Probe | None:
+    return next((probe for probe in exercise.probes if probe.published is None), None) if exercise.pure else None
+
+
+def _cut(text: str, width: int = WIDTH) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= width else f"{text[: width - 1]}…"
+
+
+def _dtype(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
+
+
+def _number(value: Tensor) -> str:
+    return f"{float(value):.6g}"
+
+
+def _show(tensor: Tensor, worst: tuple[int, ...]) -> str:
+    """A small tensor as nested lists, its worst element between arrows."""
+
+    def text(value: Tensor, place: tuple[int, ...]) -> str:
+        if value.dim():
+            return "[" + ", ".join(text(part, (*place, i)) for i, part in enumerate(value)) + "]"
+        number = f"{float(value):.4g}"
+        return f">{number}<" if place == worst else number
+
+    return text(tensor, ())

@@ -1,0 +1,56 @@
+"""The checks are strong (wrong bodies are refused), they teach (the mistake is named) and they are fair (right ones pass)."""
+
+from __future__ import annotations
+
+import pytest
+
+from dl.checks import course
+from dl.checks.check import Examiner
+from dl.checks.judge import FAILED, PASSED
+from tests.variants import TOPICS, variants_of, write_lesson
+
+ALL = [(topic, variant) for topic in TOPICS for variant in variants_of(topic)]
+WRONG = [(topic, variant) for topic, variant in ALL if variant.diagnosis is not None]
+RIGHT = [(topic, variant) for topic, variant in ALL if variant.diagnosis is None]
+MOST_LINES = 5
+
+
+def examined(topic, variant, folder):
+    """The verdict on an exercise when its body is the variant's."""
+    root = write_lesson(folder, topic, {variant.exercise: variant.body})
+    return Examiner(root).check(course.find([variant.exercise])[0])
+
+
+@pytest.mark.parametrize(("topic", "variant"), WRONG, ids=str)
+def test_wrong_implementation_is_refused_and_named(topic, variant, tmp_path):
+    result = examined(topic, variant, tmp_path)
+    assert result.status != PASSED, "a wrong implementation passes"
+    assert result.cause is not None, result
+    assert len(result.message.splitlines()) <= MOST_LINES
+    if variant.diagnosis:
+        assert result.cause.diagnosis == variant.diagnosis, result.message
+
+
+@pytest.mark.parametrize(("topic", "variant"), RIGHT, ids=str)
+def test_right_implementation_passes(topic, variant, tmp_path):
+    result = examined(topic, variant, tmp_path)
+    assert result.status == PASSED, result.message
+
+
+def test_wrong_implementations_are_many_and_nine_in_ten_are_named():
+    named = [variant for _, variant in WRONG if variant.diagnosis]
+    assert len(WRONG) >= 150
+    assert len(named) >= 0.9 * len(WRONG)
+
+
+def test_every_exercise_has_wrong_and_right_variants():
+    for kind in (WRONG, RIGHT):
+        covered = {variant.exercise for _, variant in kind}
+        assert [e.name for e in course.find(()) if e.name not in covered] == []
+
+
+def test_a_failing_check_has_a_message_and_says_what_comes_next(tmp_path):
+    topic, variant = WRONG[0]
+    result = examined(topic, variant, tmp_path)
+    assert result.status == FAILED
+    assert "Next: " in result.message.splitlines()[-1]

@@ -1,0 +1,22 @@
+"""The checks of the exercises on the code of this project: one test an exercise; pytest's door to `python -m dl check`."""
+
+from __future__ import annotations
+
+import pytest
+
+from dl.checks import course
+from dl.checks.check import Examiner
+from dl.checks.judge import MISSING, PASSED, SKIPPED
+
+
+@pytest.fixture(scope="module")
+def examiner() -> Examiner:
+    return Examiner()
+
+
+@pytest.mark.parametrize("exercise", course.find(()), ids=lambda exercise: exercise.name)
+def test_exercise(exercise, examiner):
+    result = examiner.check(exercise)
+    if result.status in (MISSING, SKIPPED):
+        pytest.skip(result.message)
+    assert result.status == PASSED, result.message

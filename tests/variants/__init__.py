@@ -1,0 +1,71 @@
+"""Wrong implementations that the checks must refuse and name, and right ones, written differently, that they must accept.
+
+Each is the body of a function below, put between the markers of its exercise in a copy of the lesson. Its name does not
+matter; its parameters are those of the exercise, for the reader only.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import textwrap
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from dl import markers
+from dl.checks.exercise import MODULES
+
+ROOT = Path(__file__).parents[2]
+TOPICS = tuple(MODULES)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One body for an exercise. diagnosis: None for a right one; "" for a wrong one that is refused without a name."""
+
+    exercise: str
+    diagnosis: str | None
+    body: str
+    line: int
+
+    def __str__(self) -> str:
+        kind = "right" if self.diagnosis is None else self.diagnosis or "unnamed"
+        return f"{self.exercise}-{kind}-{self.line}"
+
+
+class Variants(list[Variant]):
+    """The variants of a topic, collected by decorators."""
+
+    def wrong(self, exercise: str, diagnosis: str) -> Callable[[Callable], Callable]:
+        """Decorator: a wrong body, and the name by which the check must know it ("" if it need not)."""
+        return lambda function: self._keep(exercise, diagnosis, function)
+
+    def right(self, exercise: str) -> Callable[[Callable], Callable]:
+        """Decorator: a right body."""
+        return lambda function: self._keep(exercise, None, function)
+
+    def _keep(self, exercise: str, diagnosis: str | None, function: Callable) -> Callable:
+        lines, first = inspect.getsourcelines(function)
+        node = ast.parse(textwrap.dedent("".join(lines))).body[0]
+        body = textwrap.dedent("".join(lines[node.body[0].lineno - 1 :]))
+        self.append(Variant(exercise, diagnosis, body, first))
+        return function
+
+
+def variants_of(topic: str) -> Variants:
+    return importlib.import_module(f"tests.variants.{topic}").VARIANTS
+
+
+def write_lesson(folder: Path, topic: str, bodies: dict[str, str]) -> Path:
+    """Write the lesson modules of a topic with other bodies for some exercises into a folder; returns it."""
+    left = dict(bodies)
+    for module in MODULES[topic]:
+        path = Path(module.replace(".", "/") + ".py")
+        text = (ROOT / path).read_text()
+        here = {name: left.pop(name) for name in list(left) if name in markers.solutions(text, path.name)}
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(markers.replace(text, here, path.name))
+    assert not left, f"no such exercise: {list(left)}"
+    return folder

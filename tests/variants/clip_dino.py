@@ -1,0 +1,6 @@
+"""clip_dino: wrong and right bodies."""
+
+from tests.variants import Variants
+
+VARIANTS = Variants()
+wrong, right = VARIANTS.wrong, VARIANTS.right
