@@ -78,7 +78,7 @@ class Library:
         return {Path(module.__file__).name: module.__source__ for module in self.modules}
 
     def stub_text(self, exercise: str) -> str | None:
-        """The words of the exercise's stub, None if it is no stub any more: `raise NotImplementedError("EXERCISE name: …")`."""
+        """The words of the exercise's stub, None if it is no stub: `raise NotImplementedError("EXERCISE name: …")`."""
         mark = f"EXERCISE {exercise}:"
         for module in self.modules:
             if mark in module.__source__:
