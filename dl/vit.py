@@ -11,6 +11,7 @@ Notebook: notebooks/CLIP_DINO.ipynb.
 
 from __future__ import annotations
 
+import json
 import math
 
 import torch
@@ -22,6 +23,7 @@ from dl import settings, weights
 LAYER_NORM_EPS = 1e-6  # of the published DINO weights; PyTorch's default is 1e-5
 MLP_RATIO = 4  # hidden features of a block's MLP over its width (ViT, Table 1)
 INIT_STD = 0.02  # of fresh weights, a truncated normal (DINO)
+SINE_SCALE, LONGEST = 0.3, 100.0  # size of fixed positions beside tokens of size about 1; longest wavelength / 2 pi, in patches
 GRID_MARGIN = 0.1  # added to the wanted rows and columns when positions are resized (see `VisionTransformer.positions`)
 
 DINO_CONFIGURATIONS = {  # patch size -> ViT-S of the DINO paper (Table 1), 21.7 M parameters
@@ -117,19 +119,21 @@ class VisionTransformer(nn.Module):
         width: D, a multiple of num_heads. depth: number of blocks. num_heads: attention heads of each block.
         image_size: side in pixels of the square pictures whose patch grid has one learnt position per patch.
         stem: "patch" (ViT, and the published weights) or "conv" (our small weights).
+        fixed_positions: positions are sines that take no gradient (our small weights) instead of being learnt.
     Raises:
         ValueError: for sizes that do not fit together.
     """
 
     def __init__(
-        self, patch_size: int, width: int, depth: int, num_heads: int, image_size: int = 224, stem: str = "patch"
+        self, patch_size: int, width: int, depth: int, num_heads: int, image_size: int = 224, stem: str = "patch",
+        fixed_positions: bool = False,
     ) -> None:
         super().__init__()
-        _check_configuration(patch_size, width, num_heads, image_size, stem)
+        _check_configuration(patch_size, width, num_heads, image_size, stem, fixed_positions)
         self.patch_size, self.width = patch_size, width
         self.configuration = {
             "patch_size": patch_size, "width": width, "depth": depth, "num_heads": num_heads,
-            "image_size": image_size, "stem": stem,
+            "image_size": image_size, "stem": stem, "fixed_positions": fixed_positions,
         }
         self.patch_embed = (PatchEmbedding if stem == "patch" else ConvolutionalStem)(patch_size, width)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
@@ -215,6 +219,8 @@ class VisionTransformer(nn.Module):
     def _fresh_weights(self) -> None:
         for tensor in (self.cls_token, self.pos_embed):
             nn.init.trunc_normal_(tensor, std=INIT_STD)
+        if self.configuration["fixed_positions"]:
+            self.pos_embed.requires_grad_(False)[0] = sine_positions(math.isqrt(self.pos_embed.shape[1]), self.width)
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.trunc_normal_(module.weight, std=INIT_STD)
@@ -222,17 +228,17 @@ class VisionTransformer(nn.Module):
 
 
 def sine_positions(side: int, width: int) -> Tensor:
-    """Fixed positions of a square patch grid: (side*side, width) float, in [-1, 1].
+    """Fixed positions for [CLS], zeros, and for a square patch grid: (1 + side*side, width) float, small.
 
-    A quarter of the features each hold sin and cos of the row and of the column, at wavelengths from 2 pi to
-    2 pi * 10000 patches (Vaswani et al. 2017, section 3.5, once for each axis).
+    A quarter of the features each hold sin and cos of the row, and sin and cos of the column, at wavelengths from 2 pi
+    to 200 pi patches (Vaswani et al. 2017, section 3.5, once for each axis; there the longest is 20,000 pi).
     """
-    frequencies = 10_000 ** -torch.linspace(0, 1, width // 4)  # (width/4,)
+    frequencies = LONGEST ** -torch.linspace(0, 1, width // 4)  # (width/4,)
     angles = torch.arange(side)[:, None] * frequencies  # (side, width/4)
     axis = torch.cat([angles.sin(), angles.cos()], dim=1)  # (side, width/2)
-    rows = axis[:, None].expand(side, side, -1)
-    columns = axis[None, :].expand(side, side, -1)
-    return torch.cat([rows, columns], dim=2).reshape(side * side, width)
+    rows, columns = (axis.unsqueeze(dim).expand(side, side, -1) for dim in (1, 0))
+    grid = torch.cat([rows, columns], dim=2).flatten(0, 1)  # (side*side, width)
+    return SINE_SCALE * torch.cat([torch.zeros(1, width), grid])
 
 
 def load_dino(device: torch.device | str, patch_size: int = 8) -> VisionTransformer:
@@ -265,21 +271,17 @@ def load_dino(device: torch.device | str, patch_size: int = 8) -> VisionTransfor
 
 def small_configuration() -> dict:
     """Arguments of `VisionTransformer` for the project's small DINO weights, as written in their file."""
-    facts = weights.metadata("dino")
-    numbers = {key: int(facts[key]) for key in ("patch_size", "width", "depth", "num_heads", "image_size")}
-    return {**numbers, "stem": facts["stem"]}
+    return json.loads(weights.metadata("dino")["configuration"])
 
 
 def untrained_like(model: VisionTransformer, seed: int) -> VisionTransformer:
     """A model of the same configuration with fresh random weights: what training is to be compared with.
 
-    Positions stay the model's own if they are fixed, not learnt. The global random state is left as it was.
+    The global random state is left as it was.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         fresh = VisionTransformer(**model.configuration)
-    if model.configuration["stem"] == "conv":
-        fresh.pos_embed.data.copy_(model.pos_embed)
     return _frozen(fresh).to(model.pos_embed.device)
 
 
@@ -287,8 +289,10 @@ def _frozen(model: nn.Module) -> nn.Module:
     return model.eval().requires_grad_(False)
 
 
-def _check_configuration(patch_size: int, width: int, num_heads: int, image_size: int, stem: str) -> None:
+def _check_configuration(patch_size: int, width: int, num_heads: int, image_size: int, stem: str, fixed_positions: bool) -> None:
     problems = []
+    if fixed_positions and width % 4:
+        problems.append(f"width {width} is not a multiple of 4, which fixed positions need")
     if width % num_heads:
         problems.append(f"width {width} is not a multiple of num_heads {num_heads}")
     if image_size % patch_size:

@@ -1,0 +1,279 @@
+"""Train the small DINO of the CLIP_DINO notebook on pictures of the sample world, without labels and without masks.
+
+DINO's own recipe is in `dl/dino.py`: student and teacher, centring and sharpening, multi-crop. On small pictures, with
+minutes in place of days, it does not get far alone. What is added here, and is not in the paper:
+
+- a stem of convolutions in place of the one large linear map of a patch;
+- positions that are fixed sines, a window of a larger table drawn at random for every view;
+- views that are also rotated by any angle and may change to any hue;
+- two losses on patches that show the same place of the picture in two views: contrastive (InfoNCE; van den Oord et al.
+  2018, arXiv:1807.03748, Eq. 4), and DINO's with balanced targets (Sinkhorn-Knopp; Caron et al. 2020, arXiv:2006.09882).
+
+    python -m dl train-weights dino        about 40 minutes on one core; stops and resumes at any time
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dl import settings, weights
+from dl.dino import (
+    CENTER_MOMENTUM,
+    STUDENT_TEMPERATURE,
+    TEACHER_TEMPERATURE,
+    DINOHead,
+    dino_loss,
+    make_teacher,
+    teacher_momentum,
+    update_center,
+    update_teacher,
+)
+from dl.vit import VisionTransformer
+from dl.world.render import render
+from dl.world.scenes import generator, sample_scene
+from dl.world.videos import easy_video, hard_video
+
+NAME = "dino"
+SEED, EVALUATION_SEED = 32, 34  # name the pictures; the data sets of the world and the other weights use other keys
+STEPS, BATCH, PEAK_RATE, WARM_UP, WEIGHT_DECAY = 4000, 32, 1e-3, 200, 0.05
+FIRST_MOMENTUM = 0.99  # of the teacher: a short training cannot wait for the paper's 0.996
+CONFIGURATION = {"patch_size": 8, "width": 128, "depth": 4, "num_heads": 4, "image_size": 160, "stem": "conv", "fixed_positions": True}
+CLS_OUTPUTS, PATCH_OUTPUTS = 512, 512  # K of the two heads
+CLS_WEIGHT, PATCH_WEIGHT, CONTRAST_WEIGHT = 0.3, 0.3, 1.0
+CONTRAST_TEMPERATURE, CONTRASTED = 0.1, 1024  # and how many patches of a batch are told apart
+
+SOURCE = 128  # side of the pictures that views are taken from; videos are squeezed to a square, as the notebook does
+SHARES = {"hard": 0.6, "easy": 0.1, "scene": 0.3}  # of the pictures
+GLOBAL_SIDE, LOCAL_SIDE = 80, 40  # of the two global and the two local views, in pixels
+GLOBAL_SPAN, LOCAL_SPAN = (0.4, 0.8), (0.2, 0.4)  # side of a view as a share of the picture's
+PIXEL_MEAN, PIXEL_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, as for the published weights
+
+
+class Networks(nn.Module):
+    """The transformer with its two heads, for [CLS] and for patches; the student and the teacher are one each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = VisionTransformer(**CONFIGURATION)
+        self.cls_head = DINOHead(CONFIGURATION["width"], CLS_OUTPUTS)
+        self.patch_head = DINOHead(CONFIGURATION["width"], PATCH_OUTPUTS)
+
+
+def train(steps: int = STEPS) -> None:
+    """Train from nothing (or from the checkpoint in `build/`), save the weights and write the card."""
+    checkpoint = settings.project_root() / "build" / "train" / f"{NAME}.pt"
+    torch.manual_seed(SEED)
+    student = Networks()
+    teacher = make_teacher(student)
+    center = torch.zeros(CLS_OUTPUTS)
+    trained = [p for p in student.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": WEIGHT_DECAY},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=PEAK_RATE)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, PEAK_RATE, total_steps=steps, pct_start=WARM_UP / steps)
+    step, seconds = 0, 0.0
+    state = weights.load_checkpoint(checkpoint)
+    if state is not None:
+        for thing, key in ((student, "student"), (teacher, "teacher"), (optimizer, "optimizer"), (schedule, "schedule")):
+            thing.load_state_dict(state[key])
+        center, step, seconds = state["center"], state["step"], state["seconds"]
+        print(f"{NAME}: resumed at step {step}", flush=True)
+    started = time.process_time() - seconds
+    while step < steps:
+        losses, center = step_losses(student, teacher, center, step)
+        loss = CLS_WEIGHT * losses["cls"] + PATCH_WEIGHT * losses["patch"] + CONTRAST_WEIGHT * losses["contrast"]
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(trained, 3.0)
+        optimizer.step()
+        schedule.step()
+        update_teacher(teacher, student, teacher_momentum(step, steps, FIRST_MOMENTUM))
+        step += 1
+        if step % 100 == 0:
+            shown = " ".join(f"{name} {value.item():.3f}" for name, value in losses.items())
+            print(f"{NAME}: step {step}/{steps} {shown} {time.process_time() - started:.0f} s", flush=True)
+        if step % 250 == 0 or step == steps:
+            weights.save_checkpoint(checkpoint, {
+                "student": student.state_dict(), "teacher": teacher.state_dict(), "optimizer": optimizer.state_dict(),
+                "schedule": schedule.state_dict(), "center": center, "step": step,
+                "seconds": time.process_time() - started,
+            })
+    finish(teacher.backbone, steps, time.process_time() - started)
+
+
+def step_losses(student: Networks, teacher: Networks, center: Tensor, step: int) -> tuple[dict[str, Tensor], Tensor]:
+    """The three losses on the pictures of a step, and the new centre."""
+    pictures = draw_pictures(range(step * BATCH, (step + 1) * BATCH))  # (N, 3, SOURCE, SOURCE) in [0, 1]
+    rng = torch.Generator().manual_seed(SEED * 10**6 + step)
+    views, places, local_views = multi_crop(pictures, rng)  # (2N, 3, G, G), two maps, (2N, 3, L, L)
+    positions, local_positions = (random_windows(student.backbone, x, rng) for x in (views, local_views))
+    with torch.autocast("cpu", torch.bfloat16):
+        with torch.no_grad():
+            taught = teacher.backbone.tokens(views, positions)
+        seen = student.backbone.tokens(views, positions)  # (2N, 1 + P, D)
+        seen_locally = student.backbone(local_views, local_positions)  # (2N, D)
+    taught, seen, seen_locally = taught.float(), seen.float(), seen_locally.float()
+
+    N = len(pictures)
+    with torch.no_grad():
+        teacher_scores = teacher.cls_head(taught[:, 0]).view(2, N, -1)
+    student_scores = student.cls_head(torch.cat([seen[:, 0], seen_locally])).view(4, N, -1)
+    cls = dino_loss(student_scores, teacher_scores, center)
+    center = update_center(center, teacher_scores, CENTER_MOMENTUM)
+
+    anchors, targets = matching_patches(seen[:, 1:], taught[:, 1:], places, rng)  # (M, D) each
+    with torch.no_grad():
+        target_projections = teacher.patch_head.project(targets)  # (M, B)
+        target_shares = sinkhorn(teacher.patch_head.score(target_projections) / TEACHER_TEMPERATURE)  # (M, K)
+        entropy = -(target_shares * (target_shares + 1e-9).log()).sum(dim=1).mean()
+    projections = student.patch_head.project(anchors)  # (M, B)
+    logits = projections @ target_projections.T / CONTRAST_TEMPERATURE  # (M, M)
+    contrast = F.cross_entropy(logits, torch.arange(len(logits)))
+    scores = student.patch_head.score(projections) / STUDENT_TEMPERATURE
+    patch = -(target_shares * scores.log_softmax(dim=1)).sum(dim=1).mean()
+    with torch.no_grad():
+        shares = ((teacher_scores - center) / TEACHER_TEMPERATURE).softmax(dim=-1)
+        cls_entropy = -(shares * (shares + 1e-9).log()).sum(dim=-1).mean()
+    return {"cls": cls, "patch": patch, "contrast": contrast, "H_patch": entropy, "H_cls": cls_entropy}, center
+
+
+def draw_pictures(indices: range) -> Tensor:
+    """Pictures of these indices: still scenes and frames of easy and hard videos, float (N, 3, SOURCE, SOURCE) in [0, 1]."""
+    pictures = []
+    for index in indices:
+        rng = generator(SEED, index)
+        kind = rng.choice(list(SHARES), p=list(SHARES.values()))
+        if kind == "scene":
+            picture = render(sample_scene(rng), SOURCE)[0]
+        else:
+            video = (hard_video if kind == "hard" else easy_video)(rng, SOURCE - 16, (SOURCE - 16) * 16 // 9)
+            picture = cv2.resize(video.frame(rng.uniform(-1, 1))[0], (SOURCE, SOURCE), interpolation=cv2.INTER_AREA)
+        pictures.append(picture)
+    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255
+
+
+def multi_crop(pictures: Tensor, rng: torch.Generator) -> tuple[Tensor, tuple[Tensor, Tensor], Tensor]:
+    """Two global and two local views of each picture, each with colours, angle, size and place of its own.
+
+    Returns:
+        views (2N, 3, G, G), the first views of all pictures before the second ones; their maps (matrix (2N, 2, 2),
+        offset (2N, 2)) from view to picture, both with coordinates in [-1, 1]; local views (2N, 3, L, L).
+    """
+    N = len(pictures)
+    middle = uniform(rng, (N, 2), -0.7, 0.7)
+    both = torch.cat([pictures, pictures])
+    places = random_map(torch.cat([middle, middle]), GLOBAL_SPAN, 0.2, rng)
+    local_places = random_map(torch.cat([middle, middle]), LOCAL_SPAN, 0.35, rng)
+    views = [recolour(take_view(both, *at, side), rng) for at, side in ((places, GLOBAL_SIDE), (local_places, LOCAL_SIDE))]
+    return views[0], places, views[1]
+
+
+def random_map(middle: Tensor, span: tuple[float, float], shift: float, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Affine maps from view to picture: any angle, mirrored or not, widened or squeezed along the picture's x axis."""
+    M = len(middle)
+    size = torch.exp(uniform(rng, (M,), *np.log(span)))
+    angle = uniform(rng, (M,), 0, 2 * np.pi)
+    mirror = torch.where(uniform(rng, (M,), 0, 1) < 0.5, -1.0, 1.0)
+    width = torch.exp(uniform(rng, (M,), np.log(0.6), np.log(1.2)))
+    cos, sin = angle.cos(), angle.sin()
+    turn = torch.stack([torch.stack([cos * mirror, -sin], dim=1), torch.stack([sin * mirror, cos], dim=1)], dim=1)
+    stretch = torch.stack([width, torch.ones(M)], dim=1)  # of x and y
+    return size[:, None, None] * stretch[:, :, None] * turn, middle + uniform(rng, (M, 2), -shift, shift)
+
+
+def take_view(pictures: Tensor, matrix: Tensor, offset: Tensor, side: int) -> Tensor:
+    grid = patch_centres(side) @ matrix.transpose(1, 2) + offset[:, None]  # (M, side*side, 2), in the picture
+    grid = grid.view(len(pictures), side, side, 2)
+    return F.grid_sample(pictures, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+
+
+def patch_centres(cells: int) -> Tensor:
+    """Centres (x, y) of the cells of a square grid over [-1, 1], row by row: (cells*cells, 2)."""
+    axis = (torch.arange(cells) + 0.5) * 2 / cells - 1
+    return torch.stack([axis.repeat(cells), axis.repeat_interleave(cells)], dim=1)
+
+
+def recolour(views: Tensor, rng: torch.Generator) -> Tensor:
+    """Any hue, more or less colour, light and contrast, now and then grey or solarised, some noise; then normalised."""
+    M = len(views)
+    hue = uniform(rng, (M,), 0, 2 * np.pi)
+    saturation = uniform(rng, (M,), 0.4, 1.5) * (uniform(rng, (M,), 0, 1) > 0.2)
+    to_yiq = torch.tensor([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
+    turn = torch.zeros(M, 3, 3)
+    turn[:, 0, 0] = 1
+    turn[:, 1, 1] = turn[:, 2, 2] = saturation * hue.cos()
+    turn[:, 1, 2], turn[:, 2, 1] = -saturation * hue.sin(), saturation * hue.sin()
+    matrix = torch.linalg.inv(to_yiq) @ turn @ to_yiq  # (M, 3, 3)
+    views = torch.einsum("mij,mjhw->mihw", matrix, views).clamp(0, 1)
+    mean = views.mean(dim=(1, 2, 3), keepdim=True)
+    contrast, light = uniform(rng, (M, 1, 1, 1), 0.6, 1.4), uniform(rng, (M, 1, 1, 1), 0.7, 1.3)
+    views = ((views - mean) * contrast + mean * light).clamp(0, 1)
+    solarised = uniform(rng, (M, 1, 1, 1), 0, 1) < 0.1
+    views = torch.where(solarised & (views > 0.5), 1 - views, views)
+    views = views + 0.03 * uniform(rng, (M, 1, 1, 1), 0, 1) * torch.randn(views.shape, generator=rng)
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (PIXEL_MEAN, PIXEL_STD))
+    return (views - mean) / std
+
+
+def random_windows(model: VisionTransformer, views: Tensor, rng: torch.Generator) -> Tensor:
+    """Positions for each view: a random window of the table, so that no place in a picture means anything: (M, P, D)."""
+    cells = views.shape[-1] // model.patch_size
+    side = int(model.pos_embed.shape[1] ** 0.5)
+    top, left = torch.randint(side - cells + 1, (2, len(views)), generator=rng)
+    steps = torch.arange(cells)
+    rows, columns = top[:, None] + steps, left[:, None] + steps  # (M, cells)
+    index = rows[:, :, None] * side + columns[:, None, :]  # (M, cells, cells)
+    return model.pos_embed[0, 1:][index.flatten(1)]
+
+
+def matching_patches(
+    seen: Tensor, taught: Tensor, places: tuple[Tensor, Tensor], rng: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """The student's patches of one view and the teacher's features of the other, at the same place of the picture.
+
+    Args:
+        seen, taught: (2N, P, D). places: the views' maps.
+    Returns:
+        Two (M, D) tensors, rows matched; M at most CONTRASTED, drawn from all patches whose place both views show.
+    """
+    N, P, D = len(seen) // 2, seen.shape[1], seen.shape[2]
+    cells = int(P**0.5)
+    matrix, offset = places
+    other = torch.arange(2 * N).roll(N)
+    in_picture = patch_centres(cells) @ matrix.transpose(1, 2) + offset[:, None]  # (2N, P, 2)
+    in_other = (in_picture - offset[other][:, None]) @ torch.linalg.inv(matrix[other]).transpose(1, 2)  # (2N, P, 2)
+    shown = (in_other.abs() < 1).all(dim=2) & (in_picture.abs() < 1).all(dim=2)  # (2N, P)
+    maps = taught[other].transpose(1, 2).reshape(2 * N, D, cells, cells)
+    targets = F.grid_sample(maps, in_other[:, :, None], padding_mode="border", align_corners=False)  # (2N, D, P, 1)
+    targets = targets[..., 0].transpose(1, 2)  # (2N, P, D)
+    chosen = shown.flatten().nonzero()[:, 0]
+    chosen = chosen[torch.randperm(len(chosen), generator=rng)[:CONTRASTED]]
+    return seen.reshape(-1, D)[chosen], targets.reshape(-1, D)[chosen]
+
+
+def sinkhorn(scores: Tensor, rounds: int = 3) -> Tensor:
+    """Shares (M, K) that sum to 1 for each patch and are used equally by all, from scores (M, K) (arXiv:2006.09882)."""
+    shares = (scores - scores.max()).exp()
+    for _ in range(rounds):
+        shares = shares / shares.sum(dim=0, keepdim=True) / shares.shape[1]
+        shares = shares / shares.sum(dim=1, keepdim=True) / shares.shape[0]
+    return shares * shares.shape[0]
+
+
+def uniform(rng: torch.Generator, shape: tuple[int, ...], low: float, high: float) -> Tensor:
+    return low + (high - low) * torch.rand(shape, generator=rng)
+
+
+def finish(model: VisionTransformer, steps: int, seconds: float) -> Path:
+    facts = {"configuration": json.dumps(CONFIGURATION), "steps": str(steps), "seed": str(SEED)}
+    return weights.save(NAME, model.state_dict(), facts)
