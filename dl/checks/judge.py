@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -60,33 +60,70 @@ def plan(exercise: Exercise, answers: Computed | Recorded, seeds: tuple[int, int
     """The calls to make: every probe once; for a pure exercise the first on random inputs again, after other inputs."""
     seed, other = seeds
     calls = [(probe, seed) for probe in exercise.probes]
-    again = _random_probe(exercise)
+    again = _repeated(exercise)
     if again is not None:
         calls += [(again, other), (again, seed)]
     return [(probe, answers.inputs(exercise, probe, seed), seed) for probe, seed in calls]
 
 
 def judge(exercise: Exercise, answers: Computed | Recorded, calls: Plan, collected: dict) -> list[CheckResult]:
-    """Verdicts in order; after the first that is not passed, the rest is skipped."""
-    records: list[Record] = collected["records"]
+    """Verdicts on what `dl.checks.run.collect` brought, in order; after the first that is not passed, the rest is skipped."""
+    bench = _Bench(exercise, answers, calls, collected["records"])
     results: list[CheckResult] = []
-    for name, fault, probe in _faults(exercise, answers, calls, collected):
+    for name, fault, position in _faults(bench, collected):
         if any(result.status != PASSED for result in results):
             results.append(CheckResult(name, SKIPPED))
         elif fault is None:
             results.append(CheckResult(name, PASSED))
         else:
-            diagnosis, says, hint = fault.diagnosis, fault.says, ""
-            if diagnosis is None:
-                diagnosis, says, hint = _recognise(exercise, answers, calls, records, probe)
-            position = next((i for i, (p, _, _) in enumerate(calls) if p is probe), None)
-            inputs = calls[position][1] if position is not None else {}
-            error = position is not None and records[position].error is not None
-            results.append(CheckResult(
-                name, ERROR if error and not says else FAILED, _message(exercise, name, probe, inputs, fault, says), diagnosis,
-                hint, _details(inputs, fault),
-            ))
+            results.append(_failure(bench, name, fault, position))
     return results
+
+
+@dataclass
+class _Bench:
+    """One exercise on the bench: what was asked, what the student's code brought, and what else could have come."""
+
+    exercise: Exercise
+    answers: Computed | Recorded
+    calls: Plan
+    records: list[Record]
+    _cache: dict[tuple[str, int], Record] = field(default_factory=dict)
+
+    def expected(self, position: int, mistake: str = "") -> Record:
+        """What the solution, or a known mistake, brings to a call."""
+        if (mistake, position) not in self._cache:
+            probe, _, seed = self.calls[position]
+            self._cache[mistake, position] = (
+                self.answers.wrong(self.exercise, mistake, probe, seed) if mistake
+                else self.answers.right(self.exercise, probe, seed)
+            )
+        return self._cache[mistake, position]
+
+    def fault(self, position: int, mistake: str = "") -> Fault | None:
+        """What is wrong with the student's record of a call, or with that of a known mistake."""
+        probe, inputs, _ = self.calls[position]
+        got = self.expected(position, mistake) if mistake else self.records[position]
+        return differs(probe, self.expected(position), got, inputs)
+
+    def looks_like(self, mistake: str, position: int) -> bool:
+        """Whether the student's record of a call is that of a known mistake."""
+        probe, wrong, got = self.calls[position][0], self.expected(position, mistake), self.records[position]
+        if wrong.error is not None or got.error is not None:
+            return None not in (wrong.error, got.error) and all(wrong.error[k] == got.error[k] for k in ("kind", "message"))
+        return all(
+            name in got.outputs and compare(name, got.outputs[name], value, probe.rtol, probe.atol, probe.same_dtype) is None
+            for name, value in wrong.outputs.items()
+        )
+
+    def recognise(self, position: int) -> str | None:
+        """The known mistake that brings the student's outputs to a failing call; of several, the one alike most often."""
+        likeness = {
+            name: sum(self.looks_like(name, other) for other in range(len(self.exercise.probes)))
+            for name in self.answers.mistakes(self.exercise)
+            if self.looks_like(name, position) and self.fault(position, name) is not None
+        }
+        return max(likeness, key=likeness.get, default=None)
 
 
 def differs(probe: Probe, right: Record, got: Record, inputs: Values) -> Fault | None:
@@ -115,12 +152,13 @@ def compare(name: str, got: object, right: object, rtol: float, atol: float, sam
     if isinstance(right, (list, tuple)):
         if not isinstance(got, (list, tuple)) or len(got) != len(right):
             return Fault(f"{name}: got {describe(got)}, expected {describe(right)}")
-        pairs = enumerate(zip(got, right, strict=True))
-        return next((f for i, (g, r) in pairs if (f := compare(f"{name}[{i}]", g, r, rtol, atol, same_dtype))), None)
+        faults = (compare(f"{name}[{i}]", got[i], right[i], rtol, atol, same_dtype) for i in range(len(right)))
+        return next((fault for fault in faults if fault), None)
     if isinstance(right, dict):
-        if not isinstance(got, dict) or got != right:
+        if not isinstance(got, dict) or list(got) != list(right):
             return Fault(f"{name}: got {_cut(repr(got))}\nexpected {_cut(repr(right))}")
-        return None
+        faults = (compare(f"{name}[{key!r}]", got[key], right[key], rtol, atol, same_dtype) for key in right)
+        return next((fault for fault in faults if fault), None)
     if right is None or isinstance(right, (str, bool)):
         same = type(got) is type(right) and got == right
         return None if same else Fault(f"{name}: got {describe(got)}, expected {describe(right)}")
@@ -197,20 +235,43 @@ def remarks_on(exercise: Exercise, sources: Iterable[str]) -> str:
     return ""
 
 
-def _faults(exercise, answers, calls, collected):
-    """(check name, fault or None, probe or None) for every check, simplest first."""
-    yield "signature", _signature_fault(answers.signature(exercise), collected["signature"]), None
+def _faults(bench: _Bench, collected: dict) -> Iterator[tuple[str, Fault | None, int | None]]:
+    """(check, what is wrong or None, the call it is about) for every check, simplest first."""
+    exercise = bench.exercise
+    yield "signature", _signature_fault(bench.answers.signature(exercise), collected["signature"]), None
     if exercise.no_loop:
         place = loops_in(collected["sources"].values(), exercise.name)
         fault = place and Fault(f"{place} loops in Python; this exercise is to be done without a loop", "python-loop",
                                 "a Python loop stands where one operation on whole tensors should")
         yield "no Python loop", fault or None, None
-    records, repeated = collected["records"], _random_probe(exercise)
-    for (probe, inputs, seed), record in zip(calls[: len(exercise.probes)], records, strict=False):
-        yield probe.name, differs(probe, answers.right(exercise, probe, seed), record, inputs), probe
+    repeated = _repeated(exercise)
+    for position, probe in enumerate(exercise.probes):
+        yield probe.name, bench.fault(position), position
         if probe is repeated:
-            yield "inputs unchanged", _changed(inputs, record.after), probe
-            yield "no state between calls", _state_fault(record, records[-1]), probe
+            yield "inputs unchanged", _changed(bench.calls[position][1], bench.records[position].after), position
+            yield "no state between calls", _state_fault(bench.records[position], bench.records[-1]), position
+
+
+def _failure(bench: _Bench, name: str, fault: Fault, position: int | None) -> CheckResult:
+    """The result of a check that found a fault: the mistake named if it is known, and said in at most five lines."""
+    diagnosis, says, hint = fault.diagnosis, fault.says, ""
+    about, given, status, inputs = "", "", FAILED, {}
+    if position is not None:
+        probe, inputs, _ = bench.calls[position]
+        about = f", {probe.about}" if probe.about else ""
+        shapes = ", ".join(f"{key} {tuple(value.shape)}" for key, value in inputs.items() if isinstance(value, Tensor))
+        given = f" (given {shapes})" if shapes else ""
+        if diagnosis is None:
+            diagnosis = bench.recognise(position)
+            says, hint = bench.answers.mistakes(bench.exercise)[diagnosis] if diagnosis else (None, "")
+        error = bench.records[position].error
+        status = ERROR if error is not None and error["kind"] != "WrongReturn" else FAILED
+    lines = [_cut(f"{bench.exercise.name}: {name} not right{about}{given}"), *fault.text.splitlines()[:2]]
+    if says:
+        lines.append(_cut(f"Likely: {says}.", 2 * WIDTH))
+    lines.append(f'Next: hint("{bench.exercise.name}"), or python -m dl check {bench.exercise.name} --verbose')
+    details = "\n".join(f"{key}, given:\n{value}" for key, value in inputs.items())
+    return CheckResult(name, status, "\n".join(lines), diagnosis, hint, f"{details}\n{fault.details}".strip())
 
 
 def _signature_fault(wanted: list, got: list) -> Fault | None:
@@ -224,22 +285,20 @@ def _signature_fault(wanted: list, got: list) -> Fault | None:
 
 def _changed(before: Values, after: Values) -> Fault | None:
     for name, value in before.items():
-        fault = _same(value, after.get(name))
-        if fault:
+        if _is_other(value, after.get(name)):
             return Fault(f"{name} is not what it was before the call", "changes-input",
                          f"your code writes into its input {name} (x += …, masked_fill_, x[…] = …): make a new tensor")
     return None
 
 
-def _same(before: object, after: object) -> bool:
-    """True if something changed."""
+def _is_other(before: object, after: object) -> bool:
     if isinstance(before, Tensor):
         return not (isinstance(after, Tensor) and before.shape == after.shape and
                     torch.equal(before.detach().nan_to_num(), after.detach().nan_to_num()))
     if isinstance(before, dict):
-        return any(_same(value, after.get(name)) for name, value in before.items())
+        return any(_is_other(value, after.get(name)) for name, value in before.items())
     if isinstance(before, (list, tuple)):
-        return len(before) != len(after) or any(_same(b, a) for b, a in zip(before, after, strict=True))
+        return len(before) != len(after) or any(_is_other(b, a) for b, a in zip(before, after, strict=True))
     return isinstance(before, (int, float, str)) and before != after
 
 
@@ -255,63 +314,8 @@ def _state_fault(first: Record, again: Record) -> Fault | None:
     return None
 
 
-def _recognise(exercise, answers, calls, records, probe) -> tuple[str | None, str | None, str]:
-    """The known mistake whose outputs are the student's: on the failing probe, and of several on most others as well."""
-    if probe is None:
-        return None, None, ""
-    position = next(i for i, (p, _, _) in enumerate(calls) if p is probe)
-    best, best_score = None, -1
-    for name in answers.mistakes(exercise):
-        score = 0
-        for i, (other, inputs, seed) in enumerate(calls[: len(exercise.probes)]):
-            if i < position and other is not probe:
-                continue
-            same = _equal(other, answers.wrong(exercise, name, other, seed), records[i], inputs)
-            if i == position:
-                if not same or differs(probe, answers.right(exercise, probe, seed), records[i], inputs) is None:
-                    score = -1
-                    break
-                if differs(probe, answers.right(exercise, probe, seed), answers.wrong(exercise, name, probe, seed),
-                           inputs) is None:
-                    score = -1
-                    break
-            score += same
-        if score > best_score:
-            best, best_score = name, score
-    if best is None:
-        return None, None, ""
-    says, hint = answers.mistakes(exercise)[best]
-    return best, says, hint
-
-
-def _equal(probe: Probe, wrong: Record, got: Record, inputs: Values) -> bool:
-    """Whether a student's record is that of a known mistake."""
-    if wrong.error is not None or got.error is not None:
-        return (wrong.error is not None and got.error is not None and wrong.error["kind"] == got.error["kind"]
-                and wrong.error["message"] == got.error["message"])
-    return all(
-        name in got.outputs and compare(name, got.outputs[name], value, probe.rtol, probe.atol, probe.same_dtype) is None
-        for name, value in wrong.outputs.items()
-    )
-
-
-def _message(exercise, name, probe, inputs, fault, says) -> str:
-    about = f", {probe.about}" if probe is not None and probe.about else ""
-    shapes = ", ".join(f"{key} {tuple(value.shape)}" for key, value in inputs.items() if isinstance(value, Tensor))
-    lines = [_cut(f"{exercise.name}: {name} not right{about}" + (f" (given {shapes})" if shapes else "")),
-             *fault.text.splitlines()[:2]]
-    if says:
-        lines.append(_cut(f"Likely: {says}.", 2 * WIDTH))
-    lines.append(f'Next: hint("{exercise.name}"), or python -m dl check {exercise.name} --verbose')
-    return "\n".join(lines)
-
-
-def _details(inputs: Values, fault: Fault) -> str:
-    given = "\n".join(f"{key}, given:\n{value}" for key, value in inputs.items())
-    return f"{given}\n{fault.details}".strip()
-
-
-def _random_probe(exercise: Exercise) -> Probe | None:
+def _repeated(exercise: Exercise) -> Probe | None:
+    """The probe that is made twice, to see whether a call changes its inputs or the next call."""
     return next((probe for probe in exercise.probes if probe.published is None), None) if exercise.pure else None
 
 

@@ -104,6 +104,6 @@ def _load(name: str, root: Path) -> types.ModuleType:
         exec(compile(module.__source__, str(path), "exec"), vars(module))  # the lesson itself, as an import would run it
     except SyntaxError as error:
         raise Broken(f"{path.name} line {error.lineno}: {error.msg}: {(error.text or '').strip()}") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise Broken(f"{path.name} cannot be imported: {type(error).__name__}: {error}") from error
     return module

@@ -43,11 +43,9 @@ def call(library: Library, probe: Probe, inputs: Values, seed: int) -> Record:
     with _quiet(seed):
         try:
             record.outputs = probe.run(library, own)
-        except KeyboardInterrupt:
-            raise
         except WrongReturn as error:
             record.error = {"kind": "WrongReturn", "message": str(error), "place": ""}
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             message = str(error).strip() or "(no message)"
             record.error = {"kind": type(error).__name__, "message": message, "place": _place(error, library)}
     record.seconds = time.perf_counter() - start
