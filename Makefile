@@ -18,6 +18,7 @@ check: $(INSTALLED)  ## the linter
 
 notebooks: $(INSTALLED)  ## build and execute notebooks/*.ipynb from their sources notebooks/*.nb.py
 	$(IN_VENV) -m dl build
+	$(IN_VENV) -m dl.submit.derive
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@echo "Setting up $(VENV): a download of up to 3 GB (PyTorch), some minutes, once."
