@@ -23,7 +23,8 @@ from dl import settings, weights
 LAYER_NORM_EPS = 1e-6  # of the published DINO weights; PyTorch's default is 1e-5
 MLP_RATIO = 4  # hidden features of a block's MLP over its width (ViT, Table 1)
 INIT_STD = 0.02  # of fresh weights, a truncated normal (DINO)
-SINE_SCALE, LONGEST = 0.3, 100.0  # size of fixed positions beside tokens of size about 1; longest wavelength / 2 pi, in patches
+SINE_SCALE = 0.3  # of fixed positions, beside tokens of size about 1
+LONGEST = 100.0  # wavelength of fixed positions over 2 pi, in patches
 GRID_MARGIN = 0.1  # added to the wanted rows and columns when positions are resized (see `VisionTransformer.positions`)
 
 DINO_CONFIGURATIONS = {  # patch size -> ViT-S of the DINO paper (Table 1), 21.7 M parameters
@@ -129,12 +130,12 @@ class VisionTransformer(nn.Module):
         fixed_positions: bool = False,
     ) -> None:
         super().__init__()
-        _check_configuration(patch_size, width, num_heads, image_size, stem, fixed_positions)
-        self.patch_size, self.width = patch_size, width
         self.configuration = {
             "patch_size": patch_size, "width": width, "depth": depth, "num_heads": num_heads,
             "image_size": image_size, "stem": stem, "fixed_positions": fixed_positions,
         }
+        _check_configuration(**self.configuration)
+        self.patch_size, self.width = patch_size, width
         self.patch_embed = (PatchEmbedding if stem == "patch" else ConvolutionalStem)(patch_size, width)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + (image_size // patch_size) ** 2, width))
@@ -289,8 +290,12 @@ def _frozen(model: nn.Module) -> nn.Module:
     return model.eval().requires_grad_(False)
 
 
-def _check_configuration(patch_size: int, width: int, num_heads: int, image_size: int, stem: str, fixed_positions: bool) -> None:
+def _check_configuration(
+    patch_size: int, width: int, depth: int, num_heads: int, image_size: int, stem: str, fixed_positions: bool
+) -> None:
     problems = []
+    if depth < 1:
+        problems.append(f"depth {depth} is not positive")
     if fixed_positions and width % 4:
         problems.append(f"width {width} is not a multiple of 4, which fixed positions need")
     if width % num_heads:
