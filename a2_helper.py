@@ -75,7 +75,7 @@ def decode_captions(captions: Tensor | list, idx_to_word: list[str] | dict[int, 
                          "Pass one caption or a batch of them.")
     if captions.ndim == 2:
         return [decode_captions(row, idx_to_word) for row in captions]
-    words = []
+    kept = []
     for index in captions.tolist():
         try:
             word = idx_to_word[index] if index >= 0 else None
@@ -85,10 +85,10 @@ def decode_captions(captions: Tensor | list, idx_to_word: list[str] | dict[int, 
             raise ValueError(f"decode_captions: index {index} has no word among {len(idx_to_word)}. "
                              "Decode with the vocabulary that the captions were made with.")
         if word != NULL:
-            words.append(word)
+            kept.append(word)
         if word == END:
             break
-    return " ".join(words)
+    return " ".join(kept)
 
 
 def train_captioner(

@@ -496,10 +496,9 @@ def position_encoding_paper(K: int, M: int) -> Tensor:
     Returns:
         (1, K, M) float32, in [-1, 1].
     """
-    column = torch.arange(M)
-    exponent = 2 * (column // 2) / M  # (M,), in [0, 1)
-    angle = torch.arange(K, dtype=torch.float32)[:, None] / 10000.0**exponent  # (K, M)
-    return torch.where(column % 2 == 0, angle.sin(), angle.cos())[None]
+    wavelengths = 10000.0 ** (torch.arange(0, M, 2) / M)  # (ceil(M / 2),), over 2 pi
+    turns = torch.arange(K)[:, None] / wavelengths  # (K, ceil(M / 2))
+    return torch.stack([turns.sin(), turns.cos()], dim=-1).flatten(1)[None, :, :M]
 
 
 class AddSubDataset(Dataset):
