@@ -7,17 +7,29 @@
 
 What only a solution needs (a helper that two solutions share) stands between `# BEGIN SOLUTION-ONLY` and
 `# END SOLUTION-ONLY`.
+
+In the student edition, `hand_out`, the block is
+
+    # EXERCISE rnn_step_forward, about 3 lines. Hint: …
+    # YOUR CODE rnn_step_forward
+    raise NotImplementedError("EXERCISE rnn_step_forward: …")
+    # END OF YOUR CODE rnn_step_forward
+
+and `fill` puts code between these lines.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 MARK = re.compile(r"^(?P<indent> *)# (?P<kind>BEGIN|END) SOLUTION(?P<only>-ONLY)?(?: (?P<name>\S+))?\s*$")
-EXERCISE = re.compile(r"^(?P<indent> *)# EXERCISE (?P<name>[\w.]+)(?P<text>.*)$")
+EXERCISE = re.compile(r"^(?P<indent> *)# EXERCISE (?P<name>\w[\w.]*)(?P<text>\b.*)$")
+NEARLY = re.compile(r"#\s*(BEGIN|END)[\s_-]*SOLUTION|^\s*#\s*EXERCISE\b")  # looks like a marker
+WIDTH = 127  # of a line
 
 
 class MarkerError(ValueError):
@@ -45,7 +57,7 @@ def blocks(text: str, file: str = "text") -> list[Block]:
     """The solutions of a text, in order.
 
     Raises:
-        MarkerError: for markers without their pair, nested, repeated, without an exercise, or malformed.
+        MarkerError: for markers without their pair, nested, repeated, without an exercise, malformed, or around nothing.
     """
     found: list[Block] = []
     hints: dict[str, str] = {}
@@ -58,12 +70,15 @@ def blocks(text: str, file: str = "text") -> list[Block]:
     for number, line in enumerate(lines):
         exercise, mark = EXERCISE.match(line), MARK.match(line)
         if exercise:
+            if opened is not None:
+                raise fail(number, f"EXERCISE {exercise['name']} stands inside the solution of {opened[0]}. End that first.")
             if exercise["name"] in hints:
                 raise fail(number, f"EXERCISE {exercise['name']} stands there twice. Each exercise has one place.")
             hints[exercise["name"]] = _comment(lines, number, exercise["text"])
         if mark is None:
-            if re.search(r"#\s*(BEGIN|END)\s*SOLUTION", line):
-                raise fail(number, f"a marker that cannot be read: {line.strip()!r}. Write # BEGIN SOLUTION name.")
+            if not exercise and NEARLY.search(line):
+                raise fail(number, f"a marker that cannot be read: {line.strip()!r}. Write # EXERCISE name, … or "
+                                   "# BEGIN SOLUTION name, indented by blanks and alone on the line.")
             continue
         name = mark["name"]
         if (name is None) != bool(mark["only"]):
@@ -79,6 +94,11 @@ def blocks(text: str, file: str = "text") -> list[Block]:
         else:
             if opened is None or opened[0] != name:
                 raise fail(number, f"END without its BEGIN: {line.strip()!r}.")
+            body = [code for code in lines[opened[1] + 1 : number] if code.strip()]
+            if not body:
+                raise fail(number, f"there is nothing in the solution of {name}.")
+            if len(mark["indent"]) != opened[2] or any(code[: opened[2]].strip() for code in body):
+                raise fail(number, f"the solution of {name} is not indented as its BEGIN in line {opened[1] + 1}.")
             found.append(Block(name, opened[1], number, opened[2], hints.get(name or "", "")))
             opened = None
     if opened is not None:
@@ -108,6 +128,69 @@ def replace(text: str, bodies: Mapping[str, str], file: str = "text") -> str:
         body = textwrap.indent(textwrap.dedent(bodies[name]).strip("\n"), " " * block.indent).splitlines()
         lines[block.first + 1 : block.last] = body
     return "\n".join(lines) + "\n"
+
+
+def hand_out(text: str, file: str = "text") -> str:
+    """The text as students get it: each solution is a stub that raises, and what only solutions need is gone.
+
+    Args:
+        file: path in the project, said by the stubs.
+    """
+    lines = text.splitlines()
+    for block in reversed(blocks(text, file)):
+        stub = _stub(block, file) if block.name else []
+        lines[block.first : block.last + 1] = textwrap.indent("\n".join(stub), " " * block.indent).splitlines()
+        while not stub and block.first < len(lines) and not lines[block.first].strip():
+            del lines[block.first]  # the empty lines before it stay
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def fill(text: str, bodies: Mapping[str, str]) -> str:
+    """A text of the student edition with code put in the places of the named exercises.
+
+    Raises:
+        KeyError: if one of them has no place in it.
+    """
+    for name, body in bodies.items():
+        place = re.compile(rf"^( *)# YOUR CODE {re.escape(name)}\n(.*?)^ *# END OF YOUR CODE {re.escape(name)}\n", re.M | re.S)
+        found = place.search(text)
+        if found is None:
+            raise KeyError(name)
+        code = textwrap.indent(textwrap.dedent(body).strip("\n") + "\n", found[1])
+        text = text[: found.start(2)] + code + text[found.end(2) :]
+    return text
+
+
+def solution_only(text: str, file: str = "text") -> str:
+    """What stands between the markers SOLUTION-ONLY."""
+    lines = text.splitlines()
+    return "\n\n\n".join("\n".join(lines[b.first + 1 : b.last]).strip("\n") for b in blocks(text, file) if not b.name)
+
+
+def _stub(block: Block, file: str) -> list[str]:
+    """Lines of a stub, not indented."""
+    size, _, hint = block.hint.partition("Hint: ")
+    said = [
+        " ".join(f"EXERCISE {block.name}: to be written in {file}, {size}".split()).rstrip(" ,.:") + ".",
+        *([f"Hint: {hint}"] if hint else []),
+        f'Check: session.exercise("{block.name}") in the notebook, or python -m dl check {block.name}',
+    ]
+    room = WIDTH - block.indent - len('    "\\n" ')
+    literals = []
+    for number, line in enumerate(said, start=1):
+        parts = textwrap.wrap(line, room, drop_whitespace=False, break_long_words=False)
+        parts[-1] += "\n" if number < len(said) else ""
+        literals += [_quoted(part) for part in parts]
+    return [
+        f"# YOUR CODE {block.name}", "raise NotImplementedError(", *(f"    {literal}" for literal in literals), ")",
+        f"# END OF YOUR CODE {block.name}",
+    ]
+
+
+def _quoted(text: str) -> str:
+    """A string literal, with the quotes that need no backslash where possible."""
+    double = json.dumps(text, ensure_ascii=False)
+    return double if '\\"' not in double or "'" in text else repr(text)
 
 
 def _comment(lines: list[str], number: int, text: str) -> str:
