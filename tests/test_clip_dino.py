@@ -429,6 +429,10 @@ def test_the_memory_is_bounded_and_dies_with_the_model(davis, vit, monkeypatch):
     assert vit.passed == 3
     davis.process_frames(frames[:1], vit, "cpu", size=32)
     assert vit.passed == 4
+    davis.process_frames(frames[2:3], vit, "cpu", size=32)  # asked for again: now frame 0 is the oldest
+    davis.process_frames(frames[3:4], vit, "cpu", size=32)
+    davis.process_frames(frames[2:3], vit, "cpu", size=32)
+    assert vit.passed == 5
     short_lived = CountingViT()
     davis.process_frames(frames[:1], short_lived, "cpu", size=32)
     assert short_lived in davis._tokens
@@ -449,8 +453,9 @@ def test_long_videos_stream_in_small_batches(davis, vit, monkeypatch):
             yield rng.integers(0, 256, (20, 30, 3), dtype=np.uint8)
 
     tokens = davis.stream_tokens(frames(), vit, "cpu", size=32)
-    assert next(tokens).shape == (16, 16) and taken == [0, 1]
+    assert next(tokens).zero_().shape == (16, 16) and taken == [0, 1]
     assert len(list(tokens)) == 6 and vit.passed == 7 and vit.largest == 2
+    assert next(davis.stream_tokens(frames(), vit, "cpu", size=32)).abs().min() > 0  # not what the caller made of it
 
 
 def test_bad_frames_are_refused(davis, vit):
@@ -644,6 +649,23 @@ def test_head_repeats_under_the_same_seed_and_steps_as_often_as_told():
         head.train(X, Y, num_iters=steps)
         weights.append(torch.cat([p.detach().flatten() for p in head.head.parameters()]))
     assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
+
+
+def test_training_takes_the_steps_of_a_plain_loop():
+    torch.manual_seed(0)
+    head = DINOSegmentation("cpu", 3, inp_dim=6)
+    plain = nn.Linear(6, 3)
+    plain.load_state_dict(head.head.state_dict())
+    defaults = head.optimizer.defaults
+    optimizer = torch.optim.AdamW(plain.parameters(), lr=defaults["lr"], weight_decay=defaults["weight_decay"])
+    X, Y = blobs()
+    head.train(X, Y, num_iters=4)
+    for _ in range(4):
+        optimizer.zero_grad()
+        F.cross_entropy(plain(X), Y).backward()
+        optimizer.step()
+    for got, expected in zip(head.head.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(got, expected)
 
 
 def test_head_judges_each_row_alone_and_takes_half_precision():

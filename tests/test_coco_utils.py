@@ -28,7 +28,7 @@ def folder(tmp_path):
     with h5py.File(tmp_path / "coco2014_captions.h5", "w") as file:
         for split, captions, pictures in (("train", 6, 3), ("val", 4, 2)):
             file[f"{split}_captions"] = rng.integers(0, 6, (captions, 17), dtype=np.int32)
-            file[f"{split}_image_idxs"] = np.arange(captions, dtype=np.int32) % pictures
+            file[f"{split}_image_idxs"] = np.arange(captions, dtype=np.int32)[::-1] // 2 % pictures
     for split, pictures in (("train", 3), ("val", 2)):
         (tmp_path / f"{split}2014_urls.txt").write_text("".join(f"http://x/{split}{n}.jpg\n" for n in range(pictures)))
         for kind, values in (("", 4096), ("_pca", 512)):

@@ -1,0 +1,292 @@
+"""Drawings and pictures for `CLIP_DINO.ipynb`."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from dl.figures import BLUE, GREEN, GREY, ORANGE, PINK, arrow, box, diagram
+
+LEARNED, UNTRAINED, HAND = "#D55E00", "#0072B2", "#999999"  # Okabe-Ito: trained features, random ones, made by hand
+MATCH = "#F0A878"  # the diagonal of a drawn matrix, and the winner of a row
+
+
+def clip_method(texts: Sequence[str], classes: Sequence[str]) -> Figure:
+    """CLIP: on the left every text of a batch against every picture, on the right a classifier made of class texts.
+
+    Args:
+        texts: three short captions. classes: three class texts; the second one wins.
+    """
+    figure, axis = diagram(20.0, 8.4)
+    axis.text(5.0, 8.1, "1. Training: which text belongs to which picture?", ha="center", fontsize=12)
+    for row, text in enumerate(texts):
+        box(axis, 1.5, 7.1 - 0.62 * row, text, width=2.9, height=0.5, fill=GREY, size=8)
+    box(axis, 4.5, 6.5, "text\nencoder", width=1.7, height=1.3, fill=BLUE)
+    arrow(axis, (3.0, 6.5), (3.65, 6.5))
+    for row in range(3):
+        axis.add_patch(Rectangle((0.5 + 0.25 * row, 2.1 - 0.4 * row), 1.9, 1.3, facecolor=GREY, edgecolor="#444444"))
+    axis.text(1.95, 1.95, "pictures", ha="center", va="center", fontsize=10)
+    box(axis, 4.5, 2.3, "picture\nencoder", width=1.7, height=1.3, fill=ORANGE)
+    arrow(axis, (3.0, 2.3), (3.65, 2.3))
+    _grid(axis, left=6.7, top=4.6, columns=["$T_1$", "$T_2$", "…", "$T_N$"], rows=["$I_1$", "$I_2$", "…", "$I_N$"])
+    arrow(axis, (5.35, 6.5), (8.3, 5.65), bend=-0.25)
+    arrow(axis, (5.35, 2.3), (5.95, 2.5))
+
+    axis.plot([10.6, 10.6], [0.4, 8.0], color="#BBBBBB", linestyle=":")
+    axis.text(15.4, 8.1, "2. Zero-shot: which class text fits best?", ha="center", fontsize=12)
+    for row, text in enumerate(classes):
+        box(axis, 12.4, 7.1 - 0.62 * row, text, width=2.4, height=0.5, fill=PINK if row == 1 else GREY, size=9)
+    box(axis, 15.4, 6.5, "text\nencoder", width=1.7, height=1.3, fill=BLUE)
+    arrow(axis, (13.65, 6.5), (14.55, 6.5))
+    axis.add_patch(Rectangle((11.3, 1.6), 1.9, 1.4, facecolor=GREY, edgecolor="#444444"))
+    axis.text(12.25, 2.3, "one picture", ha="center", va="center", fontsize=9)
+    box(axis, 15.4, 2.3, "picture\nencoder", width=1.7, height=1.3, fill=ORANGE)
+    arrow(axis, (13.25, 2.3), (14.55, 2.3))
+    _grid(axis, left=17.5, top=4.6, columns=["$T_1$", "$T_2$", "$T_3$"], rows=["$I_1$"], winner=1)
+    arrow(axis, (16.25, 6.5), (18.4, 5.65), bend=-0.25)
+    arrow(axis, (16.25, 2.3), (17.0, 3.6), bend=0.2)
+    arrow(axis, (18.55, 3.65), (18.55, 2.75), color=LEARNED)
+    axis.text(18.55, 2.4, f"“{classes[1]}”", ha="center", va="center", fontsize=11, color=LEARNED)
+    return figure
+
+
+def _grid(axis: Axes, left: float, top: float, columns: list[str], rows: list[str], winner: int | None = None) -> None:
+    """A table of dot products with names on its sides; the diagonal, or one cell, is marked."""
+    side = 0.82
+    for c, name in enumerate(columns):
+        box(axis, left + (c + 0.5) * side, top + 0.5, name, width=0.74, height=0.66, fill=BLUE, size=10)
+    for r, name in enumerate(rows):
+        box(axis, left - 0.42, top - (r + 0.5) * side, name, width=0.66, height=0.74, fill=ORANGE, size=10)
+        for c in range(len(columns)):
+            marked = c == (r if winner is None else winner)
+            axis.add_patch(Rectangle((left + c * side, top - (r + 1) * side), side, side, edgecolor="#444444",
+                                     facecolor=MATCH if marked else "white"))
+            if "…" not in (name, columns[c]):
+                axis.text(left + (c + 0.5) * side, top - (r + 0.5) * side,
+                          f"{name[:-1]}\\!\\cdot\\!{columns[c][1:]}", ha="center", va="center", fontsize=8)
+
+
+def dino_method() -> Figure:
+    """DINO: crops of one picture, a student that learns, a teacher that follows it, and a target that does not collapse."""
+    figure, axis = diagram(19.0, 7.8)
+    box(axis, 1.2, 3.7, "picture", width=1.8, height=1.2, fill=GREY)
+    for y, crops, what in ((5.6, "all crops,\nsmall ones too", "student $\\theta_s$"),
+                           (1.8, "large crops\nonly", "teacher $\\theta_t$")):
+        arrow(axis, (2.1, 3.7 + (0.3 if y > 3 else -0.3)), (3.2, y))
+        box(axis, 4.4, y, crops, width=2.3, height=1.2, fill=ORANGE, size=10)
+        arrow(axis, (5.55, y), (6.4, y))
+        box(axis, 7.6, y, what, width=2.2, height=1.2, fill=BLUE, size=11)
+        arrow(axis, (8.7, y), (9.5, y))
+    box(axis, 10.7, 5.6, "softmax\nat $\\tau_s$", width=2.2, height=1.2, fill=GREEN, size=10)
+    box(axis, 10.8, 1.8, "minus centre $C$\nsoftmax at $\\tau_t < \\tau_s$", width=2.7, height=1.2, fill=GREEN, size=9)
+    arrow(axis, (7.6, 5.0), (7.6, 2.4), color=LEARNED, dashed=True)
+    axis.text(7.75, 3.7, "slow average:\n$\\theta_t \\leftarrow \\lambda\\theta_t + (1-\\lambda)\\,\\theta_s$", ha="left", va="center",
+              fontsize=10, color=LEARNED)
+    arrow(axis, (11.8, 5.6), (12.9, 5.6))
+    arrow(axis, (12.15, 1.8), (12.9, 1.8))
+    _shares(axis, 13.1, 4.9, (0.1, 0.16, 0.52, 0.14, 0.08), "$p_s$")
+    _shares(axis, 13.1, 1.1, (0.02, 0.04, 0.88, 0.04, 0.02), "$p_t$")
+    box(axis, 17.4, 3.7, "$-\\sum_k p_{t,k} \\ln p_{s,k}$", width=2.9, height=1.1, fill=PINK, size=11)
+    arrow(axis, (15.5, 5.6), (17.0, 4.25))
+    arrow(axis, (15.5, 1.8), (17.0, 3.15))
+    arrow(axis, (17.6, 4.25), (7.9, 6.2), color=LEARNED, bend=0.25)
+    axis.text(12.9, 6.95, "gradient", ha="center", va="center", fontsize=10, color=LEARNED)
+    axis.plot([16.15, 16.35], [2.75, 2.3], color="#444444", linewidth=2)
+    axis.text(16.5, 2.35, "no gradient", ha="left", va="center", fontsize=9, color="#555555")
+    return figure
+
+
+def _shares(axis: Axes, left: float, bottom: float, heights: Sequence[float], name: str) -> None:
+    for k, height in enumerate(heights):
+        axis.add_patch(Rectangle((left + 0.42 * k, bottom), 0.34, 1.5 * height + 0.03, facecolor=GREEN, edgecolor="#444444"))
+    axis.text(left + 1.0, bottom - 0.4, name, fontsize=11, ha="center", va="center")
+
+
+def two_entropies(runs: Mapping[str, tuple[Sequence[float], Sequence[float]]], kinds: int, outputs: int) -> Figure:
+    """Entropies through a training of the toy, of one picture's answer and of all answers together; a panel for each run.
+
+    Args:
+        runs: name -> (of one, of all), as `dl.dino_toy.entropies` returns them.
+    """
+    figure, axes = plt.subplots(1, len(runs), figsize=(3.3 * len(runs), 3.1), sharey=True, layout="constrained")
+    for axis, (name, (of_one, of_all)) in zip(axes, runs.items()):
+        for value, text in ((np.log(outputs), f"ln {outputs}: all answers alike"), (np.log(kinds), f"ln {kinds}: one a kind")):
+            axis.axhline(value, color="#888888", linewidth=1, linestyle=":")
+            axis.text(len(of_one), value + 0.04, text, ha="right", fontsize=8, color="#555555")
+        axis.plot(of_all, color=UNTRAINED, linestyle="--", label="of all pictures together")
+        axis.plot(of_one, color=LEARNED, label="of one picture")
+        axis.set(title=name, xlabel="step", ylim=(-0.1, 3.1))
+    axes[0].set_ylabel("entropy (nats)")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncol=2, fontsize=9)
+    figure.suptitle("What keeps the answers from becoming all the same?", fontsize=12)
+    return figure
+
+
+def titled_pictures(pictures: Sequence[np.ndarray], titles: Sequence[str], question: str, columns: int = 5) -> Figure:
+    """Pictures in rows, a wrapped title above each."""
+    rows = -(-len(pictures) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(2.0 * columns, 2.45 * rows + 0.4), squeeze=False,
+                                layout="constrained")
+    for axis in axes.flat:
+        axis.set(xticks=[], yticks=[], facecolor="white")
+        axis.grid(False)
+    for axis, picture, title in zip(axes.flat, pictures, titles):
+        axis.imshow(picture, cmap="gray")
+        axis.set_title(textwrap.fill(title, 24), fontsize=8.5)
+    figure.suptitle(question, fontsize=12)
+    return figure
+
+
+def similarity_matrix(
+    similarity: np.ndarray, captions: Sequence[str], pictures: Sequence[np.ndarray], title: str, low: float, high: float
+) -> Figure:
+    """Cosines of texts (rows) and pictures (columns, shown above them), two decimals in each cell.
+
+    Args:
+        similarity: (N, M). low, high: the cosines at the ends of the colour scale.
+    """
+    N, M = similarity.shape
+    figure, axis = plt.subplots(figsize=(10.0, 7.0))
+    axis.imshow(similarity, vmin=low, vmax=high, cmap="cividis")
+    for (row, column), value in np.ndenumerate(similarity):
+        bright = value > low + 0.6 * (high - low)
+        axis.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=8.5, color="black" if bright else "white")
+    for column, picture in enumerate(pictures):  # the lower origin under an axis that points down keeps them upright
+        axis.imshow(picture, extent=(column - 0.45, column + 0.45, -1.6, -0.6), origin="lower", cmap="gray")
+    for side in ("left", "top", "right", "bottom"):
+        axis.spines[side].set_visible(False)
+    axis.grid(False)
+    axis.set(xlim=(-0.5, M - 0.5), ylim=(N - 0.4, -1.7), xticks=[], facecolor="white")
+    axis.set_yticks(range(N), [textwrap.fill(caption, 34) for caption in captions], fontsize=9)
+    axis.set_title(title, fontsize=12)
+    figure.tight_layout()
+    return figure
+
+
+def attention_maps(picture: np.ndarray, rows: Mapping[str, np.ndarray], title: str) -> Figure:
+    """A picture, and beside it a map for each head in a row for each model.
+
+    Args:
+        picture: (H, W, 3). rows: name of a model -> (heads, h, w), each map on its own colour scale.
+    """
+    heads = max(len(maps) for maps in rows.values())
+    figure, axes = plt.subplots(len(rows), heads + 1, figsize=(1.75 * (heads + 1), 1.95 * len(rows) + 0.4), squeeze=False,
+                                layout="constrained")
+    for line, (name, maps) in zip(axes, rows.items()):
+        for axis in line:
+            axis.set(xticks=[], yticks=[])
+            axis.grid(False)
+        line[0].imshow(picture)
+        line[0].set_ylabel(name, fontsize=11)
+        for head, (axis, values) in enumerate(zip(line[1:], maps), start=1):
+            axis.imshow(values, cmap="inferno")
+            axis.set_title(f"head {head}", fontsize=9)
+    figure.suptitle(title, fontsize=12)
+    return figure
+
+
+def top_patches(pictures: Sequence[np.ndarray], rows: Mapping[str, Sequence[np.ndarray]], title: str) -> Figure:
+    """Pictures in the first row; below, a row for each name: those patches (h, w bool) that are marked, on the picture."""
+    figure, axes = plt.subplots(1 + len(rows), len(pictures), figsize=(1.35 * len(pictures), 1.4 * (1 + len(rows)) + 0.4))
+    shown = {"picture": list(pictures)}
+    for name, marks in rows.items():
+        shown[name] = []
+        for picture, mark in zip(pictures, marks):
+            H, W = picture.shape[:2]
+            large = mark[np.arange(H)[:, None] * mark.shape[0] // H, np.arange(W) * mark.shape[1] // W]
+            shown[name].append(np.where(large[..., None], picture, picture // 5))
+    for line, (name, row) in zip(axes, shown.items()):
+        line[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=10)
+        for axis, image in zip(line, row):
+            axis.imshow(image)
+            axis.set(xticks=[], yticks=[])
+            axis.grid(False)
+    figure.suptitle(title, fontsize=12)
+    figure.tight_layout(pad=0.3)
+    return figure
+
+
+def side_by_side(pictures: Mapping[str, np.ndarray], title: str, height: float = 3.0) -> Figure:
+    """Pictures in one row, a name above each."""
+    ratios = [picture.shape[1] / picture.shape[0] for picture in pictures.values()]
+    figure, axes = plt.subplots(1, len(pictures), figsize=(height * sum(ratios), height + 0.7), width_ratios=ratios)
+    for axis, (name, picture) in zip(np.atleast_1d(axes), pictures.items()):
+        axis.imshow(picture)
+        axis.set_title(name, fontsize=11)
+        axis.axis("off")
+    figure.suptitle(title, fontsize=12)
+    figure.tight_layout(pad=0.5)
+    return figure
+
+
+def sheet(rows: Mapping[str, Sequence[np.ndarray]], columns: Sequence[str], title: str, width: float = 10.0) -> Figure:
+    """Pictures of one size as a table: a name for each row, one for each column."""
+    H, W = next(iter(rows.values()))[0].shape[:2]
+    cell = width / len(columns)
+    figure, axes = plt.subplots(len(rows), len(columns), figsize=(width, cell * H / W * len(rows) + 0.7), squeeze=False)
+    for line, (name, pictures) in zip(axes, rows.items()):
+        line[0].set_ylabel(name, fontsize=10)
+        for axis, picture in zip(line, pictures):
+            axis.imshow(picture)
+            axis.set(xticks=[], yticks=[])
+            axis.grid(False)
+    for axis, name in zip(axes[0], columns):
+        axis.set_title(name, fontsize=9)
+    figure.suptitle(title, fontsize=12)
+    figure.tight_layout(pad=0.3)
+    return figure
+
+
+def iou_through_time(curves: Mapping[str, Sequence[float]], train_frame: int, title: str) -> Figure:
+    """Mean IoU of every frame of a video; the frame that the head was trained on is marked."""
+    figure, axis = plt.subplots(figsize=(7.4, 3.2))
+    for (name, values), style in zip(curves.items(), ("-", "--", "-.", ":")):
+        axis.plot(values, style, label=name)
+    axis.axvline(train_frame, color="#666666", linewidth=1)
+    axis.text(train_frame, 0.03, " training frame", fontsize=9, color="#444444")
+    axis.set(xlabel="frame", ylabel="mean IoU", ylim=(0, 1.02), title=title)
+    if len(curves) > 1:
+        axis.legend(fontsize=9)
+    figure.tight_layout()
+    return figure
+
+
+def feature_comparison(scores: Mapping[str, Sequence[float]], title: str) -> Figure:
+    """Mean IoU by kind of features: a bar for the mean over videos, a dot for each video.
+
+    Args:
+        scores: name of the features -> one value for each video, in the same order. The first is the one to be beaten.
+    """
+    figure, axis = plt.subplots(figsize=(7.4, 3.4))
+    colours = [LEARNED, UNTRAINED, *[HAND] * len(scores)]
+    for place, (values, colour) in enumerate(zip(scores.values(), colours)):
+        axis.bar(place, np.mean(values), width=0.62, color=colour, alpha=0.75)
+        axis.plot(place + np.linspace(-0.22, 0.22, len(values)), values, "o", color="#333333", markersize=3.5)
+        axis.text(place, 0.02, f"{np.mean(values):.2f}", ha="center", fontsize=11, color="white", fontweight="bold")
+    axis.set_xticks(range(len(scores)), [name.replace(" ", "\n", 1) for name in scores])
+    axis.set(ylabel="mean IoU", ylim=(0, 1), title=title)
+    figure.tight_layout()
+    return figure
+
+
+def scores_beside(names: Sequence[str], groups: Mapping[str, Sequence[float]], title: str, chance: Sequence[float]) -> Figure:
+    """Shares that are right, a group of bars for each name, and the share that guessing reaches as a line."""
+    figure, axis = plt.subplots(figsize=(8.4, 3.2), layout="constrained")
+    width = 0.8 / len(groups)
+    for number, (group, values) in enumerate(groups.items()):
+        places = np.arange(len(names)) + (number + 0.5) * width - 0.4
+        bars = axis.bar(places, values, width=0.92 * width, label=group, hatch="//" if number else "")
+        axis.bar_label(bars, fmt="%.2f", fontsize=9)
+    for place, share in enumerate(chance):
+        axis.plot([place - 0.4, place + 0.4], [share, share], color="black", linestyle=":", linewidth=1.5,
+                  label="guessing" if not place else None)
+    axis.set_xticks(range(len(names)), names)
+    axis.set(ylabel="share right", ylim=(0, 1.12), title=title)
+    figure.legend(fontsize=9, loc="outside right upper")
+    return figure
