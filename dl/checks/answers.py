@@ -7,9 +7,9 @@ solutions: it carries inputs, right outputs and the outputs of known mistakes fo
 from __future__ import annotations
 
 import importlib.util
+import json
 import secrets
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -18,11 +18,12 @@ import torch
 from dl import settings
 from dl.checks.exercise import Draw, Exercise, Probe, Values
 from dl.checks.library import Library
+from dl.checks.pack import Packer, to_text, unpack
 from dl.checks.run import Record, call, signature
+from dl.command import UsageError
 
 RECORDED = Path(__file__).parent / "recorded"
 SEEDS = 2**31
-ALWAYS = -1  # in the place of a seed: what is the same for every seed
 
 
 class Computed:
@@ -71,70 +72,94 @@ class Computed:
 
 
 class Recorded:
-    """Answers of the student edition."""
+    """Answers of the student edition, from a file that `record` made."""
 
     can_replace = False
 
-    def __init__(self, topic: str) -> None:
-        self.data = torch.load(RECORDED / f"{topic}.pt", weights_only=True)
+    def __init__(self, file: Path) -> None:
+        """Args: file: `recorded/<topic>.pt`. Raises: UsageError: if it is not there."""
+        if not file.is_file():
+            raise UsageError(f"the recorded answers dl/checks/recorded/{file.name} are not there, and without them nothing "
+                             "can be checked. Copy the folder dl/checks again from the course.")
+        kept = torch.load(file, weights_only=True)
+        self._seeds, self._exercises = kept["seeds"], kept["exercises"]
+        self._about: dict[str, dict] = {}
 
     def seeds(self, asked: int | None = None) -> tuple[int, int]:
         """Two of the recorded seeds."""
-        seeds = self.data["seeds"]
-        first = secrets.randbelow(len(seeds)) if asked is None else asked % len(seeds)
-        return seeds[first], seeds[(first + 1) % len(seeds)]
+        first = secrets.randbelow(len(self._seeds)) if asked is None else asked % len(self._seeds)
+        return self._seeds[first], self._seeds[(first + 1) % len(self._seeds)]
 
     def inputs(self, exercise: Exercise, probe: Probe, seed: int) -> Values:
-        return self._cell(exercise, probe, seed)["inputs"]
+        return self._value(exercise, self._cell(exercise, probe, seed)["inputs"])
 
     def right(self, exercise: Exercise, probe: Probe, seed: int) -> Record:
-        return Record(**self._cell(exercise, probe, seed)["right"])
+        return self._record(exercise, self._cell(exercise, probe, seed)["right"])
 
     def signature(self, exercise: Exercise) -> list[tuple[str, bool]]:
-        return self.data["exercises"][exercise.name]["signature"]
+        return [(name, optional) for name, optional in self._of(exercise)["signature"]]
 
     def mistakes(self, exercise: Exercise) -> dict[str, tuple[str, str]]:
-        return self.data["exercises"][exercise.name]["mistakes"]
+        return {name: (says, hint) for name, (says, hint) in self._of(exercise)["mistakes"].items()}
 
     def wrong(self, exercise: Exercise, mistake: str, probe: Probe, seed: int) -> Record:
-        return Record(**self._cell(exercise, probe, seed)["wrong"][mistake])
+        return self._record(exercise, self._cell(exercise, probe, seed)["wrong"][mistake])
 
     def replacements(self, names: list[str]) -> dict[str, Callable]:
         return {}
 
+    def _of(self, exercise: Exercise) -> dict:
+        """All but the tensors."""
+        if exercise.name not in self._about:
+            self._about[exercise.name] = json.loads(self._exercises[exercise.name]["about"])
+        return self._about[exercise.name]
+
     def _cell(self, exercise: Exercise, probe: Probe, seed: int) -> dict:
-        cells = self.data["exercises"][exercise.name]["probes"][probe.name]
-        return cells[seed] if seed in cells else cells[ALWAYS]
+        return self._of(exercise)["cells"][probe.name][str(seed)]
+
+    def _value(self, exercise: Exercise, kept: object):
+        return unpack(kept, self._exercises[exercise.name]["tensors"])
+
+    def _record(self, exercise: Exercise, kept: object) -> Record:
+        outputs, error = self._value(exercise, kept)
+        return Record(outputs, error)
 
 
 @cache
 def of(topic: str) -> Computed | Recorded:
     """The answers of a topic, as this edition has them."""
-    return Computed(topic) if importlib.util.find_spec("dl.checks.solutions") else Recorded(topic)
+    return Computed(topic) if importlib.util.find_spec("dl.checks.solutions") else Recorded(RECORDED / f"{topic}.pt")
 
 
-def record(topic: str, exercises: list[Exercise], seeds: list[int]) -> dict:
-    """What the student edition keeps in `recorded/<topic>.pt` in place of solutions: plain data."""
+def record(topic: str, exercises: Sequence[Exercise], seeds: Sequence[int]) -> dict:
+    """What the student edition keeps in `recorded/<topic>.pt` in place of solutions, for `torch.save`: plain data.
+
+    Args:
+        seeds: at least two, for each of which inputs, right outputs and those of the known mistakes are kept.
+    Raises:
+        TypeError: if a probe takes or returns what is no plain data.
+    """
     answers = Computed(topic)
+    return {"seeds": list(seeds), "exercises": {exercise.name: _recorded(exercise, answers, seeds) for exercise in exercises}}
 
-    def cell(exercise: Exercise, probe: Probe, seed: int) -> dict:
+
+def _recorded(exercise: Exercise, answers: Computed, seeds: Sequence[int]) -> dict:
+    packer, mistakes = Packer(), answers.mistakes(exercise)
+
+    def kept(record: Record) -> object:
+        error = record.error and {**record.error, "place": ""}  # the place may show a line of the lesson
+        return packer.add([record.outputs, error])
+
+    def cell(probe: Probe, seed: int) -> dict:
         return {
-            "inputs": answers.inputs(exercise, probe, seed),
-            "right": asdict(answers.right(exercise, probe, seed)),
-            "wrong": {name: asdict(answers.wrong(exercise, name, probe, seed)) for name in answers.mistakes(exercise)},
+            "inputs": packer.add(answers.inputs(exercise, probe, seed)),
+            "right": kept(answers.right(exercise, probe, seed)),
+            "wrong": {name: kept(answers.wrong(exercise, name, probe, seed)) for name in mistakes},
         }
 
-    return {
-        "seeds": seeds,
-        "exercises": {
-            exercise.name: {
-                "signature": answers.signature(exercise),
-                "mistakes": answers.mistakes(exercise),
-                "probes": {
-                    probe.name: {seed: cell(exercise, probe, seed) for seed in ([ALWAYS] if probe.published else seeds)}
-                    for probe in exercise.probes
-                },
-            }
-            for exercise in exercises
-        },
-    }
+    try:
+        cells = {probe.name: {seed: cell(probe, seed) for seed in seeds} for probe in exercise.probes}
+    except TypeError as error:
+        raise TypeError(f"record: {exercise.name}: {error}") from error
+    about = {"signature": answers.signature(exercise), "mistakes": mistakes, "cells": cells}
+    return {"about": to_text(about), "tensors": packer.tensors()}

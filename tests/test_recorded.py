@@ -1,0 +1,118 @@
+"""Recorded answers: packed and unpacked without loss, read safely, and with the same verdicts as computed ones."""
+
+import json
+import math
+import re
+
+import pytest
+import torch
+
+from dl.checks import answers, course
+from dl.checks.judge import judge, plan
+from dl.checks.library import Library
+from dl.checks.pack import Packer, to_text, unpack
+from dl.checks.run import collect
+from dl.command import UsageError
+from tests.variants import ROOT, write_lesson
+
+SEEDS = (3, 4, 5)
+VALUES = [
+    torch.arange(6).reshape(2, 3), torch.tensor(1.5), torch.zeros(0, 4), torch.tensor([True, False]),
+    torch.tensor([1.0, torch.nan, torch.inf]).double(), torch.tensor([0.5, -0.25]).bfloat16(), torch.ones(2, 3).mT,
+]
+
+
+def equal(a, b) -> bool:
+    if isinstance(a, torch.Tensor):
+        return isinstance(b, torch.Tensor) and a.dtype == b.dtype and a.shape == b.shape and torch.equal(
+            a.double().nan_to_num(7), b.double().nan_to_num(7))
+    if isinstance(a, dict):
+        return isinstance(b, dict) and list(a) == list(b) and all(equal(a[key], b[key]) for key in a)
+    if isinstance(a, (list, tuple)):
+        return type(a) is type(b) and len(a) == len(b) and all(map(equal, a, b))
+    return type(a) is type(b) and (a == b or (isinstance(a, float) and math.isnan(a) and math.isnan(b)))
+
+
+def through(value):
+    packer = Packer()
+    text = to_text(packer.add(value))
+    return unpack(json.loads(text), packer.tensors())
+
+
+@pytest.mark.parametrize("value", [
+    *VALUES, {"a": VALUES, 3: ("x", None, True, 1, 1.0, -math.inf, math.nan)}, [], {}, (),
+    {"tensor": [1], "dict": 2, "tuple": 0},
+], ids=repr)
+def test_packed_values_come_back(value):
+    assert equal(through(value), value)
+
+
+def test_unpacked_tensors_share_nothing():
+    packer = Packer()
+    kept = packer.add([torch.ones(3), torch.ones(3)])
+    tensors = packer.tensors()
+    assert len(tensors["float32"]) == 3, "equal tensors are kept once"
+    first, second = unpack(kept, tensors)
+    first += 1
+    assert torch.equal(second, torch.ones(3)) and torch.equal(tensors["float32"], torch.ones(3))
+
+
+@pytest.mark.parametrize("value", [object(), {"a": {1, 2}}, torch.nn.Linear(1, 1), [torch.float32]])
+def test_what_is_no_plain_data_is_refused(value):
+    with pytest.raises(TypeError, match="Packer: got a "):
+        Packer().add(value)
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory):
+    """Recorded answers of the first two exercises of captioning, as read from their file."""
+    file = tmp_path_factory.mktemp("recorded") / "captioning.pt"
+    torch.save(answers.record("captioning", course.exercises("captioning")[:2], SEEDS), file)
+    return answers.Recorded(file)
+
+
+def test_recorded_answers_are_the_computed_ones(recorded):
+    computed = answers.of("captioning")
+    for exercise in course.exercises("captioning")[:2]:
+        assert recorded.signature(exercise) == computed.signature(exercise)
+        assert recorded.mistakes(exercise) == computed.mistakes(exercise)
+        for probe in exercise.probes:
+            assert equal(recorded.inputs(exercise, probe, 4), computed.inputs(exercise, probe, 4))
+            assert equal(recorded.right(exercise, probe, 4).outputs, computed.right(exercise, probe, 4).outputs)
+            for name in computed.mistakes(exercise):
+                got, wanted = recorded.wrong(exercise, name, probe, 4), computed.wrong(exercise, name, probe, 4)
+                assert equal(got.outputs, wanted.outputs)
+                assert (got.error and got.error["message"]) == (wanted.error and wanted.error["message"])
+
+
+def test_seeds_are_recorded_ones(recorded):
+    assert {seed for _ in range(200) for seed in recorded.seeds()} == set(SEEDS)
+    assert recorded.seeds(2) == (5, 3)
+
+
+@pytest.mark.parametrize(("body", "diagnosis"), [
+    (None, None),
+    ("next_h = torch.tanh(x @ Wx + prev_h @ Wh)\nreturn next_h, (x, prev_h, Wx, Wh, next_h)", "no-bias"),
+])
+def test_verdicts_are_those_of_the_full_edition(recorded, tmp_path, body, diagnosis):
+    exercise = course.find(["rnn_step_forward"])[0]
+    root = write_lesson(tmp_path, "captioning", {"rnn_step_forward": body}) if body else ROOT
+    verdicts = []
+    for source in (recorded, answers.of("captioning")):
+        calls = plan(exercise, source, recorded.seeds(0))
+        checks = judge(exercise, source, calls, collect(Library(root, "captioning"), exercise, calls))
+        verdicts.append([(check.name, check.status, check.message, check.diagnosis) for check in checks])
+    assert verdicts[0] == verdicts[1]
+    assert [d for *_, d in verdicts[0] if d] == ([diagnosis] if diagnosis else [])
+
+
+def test_a_missing_file_is_said_in_words(tmp_path):
+    with pytest.raises(UsageError, match=re.escape("recorded/captioning.pt are not there")):
+        answers.Recorded(tmp_path / "captioning.pt")
+
+
+def test_a_probe_that_returns_no_plain_data_is_named(monkeypatch):
+    exercise = course.find(["rnn_step_forward"])[0]
+    monkeypatch.setattr(answers.Computed, "inputs", lambda *_: {"x": object()})
+    with pytest.raises(TypeError, match="record: rnn_step_forward: Packer: got a object"):
+        answers.record("captioning", [exercise], SEEDS)
