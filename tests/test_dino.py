@@ -110,7 +110,7 @@ def test_recolouring_keeps_shape_and_outline_but_not_the_hue():
     views = torch.zeros(64, 3, 8, 8)
     views[:, 0, :, 4:] = 0.8  # right half red
     out = training.recolour(views, torch.Generator().manual_seed(0))
-    std = torch.tensor(training.PIXEL_STD).view(3, 1, 1)
+    std = torch.tensor(training.IMAGENET_STD).view(3, 1, 1)
     difference = (out[..., 4:].mean(dim=(2, 3), keepdim=True) - out[..., :4].mean(dim=(2, 3), keepdim=True)) * std
     assert out.shape == views.shape
     assert len(difference[:, :, 0, 0].argmax(dim=1).unique()) == 3  # red became any colour

@@ -11,6 +11,7 @@ round. That alone teaches colour and background long before class, so texts that
 from __future__ import annotations
 
 import json
+import math
 import re
 import time
 from pathlib import Path
@@ -29,7 +30,7 @@ from dl.world.scenes import CLASSES, COLOURS, RELATIONS, TEXTURES, Scene, genera
 
 NAME = "clip"
 SEED, EVALUATION_SEED = 31, 33  # name the scenes; the data sets of the world and the other weights use other keys
-STEPS, BATCH, PEAK_RATE, WARM_UP, WEIGHT_DECAY = 5000, 128, 2e-3, 300, 0.05
+STEPS, BATCH, PEAK_RATE, WARM_UP, WEIGHT_DECAY = 1800, 128, 2e-3, 300, 0.05
 PROPERTY_WEIGHT = 0.5  # of the four property losses together, beside the contrastive loss
 MAX_LOGIT_SCALE = 100.0  # as in the paper, section 2.5
 RENDERED, SIDE = 112, 96  # sides of a rendered picture and of what the model sees
@@ -62,11 +63,10 @@ def train(steps: int = STEPS) -> None:
     model = SmallCLIP(CONFIGURATION, vocabulary())
     model.clip.visual.to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(parameter_groups(model), lr=PEAK_RATE, betas=(0.9, 0.98))
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, PEAK_RATE, total_steps=steps, pct_start=WARM_UP / steps)
     step, seconds = 0, 0.0
     state = weights.load_checkpoint(checkpoint)
     if state is not None:
-        for thing, key in ((model, "model"), (optimizer, "optimizer"), (schedule, "schedule")):
+        for thing, key in ((model, "model"), (optimizer, "optimizer")):
             thing.load_state_dict(state[key])
         step, seconds = state["step"], state["seconds"]
         print(f"{NAME}: resumed at step {step}", flush=True)
@@ -76,18 +76,18 @@ def train(steps: int = STEPS) -> None:
         optimizer.zero_grad()
         (losses["contrastive"] + PROPERTY_WEIGHT * losses["property"]).backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for group in optimizer.param_groups:
+            group["lr"] = rate(step, steps)
         optimizer.step()
-        schedule.step()
         with torch.no_grad():
-            model.clip.logit_scale.clamp_(max=np.log(MAX_LOGIT_SCALE))
+            model.clip.logit_scale.clamp_(max=math.log(MAX_LOGIT_SCALE))
         step += 1
         if step % 100 == 0:
             shown = " ".join(f"{name} {loss.item():.3f}" for name, loss in losses.items())
             print(f"{NAME}: step {step}/{steps} {shown} {time.process_time() - started:.0f} s", flush=True)
         if step % 250 == 0 or step == steps:
             weights.save_checkpoint(checkpoint, {
-                "model": model.state_dict(), "optimizer": optimizer.state_dict(), "schedule": schedule.state_dict(),
-                "step": step, "seconds": time.process_time() - started,
+                "model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step, "seconds": time.process_time() - started,
             })
         if step % 500 == 0:
             print(f"{NAME}: {evaluate(model, number=300)}", flush=True)
@@ -99,6 +99,13 @@ def parameter_groups(model: nn.Module) -> list[dict]:
     decayed = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim <= 1]
     return [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": others, "weight_decay": 0.0}]
+
+
+def rate(step: int, steps: int) -> float:
+    """Learning rate of a step: a linear warm-up, then half a cosine down to 0."""
+    if step < WARM_UP:
+        return PEAK_RATE * (step + 1) / WARM_UP
+    return PEAK_RATE * 0.5 * (1 + math.cos(math.pi * (step - WARM_UP) / (steps - WARM_UP)))
 
 
 def step_losses(model: SmallCLIP, indices: range) -> dict[str, Tensor]:
@@ -170,11 +177,20 @@ def property_targets(scenes: list[Scene], name: str) -> Tensor:
 
 def vocabulary() -> list[int]:
     """Ids, in CLIP's vocabulary, of every piece of every word that captions and property texts use; ascending."""
+    return sorted({int(token) for token in tokenize(all_sentences()).flatten()})
+
+
+def all_sentences() -> list[str]:
+    """Sentences that together hold every word of the training texts."""
     templates = [text for _, texts in PROPERTY_TEXTS.values() for text in texts] + list(SHORT_CAPTIONS)
     sentences = [re.sub(r"\{\w*\}", "", text) for text in templates]
     sentences += [*CLASSES, *COLOURS, *TEXTURES, *PLACES.values(), *RELATIONS, *RARE_WORDS]
-    sentences += ["large small", "there is are shown three things a an and photo of .", "on in the"]
-    return sorted({int(token) for token in tokenize(sentences).flatten()})
+    return [*sentences, "large small there is are shown three things a an and photo of on in the", "."]
+
+
+def words() -> str:
+    """Every word of the training texts, for the card."""
+    return ", ".join(sorted({word for word in " ".join(all_sentences()).split() if word.isalpha()}))
 
 
 def tokenize(texts: list[str]) -> Tensor:
@@ -224,4 +240,48 @@ def encode_all(model: SmallCLIP, scenes: list[Scene]) -> Tensor:
 
 def finish(model: SmallCLIP, steps: int, seconds: float) -> Path:
     facts = {"configuration": json.dumps(CONFIGURATION), "steps": str(steps), "seed": str(SEED)}
-    return weights.save(NAME, model.state_dict(), facts)
+    path = weights.save(NAME, model.state_dict(), facts)
+    shipped = SmallCLIP(CONFIGURATION, vocabulary())
+    shipped.load_state_dict(weights.load(NAME))  # what is shipped is what is scored, after rounding to half precision
+    scores = evaluate(shipped)
+    weights.write_card(NAME, CARD.format(
+        **CONFIGURATION, **scores, steps=steps, batch=BATCH, pairs=steps * BATCH, rate=PEAK_RATE, decay=WEIGHT_DECAY,
+        warm_up=WARM_UP, seed=SEED, scenes=SCENES, property_weight=PROPERTY_WEIGHT, vocabulary=len(vocabulary()),
+        words=words(), rendered=RENDERED, short=SHORT_SHARE, parameters=sum(p.numel() for p in model.parameters()) / 1e6,
+        megabytes=path.stat().st_size / 1e6, minutes=seconds / 60, torch=torch.__version__,
+    ))
+    print(f"{NAME}: {scores}; wrote {path.name} and its card")
+    return path
+
+
+CARD = """
+# clip: small CLIP of the sample world
+
+`clip.model.CLIP` with a ResNet of CLIP's kind for pictures ({image_resolution}x{image_resolution} pixels, blocks
+{vision_layers}, width {vision_width}) and a text transformer (width {transformer_width}, {transformer_layers} layers,
+{transformer_heads} heads), embeddings of {embed_dim}; {parameters:.2f} M parameters, trained from nothing by
+`python -m dl train-weights clip`. Half precision, {megabytes:.1f} MB. Texts go through `clip.tokenize`; an id table in the
+model cuts CLIP's 49,408 tokens to {vocabulary}, in the same order, so that the end token stays the highest.
+
+| | |
+|---|---|
+| data | {pairs:,} pairs of a picture ({rendered}x{rendered} pixels, one to three objects) and a caption, each seen once; colour-class pairs kept out of training never occur, nor does any scene of the exported data sets |
+| captions | those of the sample world; for {short:.0%} of the scenes of one object shorter ones such as "a red star", "a star in the snow" |
+| method | CLIP's symmetric contrastive loss within the batch. **Beyond plain CLIP:** texts that name one property (every class, colour, texture and place, such as "a star" or "something red") are compared with every picture, cross entropy, weight {property_weight} |
+| settings | AdamW (0.9, 0.98), peak rate {rate}, warm-up of {warm_up} steps, then cosine; weight decay {decay}; {steps:,} steps of {batch} pairs; gradient norm clipped at 1; bfloat16 in the picture tower |
+| seed | {seed} |
+| time | {minutes:.0f} minutes of CPU time, one thread, torch {torch} |
+
+Scores on {scenes} scenes each that were never trained on (shares right):
+
+| | |
+|---|---|
+| text finds its picture, recall@1 over 100 draws, scenes of one to three objects | among 10: {mixed_recall_10}, among 100: {mixed_recall_100} |
+| the same, scenes of one object | among 10: {single_recall_10}, among 100: {single_recall_100} |
+| zero-shot, one object | class among 10 ("a star"): {class}, colour among 8 ("something red"): {colour}, texture among 3: {texture}, place among 8: {place}, colour and class among 80 ("a red star"): {pair} |
+| zero-shot, pairs of colour and class kept out of training | class: {held_out_class}, colour: {held_out_colour}, colour and class among 80: {held_out_pair} |
+
+Limits: it knows the words and drawings of the sample world and nothing else, and says so when a text has another word.
+Plain contrastive training learnt colour and place at once and class hardly at all; naming the classes on their own is
+what changed that. It is no substitute for CLIP on photographs. Words it knows: {words}.
+"""

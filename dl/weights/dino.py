@@ -15,6 +15,7 @@ minutes in place of days, it does not get far alone. What is added here, and is 
 from __future__ import annotations
 
 import json
+import math
 import time
 from pathlib import Path
 
@@ -22,9 +23,19 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor, nn
 
 from dl import settings, weights
+from dl.clip_dino import IMAGENET_MEAN, IMAGENET_STD, DINOSegmentation, compute_iou, frame_tensor
+from dl.clip_dino_scores import (
+    attention_scores,
+    colour_and_position,
+    object_silhouette,
+    one_shot_iou,
+    oriented_edges,
+    patch_coverage,
+)
 from dl.dino import (
     CENTER_MOMENTUM,
     STUDENT_TEMPERATURE,
@@ -36,14 +47,15 @@ from dl.dino import (
     update_center,
     update_teacher,
 )
-from dl.vit import VisionTransformer
+from dl.vit import VisionTransformer, untrained_like
+from dl.world.export import EASY_VIDEOS, SPLIT_KEYS, VIDEO_SIZE
 from dl.world.render import render
 from dl.world.scenes import generator, sample_scene
-from dl.world.videos import easy_video, hard_video
+from dl.world.videos import Video, easy_video, hard_video
 
 NAME = "dino"
 SEED, EVALUATION_SEED = 32, 34  # name the pictures; the data sets of the world and the other weights use other keys
-STEPS, BATCH, PEAK_RATE, WARM_UP, WEIGHT_DECAY = 4000, 32, 1e-3, 200, 0.05
+STEPS, BATCH, PEAK_RATE, WARM_UP, WEIGHT_DECAY = 1500, 32, 1e-3, 100, 0.05
 FIRST_MOMENTUM = 0.99  # of the teacher: a short training cannot wait for the paper's 0.996
 CONFIGURATION = {"patch_size": 8, "width": 128, "depth": 4, "num_heads": 4, "image_size": 160, "stem": "conv", "fixed_positions": True}
 CLS_OUTPUTS, PATCH_OUTPUTS = 512, 512  # K of the two heads
@@ -54,7 +66,8 @@ SOURCE = 128  # side of the pictures that views are taken from; videos are squee
 SHARES = {"hard": 0.6, "easy": 0.1, "scene": 0.3}  # of the pictures
 GLOBAL_SIDE, LOCAL_SIDE = 80, 40  # of the two global and the two local views, in pixels
 GLOBAL_SPAN, LOCAL_SPAN = (0.4, 0.8), (0.2, 0.4)  # side of a view as a share of the picture's
-PIXEL_MEAN, PIXEL_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, as for the published weights
+SIDE = 160  # of the pictures that are scored, in pixels
+SCENES, HARD_VIDEOS, FRAMES, TRAIN_FRAME, UNTRAINED = 200, 16, 20, 30, 3  # of the scores; how many untrained networks
 
 
 class Networks(nn.Module):
@@ -80,11 +93,10 @@ def train(steps: int = STEPS) -> None:
         {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
     ]
     optimizer = torch.optim.AdamW(groups, lr=PEAK_RATE)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, PEAK_RATE, total_steps=steps, pct_start=WARM_UP / steps)
     step, seconds = 0, 0.0
     state = weights.load_checkpoint(checkpoint)
     if state is not None:
-        for thing, key in ((student, "student"), (teacher, "teacher"), (optimizer, "optimizer"), (schedule, "schedule")):
+        for thing, key in ((student, "student"), (teacher, "teacher"), (optimizer, "optimizer")):
             thing.load_state_dict(state[key])
         center, step, seconds = state["center"], state["step"], state["seconds"]
         print(f"{NAME}: resumed at step {step}", flush=True)
@@ -95,8 +107,9 @@ def train(steps: int = STEPS) -> None:
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(trained, 3.0)
+        for group in optimizer.param_groups:
+            group["lr"] = rate(step, steps)
         optimizer.step()
-        schedule.step()
         update_teacher(teacher, student, teacher_momentum(step, steps, FIRST_MOMENTUM))
         step += 1
         if step % 100 == 0:
@@ -104,11 +117,17 @@ def train(steps: int = STEPS) -> None:
             print(f"{NAME}: step {step}/{steps} {shown} {time.process_time() - started:.0f} s", flush=True)
         if step % 250 == 0 or step == steps:
             weights.save_checkpoint(checkpoint, {
-                "student": student.state_dict(), "teacher": teacher.state_dict(), "optimizer": optimizer.state_dict(),
-                "schedule": schedule.state_dict(), "center": center, "step": step,
-                "seconds": time.process_time() - started,
+                "student": student.state_dict(), "teacher": teacher.state_dict(), "center": center,
+                "optimizer": optimizer.state_dict(), "step": step, "seconds": time.process_time() - started,
             })
     finish(teacher.backbone, steps, time.process_time() - started)
+
+
+def rate(step: int, steps: int) -> float:
+    """Learning rate of a step: a linear warm-up, then half a cosine down to 0."""
+    if step < WARM_UP:
+        return PEAK_RATE * (step + 1) / WARM_UP
+    return PEAK_RATE * 0.5 * (1 + math.cos(math.pi * (step - WARM_UP) / (steps - WARM_UP)))
 
 
 def step_losses(student: Networks, teacher: Networks, center: Tensor, step: int) -> tuple[dict[str, Tensor], Tensor]:
@@ -221,7 +240,7 @@ def recolour(views: Tensor, rng: torch.Generator) -> Tensor:
     solarised = uniform(rng, (M, 1, 1, 1), 0, 1) < 0.1
     views = torch.where(solarised & (views > 0.5), 1 - views, views)
     views = views + 0.03 * uniform(rng, (M, 1, 1, 1), 0, 1) * torch.randn(views.shape, generator=rng)
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (PIXEL_MEAN, PIXEL_STD))
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
     return (views - mean) / std
 
 
@@ -274,6 +293,130 @@ def uniform(rng: torch.Generator, shape: tuple[int, ...], low: float, high: floa
     return low + (high - low) * torch.rand(shape, generator=rng)
 
 
+@torch.no_grad()
+def look(model: VisionTransformer, pictures: list[np.ndarray]) -> tuple[Tensor, Tensor]:
+    """[CLS] attention of the last block (N, heads, P) and patch tokens (N, P, D) of uint8 pictures (H, W, 3)."""
+    attention, tokens = [], []
+    for start in range(0, len(pictures), 25):
+        x = frame_tensor(pictures[start : start + 25], SIDE)
+        attention.append(model.get_last_selfattention(x)[:, :, 0, 1:])
+        tokens.append(model.get_intermediate_layers(x)[0][:, 1:])
+    return torch.cat(attention), torch.cat(tokens)
+
+
+def scene_scores(model: VisionTransformer) -> dict[str, float]:
+    """Attention on objects, and how they stand apart in the principal components, on scenes never trained on."""
+    pictures, masks = zip(*[render(sample_scene(generator(EVALUATION_SEED, 0, n)), SIDE) for n in range(SCENES)])
+    coverage = patch_coverage(torch.from_numpy(np.stack(masks)), model.patch_size)
+    attention, tokens = look(model, pictures)
+    scores = attention_scores(attention, coverage)
+    return {"gain": scores["gain"], "iou": scores["iou"], "silhouette": object_silhouette(tokens, coverage)}
+
+
+def filmed(video: Video, frames: int) -> tuple[list[np.ndarray], Tensor]:
+    """Frames, uint8 (SIDE, SIDE, 3), and the label of each patch (frames, P), nearest neighbour, as in the notebook."""
+    pictures, labels = [], []
+    cells = SIDE // CONFIGURATION["patch_size"]
+    for moment in np.linspace(-1, 1, frames):
+        frame, mask = video.frame(float(moment))
+        rows, columns = (np.arange(cells) * size // cells for size in mask.shape)
+        pictures.append(np.asarray(Image.fromarray(frame).resize((SIDE, SIDE), Image.Resampling.BILINEAR)))
+        labels.append(mask[rows[:, None], columns].reshape(-1))
+    return pictures, torch.from_numpy(np.stack(labels).astype(np.int64))
+
+
+def hard_scores(models: dict[str, list[VisionTransformer]], videos: int = HARD_VIDEOS) -> dict[str, float]:
+    """Mean IoU over hard videos never trained on, of a head trained on the middle frame; for several sorts of features."""
+    scores: dict[str, list[float]] = {}
+    for number in range(videos):
+        pictures, labels = filmed(hard_video(generator(EVALUATION_SEED, 1, number), *VIDEO_SIZE), FRAMES)
+        raw = torch.from_numpy(np.stack(pictures))
+        features = {name: [look(model, pictures)[1] for model in group] for name, group in models.items()}
+        features["colour"] = [colour_and_position(raw, CONFIGURATION["patch_size"])]
+        features["edges"] = [oriented_edges(raw, CONFIGURATION["patch_size"])]
+        for name, group in features.items():
+            scores.setdefault(name, []).append(np.mean([one_shot_iou(each, labels, FRAMES // 2) for each in group]))
+    return {name: float(np.mean(values)) for name, values in scores.items()}
+
+
+def main_video_scores(model: VisionTransformer) -> dict[str, float]:
+    """The graded IoU (absent classes count 0) on the first frame, the last and all of the notebook's main video."""
+    frames = EASY_VIDEOS["playground"]
+    pictures, labels = filmed(easy_video(generator(SPLIT_KEYS["easy"], 0), *VIDEO_SIZE), frames)
+    tokens, num_classes = look(model, pictures)[1], int(labels.max()) + 1
+    torch.manual_seed(231)
+    head = DINOSegmentation("cpu", num_classes, tokens.shape[-1])
+    head.train(tokens[TRAIN_FRAME], labels[TRAIN_FRAME])
+    ious = [compute_iou(head.inference(each), truth, num_classes) for each, truth in zip(tokens, labels)]
+    return {"first": ious[0], "last": ious[-1], "all": float(np.mean(ious))}
+
+
 def finish(model: VisionTransformer, steps: int, seconds: float) -> Path:
     facts = {"configuration": json.dumps(CONFIGURATION), "steps": str(steps), "seed": str(SEED)}
-    return weights.save(NAME, model.state_dict(), facts)
+    path = weights.save(NAME, model.state_dict(), facts)
+    shipped = VisionTransformer(**CONFIGURATION).eval().requires_grad_(False)
+    shipped.load_state_dict(weights.load(NAME))  # what is shipped is what is scored, after rounding to half precision
+    untrained = [untrained_like(shipped, seed) for seed in range(UNTRAINED)]
+    scenes = {"learnt": scene_scores(shipped)}
+    scenes["fresh"] = {key: np.mean([each[key] for each in map(scene_scores, untrained)]) for key in scenes["learnt"]}
+    hard = hard_scores({"learnt": [shipped], "fresh": untrained})
+    main = main_video_scores(shipped)
+    print(f"{NAME}: {scenes} {hard} {main}", flush=True)
+    weights.write_card(NAME, CARD.format(
+        **CONFIGURATION, steps=steps, batch=BATCH, pictures=steps * BATCH, rate=PEAK_RATE, decay=WEIGHT_DECAY,
+        warm_up=WARM_UP, momentum=FIRST_MOMENTUM, seed=SEED, side=SIDE, cells=SIDE // 8, scenes=SCENES, videos=HARD_VIDEOS,
+        frames=FRAMES, untrained=UNTRAINED, **{f"hard_{key}": value for key, value in hard.items()},
+        **{f"main_{key}": value for key, value in main.items()},
+        **{f"{who}_{key}": value for who, values in scenes.items() for key, value in values.items()},
+        shares=", ".join(f"{share:.0%} {name}" for name, share in SHARES.items()), source=SOURCE,
+        global_side=GLOBAL_SIDE, local_side=LOCAL_SIDE, span=GLOBAL_SPAN, local_span=LOCAL_SPAN,
+        cls_weight=CLS_WEIGHT, patch_weight=PATCH_WEIGHT, contrast_weight=CONTRAST_WEIGHT,
+        outputs=CLS_OUTPUTS, contrast_temperature=CONTRAST_TEMPERATURE,
+        student_temperature=STUDENT_TEMPERATURE, teacher_temperature=TEACHER_TEMPERATURE,
+        parameters=sum(p.numel() for p in model.parameters()) / 1e6, megabytes=path.stat().st_size / 1e6,
+        minutes=seconds / 60, torch=torch.__version__,
+    ))
+    print(f"{NAME}: wrote {path.name} and its card")
+    return path
+
+
+CARD = """
+# dino: small vision transformer, trained without labels
+
+`dl.vit.VisionTransformer`: patches of {patch_size} pixels, width {width}, {depth} blocks, {num_heads} heads, a stem of
+convolutions, fixed sine positions; {parameters:.2f} M parameters, trained from nothing by `python -m dl train-weights dino`.
+Half precision, {megabytes:.1f} MB. These are the teacher's weights, as in DINO. Made for pictures of {side}x{side}
+pixels, {cells}x{cells} patches, into which video frames are squeezed; for others its positions are resized.
+
+**This is not pure DINO.** The published checkpoints are. What is added here is in the list below, from "stem" to
+"patch losses"; without it, DINO's loss on so few small pictures stayed at the level of random weights.
+
+| | |
+|---|---|
+| data | {pictures:,} pictures of the sample world, each seen once: {shares}; {source}x{source} pixels; no labels, no masks, and no scene or video of the exported data sets |
+| DINO's recipe (`dl/dino.py`) | teacher = moving average of the student, momentum {momentum} rising to 1; centring; temperatures {student_temperature} (student) and {teacher_temperature} (teacher); two global views ({global_side} pixels) and two local ones ({local_side} pixels), the student sees all, the teacher the global ones; K = {outputs} |
+| views | global ones span {span[0]} to {span[1]} of the picture's side, local ones {local_span[0]} to {local_span[1]}; any angle, mirrored, squeezed; any hue, more or less saturation, contrast, light, sometimes grey or solarised, noise |
+| stem | three 3x3 convolutions of stride 2 instead of one 8x8 patch map |
+| positions | fixed sines; each view takes a random window of the table, so that place means nothing |
+| patch losses | for patches of two views that show the same place: InfoNCE (temperature {contrast_temperature}, weight {contrast_weight}) and DINO's loss with Sinkhorn-balanced targets (weight {patch_weight}); DINO's [CLS] loss has weight {cls_weight} |
+| settings | AdamW, peak rate {rate}, warm-up of {warm_up} steps, then cosine; weight decay {decay}; {steps:,} steps of {batch} pictures; gradient norm clipped at 3; bfloat16 |
+| seed | {seed} |
+| time | {minutes:.0f} minutes of CPU time, one thread, torch {torch} |
+
+Scores on scenes and videos never trained on, at {side}x{side} pixels; "untrained": the same network with fresh random
+weights, mean of {untrained} seeds.
+
+| | learnt | untrained |
+|---|---|---|
+| [CLS] attention on objects over their share of the area, best head, {scenes} scenes | {learnt_gain:.1f} | {fresh_gain:.1f} |
+| IoU of the most attended patches with the objects', best head | {learnt_iou:.2f} | {fresh_iou:.2f} |
+| silhouette of objects in the first three principal components | {learnt_silhouette:.2f} | {fresh_silhouette:.2f} |
+| one-shot segmentation of {videos} hard videos of {frames} frames: two-layer head trained on the middle frame, mean IoU over the others, absent classes skipped | {hard_learnt:.3f} | {hard_fresh:.3f} |
+
+The same head on other features of the hard videos: colour and position {hard_colour:.3f}, oriented edges (in the manner of
+HOG) {hard_edges:.3f}. The notebook's main video, an easy one, with the lesson's head and the graded IoU: first frame
+{main_first:.2f}, last {main_last:.2f}, all {main_all:.2f}; on easy videos untrained weights and plain colours do about as well.
+
+Limits: it knows the outlines and patterns of the sample world's drawings. It was made not to see colour, so objects that
+differ in colour alone look alike to it. It is no substitute for the published weights on photographs.
+"""
