@@ -85,11 +85,11 @@ def clip_zero_shot_classifier(
     """
     images = _checked_images("clip_zero_shot_classifier", images)
     tokens = _tokens("clip_zero_shot_classifier", class_texts, device)  # (C, 77)
-    # EXERCISE clip_zero_shot_classifier, about 4 lines. Hint: `_encode_images` below gives the pictures' features. Of the
+    # EXERCISE clip_zero_shot_classifier, about 4 lines. Hint: `encode_images` below gives the pictures' features. Of the
     # similarity matrix of texts and pictures, along which axis lies the choice for one picture?
     # BEGIN SOLUTION clip_zero_shot_classifier
     text_features = clip_model.encode_text(tokens)  # (C, D)
-    image_features = _encode_images(clip_model, clip_preprocess, images, device)  # (M, D)
+    image_features = encode_images(clip_model, clip_preprocess, images, device)  # (M, D)
     similarity = get_similarity_no_loop(text_features, image_features)  # (C, M)
     return [class_texts[best] for best in similarity.argmax(dim=0).tolist()]
     # END SOLUTION clip_zero_shot_classifier
@@ -115,7 +115,7 @@ class CLIPImageRetriever:
         # of it can be done here, once?
         # BEGIN SOLUTION CLIPImageRetriever.__init__
         self.clip_model, self.device = clip_model, device
-        self.image_features = _unit_rows(_encode_images(clip_model, clip_preprocess, images, device))  # (M, D)
+        self.image_features = _unit_rows(encode_images(clip_model, clip_preprocess, images, device))  # (M, D)
         # END SOLUTION CLIPImageRetriever.__init__
 
     @torch.no_grad()
@@ -550,12 +550,18 @@ def _nearest(picture: np.ndarray, height: int, width: int) -> np.ndarray:
     return picture[rows[:, None], columns]
 
 
-def _encode_images(
+@torch.no_grad()
+def encode_images(
     clip_model: nn.Module, clip_preprocess: Callable, images: Sequence[np.ndarray], device: torch.device | str
 ) -> Tensor:
-    """Features (M, D) of uint8 pictures, not normalised; `PICTURES_AT_ONCE` go through the model together."""
+    """CLIP's features of pictures: (M, D), not normalised, without gradient.
+
+    Args:
+        images: M uint8 arrays (H, W, 3), RGB, or (H, W), grey; `PICTURES_AT_ONCE` go through the model together.
+    """
     from PIL import Image
 
+    images = _checked_images("encode_images", images)
     features = []
     for start in range(0, len(images), PICTURES_AT_ONCE):
         pictures = [clip_preprocess(Image.fromarray(image)) for image in images[start : start + PICTURES_AT_ONCE]]

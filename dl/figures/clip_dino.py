@@ -86,8 +86,8 @@ def dino_method() -> Figure:
     box(axis, 10.7, 5.6, "softmax\nat $\\tau_s$", width=2.2, height=1.2, fill=GREEN, size=10)
     box(axis, 10.8, 1.8, "minus centre $C$\nsoftmax at $\\tau_t < \\tau_s$", width=2.7, height=1.2, fill=GREEN, size=9)
     arrow(axis, (7.6, 5.0), (7.6, 2.4), color=LEARNED, dashed=True)
-    axis.text(7.75, 3.7, "slow average:\n$\\theta_t \\leftarrow \\lambda\\theta_t + (1-\\lambda)\\,\\theta_s$", ha="left", va="center",
-              fontsize=10, color=LEARNED)
+    axis.text(7.75, 3.7, "slow average:\n$\\theta_t \\leftarrow \\lambda\\theta_t + (1-\\lambda)\\,\\theta_s$",
+              ha="left", va="center", fontsize=10, color=LEARNED)
     arrow(axis, (11.8, 5.6), (12.9, 5.6))
     arrow(axis, (12.15, 1.8), (12.9, 1.8))
     _shares(axis, 13.1, 4.9, (0.1, 0.16, 0.52, 0.14, 0.08), "$p_s$")
@@ -210,6 +210,30 @@ def top_patches(pictures: Sequence[np.ndarray], rows: Mapping[str, Sequence[np.n
     figure.suptitle(title, fontsize=12)
     figure.tight_layout(pad=0.3)
     return figure
+
+
+def moving(frames: Sequence[np.ndarray], fps: float, alt: str, width: int = 480):
+    """Frames as a moving picture inside the notebook, in a format that every browser plays (animated WebP), repeated.
+
+    Args:
+        frames: uint8 (H, W, 3). alt: what it shows, in words. width: of the shown picture in pixels.
+    Returns:
+        an IPython HTML object.
+    """
+    import base64
+    import html
+    import io
+
+    from IPython.display import HTML
+    from PIL import Image
+
+    pictures = [Image.fromarray(frame) for frame in frames]
+    size = width, round(width * pictures[0].height / pictures[0].width)
+    pictures = [picture.resize(size, Image.Resampling.LANCZOS) for picture in pictures]
+    file = io.BytesIO()
+    pictures[0].save(file, "WEBP", save_all=True, append_images=pictures[1:], duration=round(1000 / fps), loop=0, quality=35)
+    data = base64.b64encode(file.getvalue()).decode()
+    return HTML(f'<img src="data:image/webp;base64,{data}" alt="{html.escape(alt)}">')
 
 
 def side_by_side(pictures: Mapping[str, np.ndarray], title: str, height: float = 3.0) -> Figure:
