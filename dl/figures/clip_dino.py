@@ -293,7 +293,7 @@ def feature_comparison(scores: Mapping[str, Sequence[float]], title: str) -> Fig
         axis.bar(place, np.mean(values), width=0.62, color=colour, alpha=0.75)
         axis.plot(place + np.linspace(-0.22, 0.22, len(values)), values, "o", color="#333333", markersize=3.5)
         axis.text(place, 0.02, f"{np.mean(values):.2f}", ha="center", fontsize=11, color="white", fontweight="bold")
-    axis.set_xticks(range(len(scores)), [name.replace(" ", "\n", 1) for name in scores])
+    axis.set_xticks(range(len(scores)), [textwrap.fill(name, 15) for name in scores])
     axis.set(ylabel="mean IoU", ylim=(0, 1), title=title)
     figure.tight_layout()
     return figure
