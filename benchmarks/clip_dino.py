@@ -70,15 +70,16 @@ def frames(count: int = 4) -> None:
     compare(f"preparing {count} frames of {FRAME[0]} x {FRAME[1]} against the bare torchvision transforms",
             lambda: frame_tensor(pictures, SIZE), lambda: torch.stack([bare(picture) for picture in pictures]), bound=1.05)
 
+    videos = DavisDataset()
+
     class Grey(nn.Module):  # a model that costs nothing, so that everything around it is seen
         def get_intermediate_layers(self, x: torch.Tensor, n: int) -> list[torch.Tensor]:
             return [torch.zeros(len(x), (SIZE // 8) ** 2 + 1, 1)]
 
     compare(f"process_frames without the ViT: {count} frames no one has seen, against the bare transforms",
-            lambda: DavisDataset().process_frames(pictures, Grey(), "cpu"),
+            lambda: videos.process_frames(pictures, Grey(), "cpu"),
             lambda: torch.stack([bare(picture) for picture in pictures]), bound=1.05, check=False)  # pictures, not tokens
-    small = VisionTransformer(8, 128, 4, 4, image_size=64, stem="conv").eval()
-    videos, size = DavisDataset(), 160
+    small, size = VisionTransformer(8, 128, 4, 4, image_size=64, stem="conv").eval(), 160
     compare(f"{count} frames seen before, {size} x {size}, against one pass of the small ViT",
             lambda: videos.process_frames(pictures, small, "cpu", size=size),
             lambda: small.get_intermediate_layers(frame_tensor(pictures, size))[0][:, 1:], bound=0.3, repeats=7)

@@ -21,6 +21,7 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -110,7 +111,6 @@ class CLIPImageRetriever:
         self, clip_model: nn.Module, clip_preprocess: Callable, images: Sequence[np.ndarray], device: torch.device | str
     ) -> None:
         images = _checked_images("CLIPImageRetriever", images)
-        self.count = len(images)
         # EXERCISE CLIPImageRetriever.__init__, about 4 lines. Hint: what will `retrieve` need for every query, and what
         # of it can be done here, once?
         # BEGIN SOLUTION CLIPImageRetriever.__init__
@@ -160,6 +160,9 @@ class DavisDataset:
         FileNotFoundError: if there are no videos.
     """
 
+    # model -> its tokens of frames, the latest used last; shared by all data sets, and gone with the model
+    _tokens: ClassVar[weakref.WeakKeyDictionary[nn.Module, OrderedDict[tuple, Tensor]]] = weakref.WeakKeyDictionary()
+
     def __init__(self, root: str | Path | None = None, download: bool = False) -> None:
         from dl.data.davis import davis_folder, video_names
 
@@ -170,7 +173,6 @@ class DavisDataset:
             fetch(ENTRIES["davis"])
         self.root = davis_folder() if root is None else Path(root)
         self.names = video_names(self.root)
-        self._tokens: weakref.WeakKeyDictionary[nn.Module, OrderedDict[tuple, Tensor]] = weakref.WeakKeyDictionary()
 
     def __len__(self) -> int:
         return len(self.names)
@@ -309,8 +311,9 @@ class DavisDataset:
     ) -> list[Tensor]:
         """(P, D) of each frame, from the memory or from one pass of the model for all that are new."""
         resized = [_resize(frame, size) for frame in _checked_images("process_frames", frames, grey=False)]
-        known = self._tokens.setdefault(model, OrderedDict())
-        state = (model.training, *(p._version for p in model.parameters() if not p.is_inference()))  # did it change?
+        known = self._tokens_of(model)
+        parameters = model.parameters() if isinstance(model, nn.Module) else ()
+        state = (getattr(model, "training", False), *(p._version for p in parameters if not p.is_inference()))
         keys = [(hashlib.sha256(picture).digest(), *picture.shape, *state) for picture in resized]
         new = {key: picture for key, picture in zip(keys, resized) if key not in known}
         if new:
@@ -324,6 +327,12 @@ class DavisDataset:
         while sum(tokens.nbytes for tokens in known.values()) > CACHE_BYTES:
             known.popitem(last=False)  # the one not asked for the longest
         return found
+
+    def _tokens_of(self, model: nn.Module) -> OrderedDict[tuple, Tensor]:
+        try:
+            return self._tokens.setdefault(model, OrderedDict())
+        except TypeError:  # an object without a hash or weak references: nothing is kept for it
+            return OrderedDict()
 
 
 def create_segmentation_overlay(
