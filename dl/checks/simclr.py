@@ -2,8 +2,487 @@
 
 from __future__ import annotations
 
-from dl.checks.exercise import Exercise
+import inspect
+
+import torch
+from torch import Tensor
+
+from dl.checks import expected
+from dl.checks.devices import device_probe
+from dl.checks.exercise import Draw, Exercise, Probe, Values, track, unpack, with_gradients
 
 TOPIC = "simclr"
+EXACT = {"rtol": 1e-5, "atol": 1e-7}  # in float64; leaves room for an epsilon of 1e-6 in a denominator, not for 1e-4
+SINGLE = {"rtol": 1e-4, "atol": 1e-5}
+TAUS = (5.0, 1.0, 0.5, 0.05, 0.01)
+COSINE = "torch's cosine_similarity does the whole exercise, and does it well; write the formula once yourself as well."
+OVERFLOW = ("in float32 exp(cosine / tau) overflows where tau is below 0.011, unless the largest exponent is taken out first: "
+            "what does torch offer for the logarithm of a sum of exponentials?")
 
-EXERCISES: tuple[Exercise, ...] = ()
+
+# --- Augmentation ---
+
+
+def _picture(draw: Draw, height: int, width: int) -> Tensor:
+    """uint8 (height, width, 3): a few colours with soft borders, so that crops and changes of colour can be told apart."""
+    coarse = draw.uniform(1, 3, 4, 5, high=255.0, dtype=torch.float32)
+    fine = torch.nn.functional.interpolate(coarse, (height, width), mode="bilinear", align_corners=True)[0]
+    return fine.permute(1, 2, 0).to(torch.uint8)
+
+
+def _transform_inputs(draw: Draw, height: int = 30, width: int = 44, count: int = 16) -> Values:
+    return {"picture": _picture(draw, height, width), "seed": draw.integer(1, 10**6), "count": count}
+
+
+def _views(lesson, inputs: Values) -> Values:
+    """Sixteen numbers of each of many views of one picture."""
+    from PIL import Image
+
+    picture = Image.fromarray(inputs["picture"].numpy())
+    transform = lesson.compute_train_transform(inputs["seed"])
+    views = [transform(picture) for _ in range(inputs["count"])]
+    return {"shape": [list(view.shape) for view in views[:3]],
+            "views": torch.stack([view[:, 3::12, 5::12] for view in views])}
+
+
+def _default_seed(lesson, inputs: Values) -> Values:
+    from PIL import Image
+
+    torch.manual_seed(inputs["seed"])
+    transform = lesson.compute_train_transform()
+    return {"views": torch.stack([transform(Image.fromarray(inputs["picture"].numpy()))[:, 3::12, 5::12] for _ in range(5)])}
+
+
+# --- Pairs ---
+
+
+class _Noisy:
+    """A random transform: pixels of a PIL picture plus one random number."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self, picture) -> Tensor:
+        import numpy as np
+
+        self.calls += 1
+        pixels = torch.from_numpy(np.asarray(picture.convert("RGB"), dtype=np.float64))  # a PIL picture has `convert`
+        return pixels.permute(2, 0, 1) / 255 + 10 * torch.rand((), dtype=torch.float64)
+
+
+def _data_inputs(draw: Draw) -> Values:
+    index = draw.integer(1, 4)
+    return {"data": draw.integers(0, 256, 5, 4, 6, 3).to(torch.uint8), "targets": draw.integers(0, 10, 5).tolist(),
+            "index": index}
+
+
+def _dataset(lesson, inputs: Values, transform, target_transform=None):
+    """A `CIFAR10Pair` on drawn pictures, without files."""
+    dataset = lesson.CIFAR10Pair.__new__(lesson.CIFAR10Pair)
+    dataset.data, dataset.targets = inputs["data"].numpy(), list(inputs["targets"])
+    dataset.transform, dataset.target_transform, dataset.train = transform, target_transform, True
+    return dataset
+
+
+def _plain(view: object) -> object:
+    return view if view is None or isinstance(view, Tensor) else f"a {type(view).__name__}"
+
+
+def _pair(lesson, inputs: Values) -> Values:
+    """The two views, the one with the smaller random number first: which of them is drawn first is left open."""
+    item = unpack(_dataset(lesson, inputs, _Noisy())[inputs["index"]], "x_i", "x_j", "target")
+    views = [_plain(item["x_i"]), _plain(item["x_j"])]
+    if all(isinstance(view, Tensor) for view in views):
+        views.sort(key=lambda view: float(view.mean()))
+    return {"view": views[0], "other view": views[1], "target": item["target"]}
+
+
+def _pair_of_every_index(lesson, inputs: Values) -> Values:
+    dataset = _dataset(lesson, inputs, lambda picture: torch.tensor(list(picture.convert("RGB").getpixel((2, 1)))))
+    items = [unpack(dataset[index], "x_i", "x_j", "target") for index in range(len(inputs["targets"]))]
+    return {name: [item[name] for item in items] for name in ("x_i", "x_j", "target")}
+
+
+def _pair_without_transform(lesson, inputs: Values) -> Values:
+    item = unpack(_dataset(lesson, inputs, None)[inputs["index"]], "x_i", "x_j", "target")
+    return {"x_i": _plain(item["x_i"]), "x_j": _plain(item["x_j"]), "target": item["target"]}
+
+
+def _pair_with_target_transform(lesson, inputs: Values) -> Values:
+    item = unpack(_dataset(lesson, inputs, _Noisy(), lambda target: 10 * target + 3)[inputs["index"]], "x_i", "x_j", "target")
+    return {"target": item["target"]}
+
+
+# --- Cosines and losses: published tensors ---
+
+
+def _case(name: str) -> tuple[Values, dict]:
+    record = expected(TOPIC)[name]
+    return {key: torch.tensor(value, dtype=torch.float64) for key, value in record["inputs"].items()}, record["expected"]
+
+
+def _published(case: str, run, outputs) -> Probe:
+    """A probe on the project's recorded tensors. outputs: what is expected, by name, from the record."""
+    inputs, record = _case(case)
+    wanted = {name: torch.as_tensor(value, dtype=torch.float64) for name, value in outputs(record).items()}
+    return Probe("values of the course", lambda draw: inputs, run, published=wanted, limits=dict.fromkeys(wanted, 1e-6),
+                 about="on the tensors of the notebook", **EXACT)
+
+
+def _losses_at(record: dict) -> dict:
+    values = {**record["loss"]["value_by_tau"], **record["loss_overflow_guard"]["value_by_tau"]}
+    return {"losses": [values[str(tau)] for tau in TAUS]}
+
+
+# --- sim ---
+
+
+def _vectors(draw: Draw, scale: float = 1.0, dtype=torch.float64, D: int | None = None) -> Values:
+    D = draw.integer(3, 8) if D is None else D
+    return {"z_i": draw.normal(D, scale=scale, dtype=dtype), "z_j": draw.normal(D, scale=scale, dtype=dtype)}
+
+
+def _sim(lesson, inputs: Values) -> Values:
+    return unpack(lesson.sim(inputs["z_i"], inputs["z_j"]), "similarity")
+
+
+def _sim_of_rows(lesson, inputs: Values) -> Values:
+    return unpack(lesson.sim(inputs["z_i"][None], inputs["z_j"][None]), "similarity")
+
+
+def _sim_of_pairs(lesson, inputs: Values) -> Values:
+    return {"similarities": [lesson.sim(a, b) for a, b in zip(inputs["left"], inputs["right"], strict=True)]}
+
+
+def _sim_of_published(lesson, inputs: Values) -> Values:
+    values = [torch.as_tensor(lesson.sim(a, b)) for a, b in zip(inputs["left"], inputs["right"], strict=True)]
+    return {"similarities": torch.stack(values)}
+
+
+def _sim_gradients(lesson, inputs: Values) -> Values:
+    wanted = track(inputs, "z_i", "z_j")
+    return with_gradients(_sim(lesson, inputs), wanted)
+
+
+# --- batches ---
+
+
+def _branches(draw: Draw, N: int | None = None, D: int | None = None, scale: float = 1.0, dtype=torch.float64) -> Values:
+    """Two branches of unequal sizes, N at least 3."""
+    size, width = draw.sizes(2, 3, 8)
+    N, D = size if N is None else N, width if D is None else D
+    lengths = draw.uniform(N, 1, low=0.3, high=3.0)
+    return {"out_left": (draw.normal(N, D) * lengths * scale).to(dtype), "out_right": draw.normal(N, D, scale=scale).to(dtype)}
+
+
+def _square(draw: Draw) -> Values:
+    size = draw.integer(3, 6)
+    return _branches(draw, size, size)
+
+
+def _rows(draw: Draw, **options) -> Values:
+    branches = _branches(draw, **options)
+    return {"out": torch.cat([branches["out_left"], branches["out_right"]])}
+
+
+def _square_rows(draw: Draw) -> Values:
+    pairs = draw.integer(2, 4)
+    return _rows(draw, N=pairs, D=2 * pairs)
+
+
+def _opposite(draw: Draw) -> Values:
+    """Views that are equal up to their length, and views that point the other way."""
+    inputs = _branches(draw, D=5)
+    left = inputs["out_left"]
+    signs = torch.tensor([1.0, -1.0, 1.0], dtype=left.dtype).repeat(len(left))[: len(left), None]
+    return {"out_left": left, "out_right": left * signs * 2}
+
+
+def _pairs(lesson, inputs: Values) -> Values:
+    return unpack(lesson.sim_positive_pairs(inputs["out_left"], inputs["out_right"]), "similarities")
+
+
+def _published_pairs(lesson, inputs: Values) -> Values:
+    return unpack(lesson.sim_positive_pairs(inputs["left"], inputs["right"]), "similarities")
+
+
+def _pairs_gradients(lesson, inputs: Values) -> Values:
+    wanted = track(inputs, "out_left", "out_right")
+    return with_gradients(_pairs(lesson, inputs), wanted)
+
+
+def _matrix(lesson, inputs: Values) -> Values:
+    return unpack(lesson.compute_sim_matrix(inputs["out"]), "similarities")
+
+
+def _published_matrix(lesson, inputs: Values) -> Values:
+    return unpack(lesson.compute_sim_matrix(torch.cat([inputs["left"], inputs["right"]])), "similarities")
+
+
+def _matrix_gradients(lesson, inputs: Values) -> Values:
+    wanted = track(inputs, "out")
+    return with_gradients(_matrix(lesson, inputs), wanted)
+
+
+def _with_tau(draw_branches, low: float = 0.2, high: float = 0.8, **options):
+    def draw_inputs(draw: Draw) -> Values:
+        tau = round(float(draw.uniform(low=low, high=high)), 3)
+        return {**draw_branches(draw, **options), "tau": tau}
+
+    return draw_inputs
+
+
+def _loss_probes(name: str) -> tuple[Probe, ...]:
+    """The probes that both forms of the loss share."""
+
+    def loss(lesson, inputs: Values) -> Values:
+        return unpack(getattr(lesson, name)(inputs["out_left"], inputs["out_right"], inputs["tau"]), "loss")
+
+    def gradients(lesson, inputs: Values) -> Values:
+        wanted = track(inputs, "out_left", "out_right")
+        return with_gradients(loss(lesson, inputs), wanted)
+
+    def published(lesson, inputs: Values) -> Values:
+        losses = [torch.as_tensor(getattr(lesson, name)(inputs["left"], inputs["right"], tau)) for tau in TAUS]
+        return {"losses": torch.stack(losses)}
+
+    return (
+        _published("simclr_n4_d8", published, _losses_at),
+        Probe("values on random inputs", _with_tau(_branches), loss, **EXACT),
+        Probe("gradients", _with_tau(_branches), gradients, **EXACT),
+        Probe("small temperature", _with_tau(_branches, 0.02, 0.06), loss, **EXACT),
+        Probe("large temperature", _with_tau(_branches, 3.0, 9.0), loss, **EXACT),
+        Probe("equal and opposite views", _with_tau(_opposite), loss, **EXACT),
+        Probe("one pair", _with_tau(_branches, N=1), gradients, rtol=1e-7, atol=1e-7),
+        Probe("as many pairs as features", _with_tau(_square), loss, **EXACT),
+        Probe("many pairs", _with_tau(_branches, N=40, D=6), loss, **EXACT),
+        Probe("large values", _with_tau(_branches, scale=1e3), loss, **EXACT),
+        Probe("float32", _with_tau(_branches, dtype=torch.float32), loss, **SINGLE),
+        device_probe(_with_tau(_branches), lambda lesson, inputs: loss(lesson, inputs)["loss"]),
+    )
+
+
+def _loss_on_named_device(lesson, inputs: Values) -> Values:
+    call, device = lesson.simclr_loss_vectorized, inputs["out_left"].device
+    arguments = inputs["out_left"], inputs["out_right"], inputs["tau"]
+    return {"loss": call(*arguments, device=device), "named": call(*arguments, "cpu")}
+
+
+# --- train ---
+
+
+class _Network(torch.nn.Module):
+    """Pictures (B, 3, h, w) -> (feature, projection), with batch norm; keeps a list of what passes."""
+
+    def __init__(self, parameters: dict[str, Tensor]) -> None:
+        super().__init__()
+        self.f = torch.nn.Parameter(parameters["f"].clone())
+        self.g = torch.nn.Parameter(parameters["g"].clone())
+        self.norm = torch.nn.BatchNorm1d(len(self.f.T), affine=False, dtype=self.f.dtype)
+        self.passes: list[tuple[int, bool]] = []
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        self.passes.append((len(x), self.training))
+        feature = self.norm(x.flatten(1) @ self.f)
+        return torch.nn.functional.normalize(feature), torch.nn.functional.normalize(feature.tanh() @ self.g)
+
+
+def _train_inputs(draw: Draw, sizes=(4, 4, 3), temperature: float | None = None) -> Values:
+    tau = round(float(draw.uniform(low=0.15, high=0.4)), 3) if temperature is None else temperature
+    batches = [[draw.normal(size, 3, 2, 1), draw.normal(size, 3, 2, 1), draw.integers(0, 10, size)] for size in sizes]
+    return {"batches": batches, "f": draw.normal(6, 4), "g": draw.normal(4, 5), "temperature": tau, "rate": 0.3}
+
+
+class _Watched(torch.optim.SGD):
+    """Notes for each step whether there were gradients."""
+
+    def __init__(self, *arguments, **options) -> None:
+        super().__init__(*arguments, **options)
+        self.steps: list[bool] = []
+
+    def step(self, closure=None):
+        self.steps.append(any(p.grad is not None for group in self.param_groups for p in group["params"]))
+        return super().step(closure)
+
+
+def _optimiser(network: torch.nn.Module, inputs: Values) -> _Watched:
+    return _Watched(network.parameters(), lr=inputs["rate"], momentum=0.5)
+
+
+def _train(lesson, inputs: Values, **options) -> Values:
+    network = _Network(inputs)
+    optimiser = _optimiser(network, inputs)
+    loss = lesson.train(network, inputs["batches"], optimiser, 1, 2, temperature=inputs["temperature"], device="cpu",
+                        **options)
+    return {"mean loss": loss, "f": network.f.detach(), "g": network.g.detach(),
+            "pictures in each pass": [size for size, _ in network.passes], "steps with a gradient": optimiser.steps,
+            "train mode": all(training for _, training in network.passes)}
+
+
+def _train_with_old_gradients(lesson, inputs: Values) -> Values:
+    """Something before the epoch has left gradients in the model, and the model in eval mode."""
+    network = _Network(inputs).eval()
+    for parameter in network.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimiser = _optimiser(network, inputs)
+    loss = lesson.train(network, inputs["batches"], optimiser, 1, 2, temperature=inputs["temperature"], device="cpu")
+    return {"mean loss": loss, "f": network.f.detach(), "g": network.g.detach()}
+
+
+def _train_with_frozen_part(lesson, inputs: Values) -> Values:
+    """The optimiser holds one of the two weights only."""
+    network = _Network(inputs)
+    optimiser = torch.optim.SGD([network.f], lr=inputs["rate"])
+    lesson.train(network, inputs["batches"], optimiser, 1, 2, temperature=inputs["temperature"], device="cpu")
+    return {"f": network.f.detach(), "g": network.g.detach()}
+
+
+def _train_with_default_temperature(lesson, inputs: Values) -> Values:
+    network = _Network(inputs)
+    loss = lesson.train(network, inputs["batches"], _optimiser(network, inputs), 1, 2, device="cpu")
+    return {"mean loss": loss, "f": network.f.detach()}
+
+
+def _train_with_own_loss(lesson, inputs: Values) -> Values:
+    """Whether the loss that is handed in is the one used, where the function takes one."""
+    calls = []
+
+    def own_loss(out_left: Tensor, out_right: Tensor, tau: float, device=None) -> Tensor:
+        calls.append(round(float(tau), 6))
+        return lesson.simclr_loss_vectorized(out_left, out_right, tau)
+
+    if "loss_function" in inspect.signature(lesson.train).parameters:
+        _train(lesson, inputs, loss_function=own_loss)
+    else:
+        calls = [inputs["temperature"]] * len(inputs["batches"])
+    return {"temperatures given to loss_function": calls}
+
+
+EXERCISES = (
+    Exercise(
+        "compute_train_transform", TOPIC,
+        probes=(
+            Probe("stream of random views", _transform_inputs, _views, rtol=1e-5, atol=1e-5, about="16 views of one picture"),
+            Probe("picture of 32 x 32", lambda draw: _transform_inputs(draw, 32, 32, 40), _views, rtol=1e-5, atol=1e-5),
+            Probe("seed of the course", lambda draw: _transform_inputs(draw, 24, 32), _default_seed, rtol=1e-5, atol=1e-5),
+        ),
+        hints=(
+            "which four things may happen to a picture, and in which order does the docstring name them?",
+            "three of the four happen only with some probability. Which one has that as an argument, and which needs a "
+            "transform around it?",
+            "the colour jitter is ready in `colour_jitter`; it should be applied to about 8 of 10 pictures, grey to 2 of 10.",
+        ),
+    ),
+    Exercise(
+        "CIFAR10Pair.__getitem__", TOPIC,
+        probes=(
+            Probe("two random views", _data_inputs, _pair),
+            Probe("every index", _data_inputs, _pair_of_every_index),
+            Probe("without a transform", _data_inputs, _pair_without_transform),
+            Probe("with a target transform", _data_inputs, _pair_with_target_transform),
+        ),
+        hints=(
+            "how often must the random transform be called to give two different views?",
+            "both calls start from the same PIL picture; a data set without a transform keeps None for both.",
+        ),
+    ),
+    Exercise(
+        "sim", TOPIC,
+        probes=(
+            _published("simclr_n2_d3", _sim_of_published,
+                       lambda record: {"similarities": [row[0] for row in record["sim_positive_pairs"]["value"]]}),
+            Probe("values on random inputs", _vectors, _sim, **EXACT),
+            Probe("rows (1, D)", _vectors, _sim_of_rows, **EXACT),
+            Probe("gradients", _vectors, _sim_gradients, **EXACT),
+            Probe("many pairs", lambda draw: {"left": draw.normal(6, 3), "right": draw.normal(6, 3)}, _sim_of_pairs, **EXACT),
+            Probe("many features", lambda draw: _vectors(draw, D=300), _sim, **EXACT),
+            Probe("large values", lambda draw: _vectors(draw, scale=1e3), _sim, **EXACT),
+            Probe("float32", lambda draw: _vectors(draw, dtype=torch.float32), _sim, **SINGLE),
+            device_probe(_vectors, lambda lesson, inputs: lesson.sim(inputs["z_i"], inputs["z_j"])),
+        ),
+        hints=(
+            "what is left of a dot product once the lengths of both vectors are taken out?",
+            "the docstring also allows vectors that lie in a row, (1, D); the result has no axis in either case.",
+        ),
+        remarks={"cosine_similarity": COSINE},
+    ),
+    Exercise(
+        "simclr_loss_naive", TOPIC, needs=("sim",), probes=_loss_probes("simclr_loss_naive"),
+        hints=(
+            "take one row i of the 2N. Which row is its positive partner, and which rows are in the sum under the logarithm?",
+            "only i itself is left out of the sum; the partner stays in. Each of the 2N rows is the anchor once.",
+            "l(i, j) has two parts: minus the partner's cosine over tau, and the logarithm of the sum; the loss is the mean.",
+        ),
+        remarks={"exp": OVERFLOW},
+    ),
+    Exercise(
+        "sim_positive_pairs", TOPIC, needs=("sim",),
+        probes=(
+            _published("simclr_n3_d6_signed", _published_pairs,
+                       lambda record: {"similarities": record["sim_positive_pairs"]["value"]}),
+            Probe("values on random inputs", _branches, _pairs, **EXACT),
+            Probe("gradients", _branches, _pairs_gradients, **EXACT),
+            Probe("equal and opposite views", _opposite, _pairs, **EXACT),
+            Probe("as many pairs as features", _square, _pairs, **EXACT),
+            Probe("one pair", lambda draw: _branches(draw, N=1), _pairs, **EXACT),
+            Probe("large values", lambda draw: _branches(draw, scale=1e3), _pairs, **EXACT),
+            Probe("float32", lambda draw: _branches(draw, dtype=torch.float32), _pairs, **SINGLE),
+            device_probe(_branches, lambda lesson, inputs: lesson.sim_positive_pairs(inputs["out_left"], inputs["out_right"])),
+        ),
+        hints=(
+            "row k of one branch meets row k of the other, and no other row. Along which axis do you sum?",
+            "each row is divided by its own length; the result keeps an axis of size 1: (N, 1).",
+        ),
+        remarks={"cosine_similarity": COSINE},
+    ),
+    Exercise(
+        "compute_sim_matrix", TOPIC, needs=("sim", "sim_positive_pairs"), no_loop=True,
+        probes=(
+            _published("simclr_n3_d6_signed", _published_matrix,
+                       lambda record: {"similarities": record["compute_sim_matrix"]["value"]}),
+            Probe("values on random inputs", _rows, _matrix, **EXACT),
+            Probe("gradients", _rows, _matrix_gradients, **EXACT),
+            Probe("as many rows as features", _square_rows, _matrix, **EXACT),
+            Probe("one pair", lambda draw: _rows(draw, N=1), _matrix, **EXACT),
+            Probe("large values", lambda draw: _rows(draw, scale=1e3), _matrix, **EXACT),
+            Probe("float32", lambda draw: _rows(draw, dtype=torch.float32), _matrix, **SINGLE),
+            device_probe(_rows, lambda lesson, inputs: lesson.compute_sim_matrix(inputs["out"])),
+        ),
+        hints=(
+            "if every row had length 1, what would the product of the matrix with its transpose hold at (i, k)?",
+            "the length of a row is taken along the axis of the features, with the axis kept, so that it divides row by row.",
+        ),
+        remarks={"cosine_similarity": COSINE},
+    ),
+    Exercise(
+        "simclr_loss_vectorized", TOPIC, needs=("sim", "sim_positive_pairs", "compute_sim_matrix"), no_loop=True,
+        probes=(
+            *_loss_probes("simclr_loss_vectorized"),
+            Probe("a device by name", _with_tau(_branches), _loss_on_named_device, **EXACT),
+        ),
+        hints=(
+            "the matrix of all cosines over tau has one row for each anchor. Which entry of row i must not take part?",
+            "the partner of row i is N rows further, and for the lower half N rows back.",
+            "of row i two numbers are needed: the partner's entry, and the logarithm of the sum of the exponentials of all "
+            "entries but one. The loss is a mean over all 2N rows.",
+        ),
+        remarks={"exp": OVERFLOW},
+    ),
+    Exercise(
+        "train", TOPIC, needs=("simclr_loss_vectorized",),
+        probes=(
+            Probe("an epoch of three batches", _train_inputs, _train, **EXACT),
+            Probe("one batch", lambda draw: _train_inputs(draw, sizes=(5,)), _train, **EXACT),
+            Probe("gradients left from before", _train_inputs, _train_with_old_gradients, **EXACT),
+            Probe("optimiser of one part", _train_inputs, _train_with_frozen_part, **EXACT),
+            Probe("temperature by default", _train_inputs, _train_with_default_temperature, **EXACT),
+            Probe("loss_function used", _train_inputs, _train_with_own_loss),
+        ),
+        hints=(
+            "the model returns two things for a batch. Which of them is the projection?",
+            "each view passes through the model by itself: two calls a batch.",
+            "a step of training: gradients of the last step away, gradients of this loss, one step of the optimiser. What "
+            "happens if one of the three is missing?",
+        ),
+    ),
+)

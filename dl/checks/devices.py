@@ -1,0 +1,40 @@
+"""Does a function stay on its inputs' device? Asked with tensors on "meta", a device that has shapes and no numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from dl.checks.exercise import Draw, Fault, Probe, Values
+
+STRANGERS = ("is not on the expected device", "Cannot copy out of meta tensor", "can't convert meta device")
+
+
+def device_probe(draw: Callable[[Draw], Values], call: Callable[..., object], name: str = "device followed") -> Probe:
+    """A probe whose tensors lie on another device than the CPU.
+
+    Args:
+        draw: as of `Probe`. call: (lesson, inputs) -> tensor, on the inputs' device.
+    """
+
+    def run(lesson, inputs: Values) -> Values:
+        moved = {key: value.to("meta") if isinstance(value, Tensor) else value for key, value in inputs.items()}
+        try:
+            result = call(lesson, moved)
+        except (RuntimeError, TypeError, NotImplementedError) as error:
+            if any(words in str(error) for words in STRANGERS):
+                return {"device": f"{type(error).__name__}: {str(error).splitlines()[0]}"}
+            return {"device": "meta"}  # a question to numbers that are not there (a mask as index, an if): nothing is known
+        return {"device": str(result.device) if isinstance(result, Tensor) else "none"}
+
+    return Probe(name, draw, run, judge=_judge)
+
+
+def _judge(inputs: Values, got: Values, right: Values) -> Fault | None:
+    device = got.get("device")
+    if device == str(torch.device("meta")):
+        return None
+    return Fault(f"inputs on the device meta, result: {device}", "device-not-followed",
+                 "a tensor made inside, or the result, is not on the device of the inputs")
