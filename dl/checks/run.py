@@ -83,7 +83,7 @@ def _quiet(seed: int):
             contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.set_num_threads(1)  # the tensors are tiny
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed also keeps a traceback for a GPU that is not used
         random.seed(seed)
         np.random.seed(seed % 2**32)
         try:
