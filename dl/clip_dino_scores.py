@@ -151,12 +151,18 @@ def iou_of_present(pred: Tensor, truth: Tensor, num_classes: int) -> float:
 
 
 def colour_and_position(frames: Tensor, patch_size: int) -> Tensor:
-    """Mean colour, row and column of each patch, all from -1 to 1: uint8 (T, H, W, 3) -> float (T, P, 5)."""
-    mean = F.avg_pool2d(frames.permute(0, 3, 1, 2).float() / 127.5 - 1, patch_size)  # (T, 3, h, w)
+    """Colour, contrast and place of each patch: uint8 (T, H, W, 3) -> float (T, P, 8).
+
+    Features 0 to 2 are the mean of red, green and blue, 3 to 5 their deviation within the patch, 6 and 7 row and column
+    from -1 to 1.
+    """
+    pixels = frames.permute(0, 3, 1, 2).float() / 255
+    mean = F.avg_pool2d(pixels, patch_size)  # (T, 3, h, w)
+    deviation = (F.avg_pool2d(pixels**2, patch_size) - mean**2).clamp(min=0).sqrt()
     T, _, h, w = mean.shape
     row = torch.linspace(-1, 1, h).view(1, 1, h, 1).expand(T, 1, h, w)
     column = torch.linspace(-1, 1, w).view(1, 1, 1, w).expand(T, 1, h, w)
-    return torch.cat([mean, row, column], dim=1).flatten(2).transpose(1, 2)
+    return torch.cat([mean, deviation, row, column], dim=1).flatten(2).transpose(1, 2)
 
 
 def oriented_edges(frames: Tensor, patch_size: int, bins: int = 9) -> Tensor:

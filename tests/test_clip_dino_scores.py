@@ -103,15 +103,15 @@ def test_one_shot_iou_trains_on_one_frame_and_scores_the_others():
     assert scores.one_shot_iou(features, labels, 2, Nearest) < 1
 
 
-def test_colour_and_position_tell_mean_colour_and_place():
+def test_colour_and_position_tell_colour_contrast_and_place():
     frames = torch.zeros(2, 4, 8, 3, dtype=torch.uint8)
     frames[1, 2:, 4:, 0] = 255
     features = scores.colour_and_position(frames, 4)
-    assert features.shape == (2, 2, 5)
-    assert features[1, 1].tolist() == pytest.approx([0, -1, -1, -1, 1])
-    assert features[0, 0].tolist() == pytest.approx([-1, -1, -1, -1, -1])
+    assert features.shape == (2, 2, 8)
+    assert features[1, 1].tolist() == pytest.approx([0.5, 0, 0, 0.5, 0, 0, -1, 1])
+    assert features[0, 0].tolist() == pytest.approx([0, 0, 0, 0, 0, 0, -1, -1])
     tall = scores.colour_and_position(torch.zeros(1, 8, 4, 3, dtype=torch.uint8), 4)
-    assert tall[0, :, 3:].tolist() == [[-1, -1], [1, -1]]
+    assert tall[0, :, 6:].tolist() == [[-1, -1], [1, -1]]
 
 
 def test_oriented_edges_tell_directions_whatever_the_colour_and_contrast():

@@ -90,11 +90,34 @@ def test_matching_patches_show_the_same_place_in_both_views():
     maps = training.random_map(torch.zeros(2 * N, 2), (0.4, 0.6), 0.05, rng)
     views = training.take_view(place.expand(2 * N, 2, side, side), *maps, cells)  # (2N, 2, cells, cells)
     tokens = views.flatten(2).transpose(1, 2)  # one "patch" a pixel
-    seen, taught = training.matching_patches(tokens, tokens, maps, rng)
+    all_one = torch.ones(N, dtype=torch.bool)
+    seen, taught = training.matching_patches(tokens, tokens, maps, all_one, rng)
     assert len(seen) > 100
     assert (seen - taught).abs().quantile(0.95) < 0.06  # border cells are clamped; a cell is up to 0.12 wide
-    shuffled = training.matching_patches(tokens, tokens, (maps[0].flip(0), maps[1].flip(0)), rng)
+    shuffled = training.matching_patches(tokens, tokens, (maps[0].flip(0), maps[1].flip(0)), all_one, rng)
     assert (shuffled[0] - shuffled[1]).abs().quantile(0.95) > 0.2
+
+
+def test_views_of_a_pair_have_no_matching_patches():
+    N, rng = 3, torch.Generator().manual_seed(0)
+    maps = training.random_map(torch.zeros(2 * N, 2), (0.4, 0.6), 0.05, rng)
+    tokens = torch.arange(2.0 * N).view(2 * N, 1, 1).expand(2 * N, 16, 2)  # each token is the number of its view
+    one_picture = torch.tensor([True, False, True])
+    seen, taught = training.matching_patches(tokens, tokens, maps, one_picture, rng)
+    assert set(seen[:, 0].tolist()) == {0.0, 2.0, 3.0, 5.0}
+    torch.testing.assert_close((seen + N) % (2 * N), taught)  # the other view of the same picture
+
+
+def test_pairs_show_the_same_objects_before_other_backgrounds_and_only_cls_uses_them():
+    alone, paired = training.draw_pictures(range(24)), training.draw_pictures(range(24), pairs=True)
+    assert alone.one_picture.all() and alone.for_cls.all() and torch.equal(alone.first, alone.second)
+    assert torch.equal(alone.first, paired.first)
+    two = ~paired.one_picture
+    assert 0 < two.sum() < 24 and paired.for_cls[two].all() and not paired.for_cls.all()
+    for n in range(24):
+        difference = (paired.first[n] - paired.second[n]).abs().amax(dim=0)  # (H, W)
+        assert (difference > 0).float().mean() > 0.9 if two[n] else not difference.any()
+    assert torch.equal(paired.middle.isnan().any(dim=1), ~two) and (paired.middle[two].abs() < 0.9).all()
 
 
 def test_views_turn_mirror_and_scale_as_their_map_says():

@@ -6,6 +6,7 @@ minutes in place of days, it does not get far alone. What is added here, and is 
 - a stem of convolutions in place of the one large linear map of a patch;
 - positions that are fixed sines, a window of a larger table drawn at random for every view;
 - views that are also rotated by any angle and may change to any hue;
+- still scenes that come as a pair, the same objects before two backgrounds, which only the [CLS] loss uses;
 - two losses on patches that show the same place of the picture in two views: contrastive (InfoNCE; van den Oord et al.
   2018, arXiv:1807.03748, Eq. 4), and DINO's with balanced targets (Sinkhorn-Knopp; Caron et al. 2020, arXiv:2006.09882).
 
@@ -17,6 +18,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -50,7 +52,7 @@ from dl.dino import (
 from dl.vit import VisionTransformer, untrained_like
 from dl.world.export import EASY_VIDEOS, SPLIT_KEYS, VIDEO_SIZE
 from dl.world.render import render
-from dl.world.scenes import generator, sample_scene
+from dl.world.scenes import BACKGROUNDS, generator, sample_scene
 from dl.world.videos import Video, easy_video, hard_video
 
 NAME = "dino"
@@ -59,11 +61,12 @@ STEPS, BATCH, PEAK_RATE, WARM_UP, WEIGHT_DECAY = 1500, 32, 1e-3, 100, 0.05
 FIRST_MOMENTUM = 0.99  # of the teacher: a short training cannot wait for the paper's 0.996
 CONFIGURATION = {"patch_size": 8, "width": 128, "depth": 4, "num_heads": 4, "image_size": 160, "stem": "conv", "fixed_positions": True}
 CLS_OUTPUTS, PATCH_OUTPUTS = 512, 512  # K of the two heads
-CLS_WEIGHT, PATCH_WEIGHT, CONTRAST_WEIGHT = 0.3, 0.3, 1.0
+CLS_WEIGHTS, PATCH_WEIGHT, CONTRAST_WEIGHT = (0.3, 1.0), 0.3, 1.0  # of the [CLS] loss: before and with pairs
 CONTRAST_TEMPERATURE, CONTRASTED = 0.1, 1024  # and how many patches of a batch are told apart
 
 SOURCE = 128  # side of the pictures that views are taken from; videos are squeezed to a square, as the notebook does
 SHARES = {"hard": 0.6, "easy": 0.1, "scene": 0.3}  # of the pictures
+PAIRS_FROM, PAIRED = 500, 0.7  # step from which this share of the scenes is drawn twice, before different backgrounds
 GLOBAL_SIDE, LOCAL_SIDE = 80, 40  # of the two global and the two local views, in pixels
 GLOBAL_SPAN, LOCAL_SPAN = (0.4, 0.8), (0.2, 0.4)  # side of a view as a share of the picture's
 SIDE = 160  # of the pictures that are scored, in pixels
@@ -103,7 +106,8 @@ def train(steps: int = STEPS) -> None:
     started = time.process_time() - seconds
     while step < steps:
         losses, center = step_losses(student, teacher, center, step)
-        loss = CLS_WEIGHT * losses["cls"] + PATCH_WEIGHT * losses["patch"] + CONTRAST_WEIGHT * losses["contrast"]
+        cls_weight = CLS_WEIGHTS[step >= PAIRS_FROM]
+        loss = cls_weight * losses["cls"] + PATCH_WEIGHT * losses["patch"] + CONTRAST_WEIGHT * losses["contrast"]
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(trained, 3.0)
@@ -132,9 +136,9 @@ def rate(step: int, steps: int) -> float:
 
 def step_losses(student: Networks, teacher: Networks, center: Tensor, step: int) -> tuple[dict[str, Tensor], Tensor]:
     """The three losses on the pictures of a step, and the new centre."""
-    pictures = draw_pictures(range(step * BATCH, (step + 1) * BATCH))  # (N, 3, SOURCE, SOURCE) in [0, 1]
+    drawn = draw_pictures(range(step * BATCH, (step + 1) * BATCH), PAIRS_FROM <= step)
     rng = torch.Generator().manual_seed(SEED * 10**6 + step)
-    views, places, local_views = multi_crop(pictures, rng)  # (2N, 3, G, G), two maps, (2N, 3, L, L)
+    views, places, local_views = multi_crop(drawn, rng)  # (2N, 3, G, G), two maps, (2N, 3, L, L)
     positions, local_positions = (random_windows(student.backbone, x, rng) for x in (views, local_views))
     with torch.autocast("cpu", torch.bfloat16):
         with torch.no_grad():
@@ -143,14 +147,14 @@ def step_losses(student: Networks, teacher: Networks, center: Tensor, step: int)
         seen_locally = student.backbone(local_views, local_positions)  # (2N, D)
     taught, seen, seen_locally = taught.float(), seen.float(), seen_locally.float()
 
-    N = len(pictures)
+    N = len(drawn.first)
     with torch.no_grad():
-        teacher_scores = teacher.cls_head(taught[:, 0]).view(2, N, -1)
-    student_scores = student.cls_head(torch.cat([seen[:, 0], seen_locally])).view(4, N, -1)
+        teacher_scores = teacher.cls_head(taught[:, 0]).view(2, N, -1)[:, drawn.for_cls]
+    student_scores = student.cls_head(torch.cat([seen[:, 0], seen_locally])).view(4, N, -1)[:, drawn.for_cls]
     cls = dino_loss(student_scores, teacher_scores, center)
     center = update_center(center, teacher_scores, CENTER_MOMENTUM)
 
-    anchors, targets = matching_patches(seen[:, 1:], taught[:, 1:], places, rng)  # (M, D) each
+    anchors, targets = matching_patches(seen[:, 1:], taught[:, 1:], places, drawn.one_picture, rng)  # (M, D) each
     with torch.no_grad():
         target_projections = teacher.patch_head.project(targets)  # (M, B)
         target_shares = sinkhorn(teacher.patch_head.score(target_projections) / TEACHER_TEMPERATURE)  # (M, K)
@@ -166,31 +170,59 @@ def step_losses(student: Networks, teacher: Networks, center: Tensor, step: int)
     return {"cls": cls, "patch": patch, "contrast": contrast, "H_patch": entropy, "H_cls": cls_entropy}, center
 
 
-def draw_pictures(indices: range) -> Tensor:
-    """Pictures of these indices: still scenes and frames of easy and hard videos, float (N, 3, SOURCE, SOURCE) in [0, 1]."""
-    pictures = []
+@dataclass(frozen=True)
+class Drawn:
+    """What views are taken from: the first half of them from `first`, the second from `second`, the same picture or a pair."""
+
+    first: Tensor  # (N, 3, SOURCE, SOURCE) float in [0, 1]
+    second: Tensor
+    middle: Tensor  # (N, 2), around which views are taken, in [-1, 1]; nan to draw it
+    one_picture: Tensor  # bool (N,): both are the same picture, so their patches can be matched
+    for_cls: Tensor  # bool (N,): takes part in the [CLS] loss
+
+
+def draw_pictures(indices: range, pairs: bool = False) -> Drawn:
+    """Pictures of these indices: frames of hard and easy videos, and still scenes.
+
+    With `pairs`, most scenes come twice, with the same objects before different backgrounds, and views are taken around
+    one of the objects. Otherwise the [CLS] token would describe the background, by which two views of a scene are told
+    most easily; the scenes that still come once are then left out of its loss.
+    """
+    rows = []
     for index in indices:
         rng = generator(SEED, index)
         kind = rng.choice(list(SHARES), p=list(SHARES.values()))
+        middle, paired = (np.nan, np.nan), False
         if kind == "scene":
-            picture = render(sample_scene(rng), SOURCE)[0]
+            scene = sample_scene(rng)
+            first = second = render(scene, SOURCE)[0]
+            paired = pairs and rng.random() < PAIRED
+            if paired:
+                other = [background for background in BACKGROUNDS if background != scene.background]
+                scene = replace(scene, background=other[rng.integers(len(other))], appearance=int(rng.integers(2**31)))
+                second = render(scene, SOURCE)[0]
+                item = scene.objects[rng.integers(len(scene.objects))]
+                middle = (2 * item.x - 1, 2 * item.y - 1)
         else:
             video = (hard_video if kind == "hard" else easy_video)(rng, SOURCE - 16, (SOURCE - 16) * 16 // 9)
-            picture = cv2.resize(video.frame(rng.uniform(-1, 1))[0], (SOURCE, SOURCE), interpolation=cv2.INTER_AREA)
-        pictures.append(picture)
-    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255
+            frame = video.frame(rng.uniform(-1, 1))[0]
+            first = second = cv2.resize(frame, (SOURCE, SOURCE), interpolation=cv2.INTER_AREA)
+        rows.append((first, second, middle, not paired, paired or kind != "scene" or not pairs))
+    first, second, middle, one_picture, for_cls = zip(*rows)
+    first, second = (torch.from_numpy(np.stack(p)).permute(0, 3, 1, 2).float() / 255 for p in (first, second))
+    return Drawn(first, second, torch.tensor(middle, dtype=torch.float32), torch.tensor(one_picture), torch.tensor(for_cls))
 
 
-def multi_crop(pictures: Tensor, rng: torch.Generator) -> tuple[Tensor, tuple[Tensor, Tensor], Tensor]:
+def multi_crop(drawn: Drawn, rng: torch.Generator) -> tuple[Tensor, tuple[Tensor, Tensor], Tensor]:
     """Two global and two local views of each picture, each with colours, angle, size and place of its own.
 
     Returns:
         views (2N, 3, G, G), the first views of all pictures before the second ones; their maps (matrix (2N, 2, 2),
         offset (2N, 2)) from view to picture, both with coordinates in [-1, 1]; local views (2N, 3, L, L).
     """
-    N = len(pictures)
-    middle = uniform(rng, (N, 2), -0.7, 0.7)
-    both = torch.cat([pictures, pictures])
+    middle = uniform(rng, drawn.middle.shape, -0.7, 0.7)
+    middle = torch.where(drawn.middle.isnan(), middle, drawn.middle)
+    both = torch.cat([drawn.first, drawn.second])
     places = random_map(torch.cat([middle, middle]), GLOBAL_SPAN, 0.2, rng)
     local_places = random_map(torch.cat([middle, middle]), LOCAL_SPAN, 0.35, rng)
     views = [recolour(take_view(both, *at, side), rng) for at, side in ((places, GLOBAL_SIDE), (local_places, LOCAL_SIDE))]
@@ -256,12 +288,12 @@ def random_windows(model: VisionTransformer, views: Tensor, rng: torch.Generator
 
 
 def matching_patches(
-    seen: Tensor, taught: Tensor, places: tuple[Tensor, Tensor], rng: torch.Generator
+    seen: Tensor, taught: Tensor, places: tuple[Tensor, Tensor], one_picture: Tensor, rng: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """The student's patches of one view and the teacher's features of the other, at the same place of the picture.
 
     Args:
-        seen, taught: (2N, P, D). places: the views' maps.
+        seen, taught: (2N, P, D). places: the views' maps. one_picture: bool (N,), whose views can be matched at all.
     Returns:
         Two (M, D) tensors, rows matched; M at most CONTRASTED, drawn from all patches whose place both views show.
     """
@@ -272,6 +304,7 @@ def matching_patches(
     in_picture = patch_centres(cells) @ matrix.transpose(1, 2) + offset[:, None]  # (2N, P, 2)
     in_other = (in_picture - offset[other][:, None]) @ torch.linalg.inv(matrix[other]).transpose(1, 2)  # (2N, P, 2)
     shown = (in_other.abs() < 1).all(dim=2) & (in_picture.abs() < 1).all(dim=2)  # (2N, P)
+    shown &= one_picture.repeat(2)[:, None]
     maps = taught[other].transpose(1, 2).reshape(2 * N, D, cells, cells)
     targets = F.grid_sample(maps, in_other[:, :, None], padding_mode="border", align_corners=False)  # (2N, D, P, 1)
     targets = targets[..., 0].transpose(1, 2)  # (2N, P, D)
@@ -332,7 +365,8 @@ def hard_scores(models: dict[str, list[VisionTransformer]], videos: int = HARD_V
         pictures, labels = filmed(hard_video(generator(EVALUATION_SEED, 1, number), *VIDEO_SIZE), FRAMES)
         raw = torch.from_numpy(np.stack(pictures))
         features = {name: [look(model, pictures)[1] for model in group] for name, group in models.items()}
-        features["colour"] = [colour_and_position(raw, CONFIGURATION["patch_size"])]
+        seen = colour_and_position(raw, CONFIGURATION["patch_size"])
+        features["colour"], features["contrast"] = [seen[..., [0, 1, 2, 6, 7]]], [seen]
         features["edges"] = [oriented_edges(raw, CONFIGURATION["patch_size"])]
         for name, group in features.items():
             scores.setdefault(name, []).append(np.mean([one_shot_iou(each, labels, FRAMES // 2) for each in group]))
@@ -370,7 +404,7 @@ def finish(model: VisionTransformer, steps: int, seconds: float) -> Path:
         **{f"{who}_{key}": value for who, values in scenes.items() for key, value in values.items()},
         shares=", ".join(f"{share:.0%} {name}" for name, share in SHARES.items()), source=SOURCE,
         global_side=GLOBAL_SIDE, local_side=LOCAL_SIDE, span=GLOBAL_SPAN, local_span=LOCAL_SPAN,
-        cls_weight=CLS_WEIGHT, patch_weight=PATCH_WEIGHT, contrast_weight=CONTRAST_WEIGHT,
+        cls_weights=CLS_WEIGHTS, pairs_from=PAIRS_FROM, paired=PAIRED, patch_weight=PATCH_WEIGHT, contrast_weight=CONTRAST_WEIGHT,
         outputs=CLS_OUTPUTS, contrast_temperature=CONTRAST_TEMPERATURE,
         student_temperature=STUDENT_TEMPERATURE, teacher_temperature=TEACHER_TEMPERATURE,
         parameters=sum(p.numel() for p in model.parameters()) / 1e6, megabytes=path.stat().st_size / 1e6,
@@ -398,7 +432,8 @@ pixels, {cells}x{cells} patches, into which video frames are squeezed; for other
 | views | global ones span {span[0]} to {span[1]} of the picture's side, local ones {local_span[0]} to {local_span[1]}; any angle, mirrored, squeezed; any hue, more or less saturation, contrast, light, sometimes grey or solarised, noise |
 | stem | three 3x3 convolutions of stride 2 instead of one 8x8 patch map |
 | positions | fixed sines; each view takes a random window of the table, so that place means nothing |
-| patch losses | for patches of two views that show the same place: InfoNCE (temperature {contrast_temperature}, weight {contrast_weight}) and DINO's loss with Sinkhorn-balanced targets (weight {patch_weight}); DINO's [CLS] loss has weight {cls_weight} |
+| patch losses | for patches of two views that show the same place: InfoNCE (temperature {contrast_temperature}, weight {contrast_weight}) and DINO's loss with Sinkhorn-balanced targets (weight {patch_weight}); DINO's [CLS] loss has weight {cls_weights[0]}, with pairs {cls_weights[1]} |
+| pairs | from step {pairs_from} on, {paired:.0%} of the still scenes come as two pictures with the same objects before different backgrounds, views are taken around an object, and only the [CLS] loss uses them; scenes that come once are left out of it. Before that, attention lay on grass and bricks, by which two views of one picture are told most easily |
 | settings | AdamW, peak rate {rate}, warm-up of {warm_up} steps, then cosine; weight decay {decay}; {steps:,} steps of {batch} pictures; gradient norm clipped at 3; bfloat16 |
 | seed | {seed} |
 | time | {minutes:.0f} minutes of CPU time, one thread, torch {torch} |
@@ -413,8 +448,8 @@ weights, mean of {untrained} seeds.
 | silhouette of objects in the first three principal components | {learnt_silhouette:.2f} | {fresh_silhouette:.2f} |
 | one-shot segmentation of {videos} hard videos of {frames} frames: two-layer head trained on the middle frame, mean IoU over the others, absent classes skipped | {hard_learnt:.3f} | {hard_fresh:.3f} |
 
-The same head on other features of the hard videos: colour and position {hard_colour:.3f}, oriented edges (in the manner of
-HOG) {hard_edges:.3f}. The notebook's main video, an easy one, with the lesson's head and the graded IoU: first frame
+The same head on other features of the hard videos: colour and position {hard_colour:.3f}, these and the contrast
+within the patch {hard_contrast:.3f}, oriented edges (in the manner of HOG) {hard_edges:.3f}. The notebook's main video, an easy one, with the lesson's head and the graded IoU: first frame
 {main_first:.2f}, last {main_last:.2f}, all {main_all:.2f}; on easy videos untrained weights and plain colours do about as well.
 
 Limits: it knows the outlines and patterns of the sample world's drawings. It was made not to see colour, so objects that
