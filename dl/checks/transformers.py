@@ -558,7 +558,7 @@ def _heads_inputs(
 
 def _norm_layers(lesson, inputs: Values) -> Values:
     norm = lesson.LayerNormalization(*inputs["sizes"])
-    own = sorted((float(p.min()), float(p.max()), str(tuple(p.shape))) for p in norm.parameters() if p.requires_grad)
+    own = sorted((float(p.min()), float(p.max()), str(tuple(p.shape))) for p in norm.parameters())
     return {
         "learnt_numbers": _learnt(norm),
         "parameters": [
@@ -626,7 +626,13 @@ def _alone_training(kind: str) -> Callable[..., Values]:
 def _feed_layers(lesson, inputs: Values) -> Values:
     block = lesson.FeedForwardBlock(*inputs["sizes"])
     roles = ROLES["FeedForwardBlock"](block, inputs["sizes"])
-    return {"first": _text(roles, "feed.in"), "second": _text(roles, "feed.out"), "learnt_numbers": _learnt(block)}
+    takes = _first_size(block, [part for _, part in _owners(block)], inputs["sizes"][0])
+    return {
+        "first": _text(roles, "feed.in"),
+        "second": _text(roles, "feed.out"),
+        "takes": takes,
+        "learnt_numbers": _learnt(block),
+    }
 
 
 def _feed_spreads(lesson, inputs: Values) -> Values:
@@ -668,11 +674,26 @@ def _block_structure(block: nn.Module, attentions: Sequence[str], size: int) -> 
             ).items()
         )
     )
+    feed = next((child for child in block.children() if any(part in matrices for part in child.modules())), block)
+    outputs["feed-forward block takes"] = _first_size(feed, matrices, size)
     outputs["learnt_numbers"] = _learnt(block)
     outputs["dropout"] = _rates(block)
     row = torch.arange(size, dtype=torch.float32) / 500  # of so small a variance that a larger epsilon shows
     outputs["normalised row"] = [norm(row[None])[0].detach() for norm in norms if norm is not block]
     return outputs
+
+
+def _first_size(module: nn.Module, matrices: Sequence[nn.Module], size: int) -> str:
+    """How many features the first map takes: the first one made, unless the module is seen to take `size`."""
+    sizes = [p.shape[1] for part in matrices for p in part.parameters(recurse=False) if p.ndim == 2]
+    if sizes[:1] != [size]:
+        try:
+            module(torch.zeros(1, size))
+        except (NotImplementedError, AttributeError):  # its forward is not written yet
+            pass
+        except Exception:
+            return f"{sizes[0] if sizes else 0} features"
+    return f"{size} features"
 
 
 def _rates(module: nn.Module) -> str:
@@ -802,11 +823,14 @@ def _model_spreads(lesson, inputs: Values) -> Values:
     return {"spread of the embedding": float(model.emb_layer.weight.std())}
 
 
-def _model_inputs(draw: Draw, dtype: torch.dtype = torch.float64, shared: bool = False, **own: int) -> Values:
+def _model_inputs(
+    draw: Draw, dtype: torch.dtype = torch.float64, shared: bool = False, as_long: bool = False, **own: int
+) -> Values:
+    """as_long: the decoder reads as many tokens as the encoder."""
     sizes = _model_sizes(draw)
     sizes[4], sizes[5] = own.get("layers", 1), 1
     N, K, answer = draw.sizes(3, 2, 6)
-    N, answer = own.get("N", N), own.get("answer", answer + 1)
+    N, answer = own.get("N", N), own.get("answer", K + 1 if as_long else answer + 1)
     rows = 1 if shared else N
     return {
         "sizes": sizes,
@@ -1266,7 +1290,7 @@ EXERCISES = (
     Exercise(
         "EncoderBlock.__init__",
         TOPIC,
-        needs=("SelfAttention.__init__", "MultiHeadAttention.__init__", *NORM, "FeedForwardBlock.__init__"),
+        needs=("SelfAttention.__init__", "MultiHeadAttention.__init__", *NORM, *FEED),
         probes=(
             Probe("layers", lambda draw: {"sizes": _block_sizes(draw)}, _block_layers("EncoderBlock", ENCODER)),
             Probe("one head", lambda draw: {"sizes": _block_sizes(draw, heads=1)}, _block_layers("EncoderBlock", ENCODER)),
@@ -1328,7 +1352,7 @@ EXERCISES = (
     Exercise(
         "DecoderBlock.__init__",
         TOPIC,
-        needs=("SelfAttention.__init__", "MultiHeadAttention.__init__", *NORM, "FeedForwardBlock.__init__"),
+        needs=("SelfAttention.__init__", "MultiHeadAttention.__init__", *NORM, *FEED),
         probes=(
             Probe("layers", lambda draw: {"sizes": _block_sizes(draw)}, _block_layers("DecoderBlock", DECODER)),
             Probe("one head", lambda draw: {"sizes": _block_sizes(draw, heads=1)}, _block_layers("DecoderBlock", DECODER)),
@@ -1347,9 +1371,9 @@ EXERCISES = (
         TOPIC,
         needs=(*BLOCK, "DecoderBlock.__init__"),
         probes=(
+            Probe("as many tokens in both, without dropout", _as_long, _decode),
             Probe("values without dropout", _decoder_inputs, _decode),
             Probe("values without a mask", lambda draw: _decoder_inputs(draw, masked=False), _decode),
-            Probe("as many tokens in both", _as_long, _decode),
             Probe("train mode", _decoder_inputs, _decode_training),
             _course_block("DecoderBlock", "decoder_block_1", "values of the course"),
             _course_block("DecoderBlock", "decoder_block_2", "values of the course, equal lengths"),
@@ -1414,8 +1438,9 @@ EXERCISES = (
         TOPIC,
         needs=(*MODEL, "Transformer.__init__"),
         probes=(
-            _guess_shape_case(),
+            Probe("values on equal lengths", lambda draw: _model_inputs(draw, as_long=True), _guesses),
             Probe("values on random inputs", _model_inputs, _guesses),
+            _guess_shape_case(),
             Probe("two layers", lambda draw: _model_inputs(draw, layers=2), _guesses),
             Probe("gradients", _model_inputs, _guess_gradients),
             Probe("train mode", _model_inputs, _guess_training),

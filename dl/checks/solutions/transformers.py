@@ -370,7 +370,8 @@ def _(query, key, value, mask=None):
     return _with(query @ key.mT / math.sqrt(key.shape[-2]), value, mask)
 
 
-@_of_all(
+@mistake(
+    "scaled_dot_product_no_loop_batch",
     "scale-by-queries",
     "you divide by the root of the number of queries; it is the number of features M",
     "Over how many terms does q.k sum?",
@@ -379,7 +380,8 @@ def _(query, key, value, mask=None):
     return _with(query @ key.mT / math.sqrt(query.shape[-2]), value, mask)
 
 
-@_of_all(
+@mistake(
+    "scaled_dot_product_no_loop_batch",
     "scale-by-batch",
     "you divide by the root of the first axis; it is the number of features M",
     "Which place in the shape holds the features?",
@@ -388,7 +390,18 @@ def _(query, key, value, mask=None):
     return _with(query @ key.mT / math.sqrt(query.shape[0]), value, mask)
 
 
-@_of_all(
+@mistake(
+    "scaled_dot_product_two_loop_batch",
+    "scale-by-batch",
+    "you divide by the root of the first axis; it is the number of features M",
+    "Which place in the shape holds the features?",
+)
+def _(query, key, value):
+    return _with(query @ key.mT / math.sqrt(query.shape[0]), value)[0]
+
+
+@mistake(
+    "scaled_dot_product_no_loop_batch",
     "scale-by-values",
     "you divide by the root of the value's features; it is those of query and key",
     "Over how many terms does q.k sum?",
@@ -639,23 +652,12 @@ def _(query, key, value, mask=None):
 @mistake(
     "scaled_dot_product_no_loop_batch",
     "mask-as-zero-score",
-    "a forbidden key gets the score 0, and exp(0) is 1; it wants a very small one",
+    "a forbidden key gets a score of about 0, and exp(0) is 1; it wants a very small one",
     "Which score makes exp() vanish?",
 )
 def _(query, key, value, mask=None):
     scores = _raw(query, key)
     return _with(scores if mask is None else scores.masked_fill(mask, 0.0), value)
-
-
-@mistake(
-    "scaled_dot_product_no_loop_batch",
-    "mask-as-tiny-number",
-    "a forbidden key gets a score near 0 from above; it wants a large negative one",
-    "What is exp(1e-9), and what is exp(-1e9)?",
-)
-def _(query, key, value, mask=None):
-    scores = _raw(query, key)
-    return _with(scores if mask is None else scores.masked_fill(mask, 1e-9), value)
 
 
 @mistake(
@@ -880,6 +882,12 @@ def _decoder_parts(self, num_heads, emb_dim, feedforward_dim, dropout, head_size
 
 
 def _head(self, query, key, value, mask=None):
+    fits = (query.shape[0], query.shape[1], key.shape[1])
+    if mask is not None and mask.shape != fits:  # in the lesson's words, by which the mistake is known
+        raise ValueError(
+            f"scaled_dot_product_no_loop_batch: the mask has shape {tuple(mask.shape)}; wanted (N, K_Q, K_K) = {fits}. "
+            "Make it from the query's tokens with get_subsequent_mask."
+        )
     y, weights = _attend(self.q(query), self.k(key), self.v(value), mask)
     self.weights_softmax = weights.data
     return y
@@ -1496,21 +1504,11 @@ def _(self, query, key, value, mask=None):
 @mistake(
     "MultiHeadAttention.forward",
     "heads-along-tokens",
-    "the heads are joined along the tokens; they stand side by side along the features",
+    "the heads are joined along tokens or batch; they stand side by side along the features",
     "Which axis grows from dim_out to num_heads * dim_out?",
 )
 def _(self, query, key, value, mask=None):
     return self.merge(torch.cat(_all_heads(self, query, key, value, mask), 1))
-
-
-@mistake(
-    "MultiHeadAttention.forward",
-    "heads-along-batch",
-    "the heads are joined along the batch; they stand side by side along the features",
-    "Which axis grows from dim_out to num_heads * dim_out?",
-)
-def _(self, query, key, value, mask=None):
-    return self.merge(torch.cat(_all_heads(self, query, key, value, mask), 0))
 
 
 @mistake(
@@ -1558,21 +1556,11 @@ def _(self, query, key, value, mask=None):
 @mistake(
     "MultiHeadAttention.forward",
     "heads-added",
-    "the heads' outputs are added; they stand side by side",
+    "the heads' outputs are added or averaged; they stand side by side",
     "What does the last map expect?",
 )
 def _(self, query, key, value, mask=None):
     return self.merge(sum(_all_heads(self, query, key, value, mask)))
-
-
-@mistake(
-    "MultiHeadAttention.forward",
-    "heads-averaged",
-    "the heads' outputs are averaged; they stand side by side",
-    "What does the last map expect?",
-)
-def _(self, query, key, value, mask=None):
-    return self.merge(torch.stack(_all_heads(self, query, key, value, mask)).mean(0))
 
 
 @mistake(
@@ -2360,16 +2348,10 @@ def _(self, parts, num_heads, emb_dim, feedforward_dim, dropout):
 
 
 @_of_blocks(
-    "shared-norm",
-    "all normalisations are one and the same module; each has scale and shift of its own",
+    "norm-missing-or-shared",
+    "a normalisation is missing, or two are one and the same module; each has scale and shift of its own",
     "How many sets of weights do you make?",
 )
-def _(self, parts, num_heads, emb_dim, feedforward_dim, dropout):
-    norm = _Norm(emb_dim)
-    parts(self, num_heads, emb_dim, feedforward_dim, dropout, norm=lambda size: norm)
-
-
-@_of_blocks("last-norm-missing", "one normalisation is missing", "How many additions are there, and what follows each?")
 def _(self, parts, num_heads, emb_dim, feedforward_dim, dropout):
     parts(self, num_heads, emb_dim, feedforward_dim, dropout)
     delattr(self, "norm3" if hasattr(self, "norm3") else "norm2")
@@ -2514,14 +2496,14 @@ def _(self, num_heads, emb_dim, feedforward_dim, dropout):
 
 @mistake(
     "DecoderBlock.__init__",
-    "two-norms-shared",
-    "two of the normalisations are one and the same module; each has its own scale and shift",
+    "one-norm-for-all",
+    "all normalisations are one and the same module; each has scale and shift of its own",
     "How many sets of weights do you make?",
 )
 def _(self, num_heads, emb_dim, feedforward_dim, dropout):
     nn.Module.__init__(self)
-    _decoder_parts(self, num_heads, emb_dim, feedforward_dim, dropout)
-    self.norm3 = self.norm2
+    norm = _Norm(emb_dim)
+    _decoder_parts(self, num_heads, emb_dim, feedforward_dim, dropout, norm=lambda size: norm)
 
 
 solution("EncoderBlock.forward")(_encode)
@@ -3460,13 +3442,6 @@ def _(K, M):
     return position_encoding_simple(K, 1)
 
 
-@mistake(
-    "position_encoding_simple", "float64", "the result is float64; it is float32", "Which dtype does the docstring promise?"
-)
-def _(K, M):
-    return position_encoding_simple(K, M).double()
-
-
 @mistake("position_encoding_simple", "whole-numbers", "the division drops the fraction: all is 0", "What does // do?")
 def _(K, M):
     return _rows([0.0] * K, M)
@@ -3660,13 +3635,6 @@ def _(K, M):
 )
 def _(K, M):
     return position_encoding_sinusoid(K, M)[0]
-
-
-@mistake(
-    "position_encoding_sinusoid", "float64", "the result is float64; it is float32", "Which dtype does the docstring promise?"
-)
-def _(K, M):
-    return position_encoding_sinusoid(K, M).double()
 
 
 @mistake(
@@ -4534,16 +4502,31 @@ def _(pred, ground, wanted):
 
 @_of_losses(
     "overflow",
-    "exp() of a large logit overflows: take the largest of the row away first, or use log_softmax",
+    "exp() of a large logit overflows, or a probability becomes 0 and has no logarithm: use log_softmax",
     "What is exp(1000)?",
 )
 def _(pred, ground, wanted):
     return -(wanted * (pred.exp() / pred.exp().sum(1, keepdim=True)).log()).sum()
 
 
-@_of_losses("log-of-softmax", "a probability so small that it becomes 0 has no logarithm: use log_softmax", "What is log(0)?")
-def _(pred, ground, wanted):
-    return -(wanted * pred.softmax(1).log()).sum()
+@mistake(
+    "CrossEntropyLoss",
+    "log-of-zero",
+    "large logits overflow or leave a probability of 0, which has no logarithm: use log_softmax",
+    "What is log(0)?",
+)
+def _(pred, ground):
+    return -pred.softmax(1).log().gather(1, ground[:, None]).sum()
+
+
+@mistake(
+    "LabelSmoothingLoss",
+    "log-of-zero",
+    "a probability so small that it becomes 0 has no logarithm: use log_softmax",
+    "What is log(0)?",
+)
+def _(pred, ground):
+    return -(_soft(pred, ground) * pred.softmax(1).log()).sum()
 
 
 @_of_losses(
@@ -4676,17 +4659,6 @@ def _(pred, ground):
 )
 def _(pred, ground):
     return F.kl_div(pred.log_softmax(1), _soft(pred, ground), reduction="batchmean")
-
-
-@mistake(
-    "LabelSmoothingLoss",
-    "averages-mixed",
-    "the wrong classes' log-probabilities are averaged over V; they are V - 1",
-    "How many wrong classes are there?",
-)
-def _(pred, ground):
-    logs = pred.log_softmax(1)
-    return -(0.9 * logs.gather(1, ground[:, None]).sum() + 0.1 * logs.mean(1).sum())
 
 
 @mistake(
