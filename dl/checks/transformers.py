@@ -544,6 +544,13 @@ def _heads_spreads(lesson, inputs: Values) -> Values:
     return _spreads(_of_heads("", lesson.MultiHeadAttention(*inputs["sizes"])), "head0.q", "head1.v", "merge")
 
 
+def _heads_sizes(draw: Draw) -> Values:
+    """The number of heads divides neither size."""
+    heads = draw.integer(2, 5)
+    dim_in, dim_out = (heads * times + 1 for times in draw.sizes(2, 1, 4))
+    return {"sizes": [heads, dim_in, dim_out]}
+
+
 def _heads_inputs(
     draw: Draw, heads: int | None = None, masked: bool = False, dtype: torch.dtype = torch.float64, **own: int
 ) -> Values:
@@ -1142,8 +1149,8 @@ EXERCISES = (
         TOPIC,
         needs=("scaled_dot_product_no_loop_batch", "SelfAttention.__init__"),
         probes=(
-            _course_module("SelfAttention", "self_attention", "query"),
             Probe("values on random inputs", _head_inputs, _attend("SelfAttention")),
+            _course_module("SelfAttention", "self_attention", "query"),
             Probe("values with a mask", lambda draw: _head_inputs(draw, masked=True), _attend("SelfAttention")),
             Probe("all sizes equal", lambda draw: _head_inputs(draw, masked=True, equal=True), _attend("SelfAttention")),
             Probe("weights_softmax", lambda draw: _head_inputs(draw, masked=True), _head_shares),
@@ -1170,7 +1177,7 @@ EXERCISES = (
         TOPIC,
         needs=("SelfAttention.__init__",),
         probes=(
-            Probe("layers", lambda draw: {"sizes": [draw.integer(2, 5), *draw.sizes(2)]}, _heads_layers),
+            Probe("layers", _heads_sizes, _heads_layers),
             Probe("one head", lambda draw: {"sizes": [1, *draw.sizes(2)]}, _heads_layers),
             Probe("first weights", lambda draw: {"sizes": [2, 24, 16]}, _heads_spreads, rtol=COARSE),
         ),
@@ -1185,8 +1192,8 @@ EXERCISES = (
         TOPIC,
         needs=(*HEAD, "MultiHeadAttention.__init__"),
         probes=(
-            _course_module("MultiHeadAttention", "multi_head_attention", "query"),
             Probe("values on random inputs", _heads_inputs, _attend("MultiHeadAttention")),
+            _course_module("MultiHeadAttention", "multi_head_attention", "query"),
             Probe("values with a mask", lambda draw: _heads_inputs(draw, masked=True), _attend("MultiHeadAttention")),
             Probe("gradients", lambda draw: _heads_inputs(draw, masked=True), _attend_gradients("MultiHeadAttention")),
             Probe("a second call", lambda draw: _heads_inputs(draw, masked=True), _attend_twice("MultiHeadAttention")),
@@ -1225,8 +1232,8 @@ EXERCISES = (
         TOPIC,
         needs=("LayerNormalization.__init__",),
         probes=(
-            _course_module("LayerNormalization", "layer_normalization", "x"),
             Probe("values on random inputs", _norm_inputs, _alone("LayerNormalization")),
+            _course_module("LayerNormalization", "layer_normalization", "x"),
             Probe("a large epsilon", lambda draw: _norm_inputs(draw, epsilon=0.4), _alone("LayerNormalization")),
             Probe("gradients", _norm_inputs, _alone_gradients("LayerNormalization")),
             Probe("rows of equal numbers", _flat_rows, _alone_gradients("LayerNormalization"), rtol=1e-5),
@@ -1266,8 +1273,8 @@ EXERCISES = (
         TOPIC,
         needs=("FeedForwardBlock.__init__",),
         probes=(
-            _course_module("FeedForwardBlock", "feed_forward", "x"),
             Probe("values on random inputs", _feed_inputs, _alone("FeedForwardBlock")),
+            _course_module("FeedForwardBlock", "feed_forward", "x"),
             Probe("gradients", _feed_inputs, _alone_gradients("FeedForwardBlock")),
             Probe("train mode", _feed_inputs, _alone_training("FeedForwardBlock")),
             Probe("two axes", lambda draw: _feed_inputs(draw, 3), _alone("FeedForwardBlock")),

@@ -2044,6 +2044,16 @@ def _(self, inp_dim, hidden_dim_feedforward):
     _two_maps(self, _glorot(inp_dim, inp_dim), _glorot(inp_dim, inp_dim))
 
 
+@mistake(
+    "FeedForwardBlock.__init__",
+    "sizes-exchanged",
+    "inp_dim and hidden size are exchanged: the first map takes inp_dim features",
+    "What goes into a Linear, what comes out?",
+)
+def _(self, inp_dim, hidden_dim_feedforward):
+    _two_maps(self, _glorot(hidden_dim_feedforward, inp_dim), _glorot(inp_dim, hidden_dim_feedforward))
+
+
 @mistake("FeedForwardBlock.__init__", "one-map", "there is one map; there are two", "What stands on both sides of the ReLU?")
 def _(self, inp_dim, hidden_dim_feedforward):
     _two_maps(self, _glorot(inp_dim, hidden_dim_feedforward), None)
