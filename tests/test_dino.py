@@ -108,10 +108,11 @@ def test_views_of_a_pair_have_no_matching_patches():
     torch.testing.assert_close((seen + N) % (2 * N), taught)  # the other view of the same picture
 
 
-def test_pairs_show_the_same_objects_before_other_backgrounds_and_only_cls_uses_them():
+def test_pairs_show_the_same_objects_before_other_backgrounds_and_only_cls_uses_them(monkeypatch):
+    monkeypatch.setattr(training, "SHARES_WITH_PAIRS", training.SHARES)
     alone, paired = training.draw_pictures(range(24)), training.draw_pictures(range(24), pairs=True)
     assert alone.one_picture.all() and alone.for_cls.all() and torch.equal(alone.first, alone.second)
-    assert torch.equal(alone.first, paired.first)
+    assert torch.equal(alone.first, paired.first)  # scenes are the same ones, with or without their pair
     two = ~paired.one_picture
     assert 0 < two.sum() < 24 and paired.for_cls[two].all() and not paired.for_cls.all()
     for n in range(24):
@@ -158,19 +159,34 @@ def test_sinkhorn_uses_all_outputs_equally_and_keeps_rows_whole():
     torch.testing.assert_close(shares.sum(dim=0), torch.full((5,), 12.0, dtype=torch.float64), rtol=1e-3, atol=1e-3)
 
 
-def test_a_step_trains_the_student_by_all_three_losses_and_never_the_teacher():
+def test_contrast_of_views_is_the_mean_cross_entropy_of_finding_the_picture():
+    student, teacher = scores(3, 4, 5), scores(2, 4, 5, seed=1)
+    terms = []
+    for t in range(2):
+        for s in (s for s in range(3) if s != t):
+            for n in range(4):
+                e = [math.exp(float(student[s, n] @ teacher[t, m]) / training.CONTRAST_TEMPERATURE) for m in range(4)]
+                terms.append(-math.log(e[n] / sum(e)))
+    assert training.contrast_views(student, teacher).item() == pytest.approx(sum(terms) / len(terms), rel=1e-6)
+
+
+@pytest.mark.parametrize("step, names", [
+    (0, {"cls", "patch", "contrast"}), (training.PAIRS_FROM, {"cls", "patch", "contrast", "cls_contrast"}),
+])  # fmt: skip
+def test_a_step_trains_the_student_by_every_loss_and_never_the_teacher(step, names, monkeypatch):
+    monkeypatch.setattr(training, "BATCH", 12)
     torch.manual_seed(0)
     torch.set_num_threads(1)
     student = training.Networks()
     teacher = make_teacher(student)
-    losses, center = training.step_losses(student, teacher, torch.zeros(training.CLS_OUTPUTS), step=0)
-    assert center.abs().sum() > 0
-    for name, part in (("cls", student.cls_head.directions), ("patch", student.patch_head.directions)):
+    losses, center = training.step_losses(student, teacher, torch.zeros(training.CLS_OUTPUTS), step)
+    assert losses.keys() == names and center.abs().sum() > 0
+    watched = student.backbone.blocks[0].attn.qkv.weight
+    for name in names:
+        before = 0 if watched.grad is None else watched.grad.clone()
         losses[name].backward(retain_graph=True)
-        assert part.grad.abs().sum() > 0
-    before = student.backbone.blocks[0].attn.qkv.weight.grad.clone()
-    losses["contrast"].backward()
-    assert not torch.equal(before, student.backbone.blocks[0].attn.qkv.weight.grad)
+        assert (watched.grad - before).abs().sum() > 0, name
+    assert student.cls_head.directions.grad.abs().sum() > 0 and student.patch_head.directions.grad.abs().sum() > 0
     assert all(p.grad is None for p in teacher.parameters())
-    again, _ = training.step_losses(student, teacher, torch.zeros(training.CLS_OUTPUTS), step=0)
-    assert all(torch.equal(losses[name], again[name]) for name in losses)  # a step is named by its number
+    again, _ = training.step_losses(student, teacher, torch.zeros(training.CLS_OUTPUTS), step)
+    assert all(torch.equal(losses[name], again[name]) for name in names)  # a step is named by its number

@@ -6,7 +6,7 @@ minutes in place of days, it does not get far alone. What is added here, and is 
 - a stem of convolutions in place of the one large linear map of a patch;
 - positions that are fixed sines, a window of a larger table drawn at random for every view;
 - views that are also rotated by any angle and may change to any hue;
-- still scenes that come as a pair, the same objects before two backgrounds, which only the [CLS] loss uses;
+- after a first part, still scenes that come as a pair, the same objects before two backgrounds, and InfoNCE on [CLS] too;
 - two losses on patches that show the same place of the picture in two views: contrastive (InfoNCE; van den Oord et al.
   2018, arXiv:1807.03748, Eq. 4), and DINO's with balanced targets (Sinkhorn-Knopp; Caron et al. 2020, arXiv:2006.09882).
 
@@ -61,12 +61,13 @@ STEPS, BATCH, PEAK_RATE, WARM_UP, WEIGHT_DECAY = 1500, 32, 1e-3, 100, 0.05
 FIRST_MOMENTUM = 0.99  # of the teacher: a short training cannot wait for the paper's 0.996
 CONFIGURATION = {"patch_size": 8, "width": 128, "depth": 4, "num_heads": 4, "image_size": 160, "stem": "conv", "fixed_positions": True}
 CLS_OUTPUTS, PATCH_OUTPUTS = 512, 512  # K of the two heads
-CLS_WEIGHTS, PATCH_WEIGHT, CONTRAST_WEIGHT = (0.3, 1.0), 0.3, 1.0  # of the [CLS] loss: before and with pairs
+WEIGHTS = {"cls": 0.3, "patch": 0.3, "contrast": 1.0, "cls_contrast": 1.0}  # of the losses; the last only with pairs
 CONTRAST_TEMPERATURE, CONTRASTED = 0.1, 1024  # and how many patches of a batch are told apart
 
 SOURCE = 128  # side of the pictures that views are taken from; videos are squeezed to a square, as the notebook does
-SHARES = {"hard": 0.6, "easy": 0.1, "scene": 0.3}  # of the pictures
-PAIRS_FROM, PAIRED = 500, 0.7  # step from which this share of the scenes is drawn twice, before different backgrounds
+SHARES = {"hard": 0.6, "easy": 0.1, "scene": 0.3}  # of the pictures, before there are pairs
+SHARES_WITH_PAIRS = {"hard": 0.4, "easy": 0.05, "scene": 0.55}
+PAIRS_FROM, PAIRED = 500, 0.85  # step from which this share of the scenes is drawn twice, before different backgrounds
 GLOBAL_SIDE, LOCAL_SIDE = 80, 40  # of the two global and the two local views, in pixels
 GLOBAL_SPAN, LOCAL_SPAN = (0.4, 0.8), (0.2, 0.4)  # side of a view as a share of the picture's
 SIDE = 160  # of the pictures that are scored, in pixels
@@ -106,8 +107,7 @@ def train(steps: int = STEPS) -> None:
     started = time.process_time() - seconds
     while step < steps:
         losses, center = step_losses(student, teacher, center, step)
-        cls_weight = CLS_WEIGHTS[step >= PAIRS_FROM]
-        loss = cls_weight * losses["cls"] + PATCH_WEIGHT * losses["patch"] + CONTRAST_WEIGHT * losses["contrast"]
+        loss = sum(weight * losses[name] for name, weight in WEIGHTS.items() if name in losses)
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(trained, 3.0)
@@ -135,7 +135,7 @@ def rate(step: int, steps: int) -> float:
 
 
 def step_losses(student: Networks, teacher: Networks, center: Tensor, step: int) -> tuple[dict[str, Tensor], Tensor]:
-    """The three losses on the pictures of a step, and the new centre."""
+    """The losses on the pictures of a step, and the new centre."""
     drawn = draw_pictures(range(step * BATCH, (step + 1) * BATCH), PAIRS_FROM <= step)
     rng = torch.Generator().manual_seed(SEED * 10**6 + step)
     views, places, local_views = multi_crop(drawn, rng)  # (2N, 3, G, G), two maps, (2N, 3, L, L)
@@ -149,25 +149,37 @@ def step_losses(student: Networks, teacher: Networks, center: Tensor, step: int)
 
     N = len(drawn.first)
     with torch.no_grad():
-        teacher_scores = teacher.cls_head(taught[:, 0]).view(2, N, -1)[:, drawn.for_cls]
-    student_scores = student.cls_head(torch.cat([seen[:, 0], seen_locally])).view(4, N, -1)[:, drawn.for_cls]
-    cls = dino_loss(student_scores, teacher_scores, center)
+        told = teacher.cls_head.project(taught[:, 0]).view(2, N, -1)[:, drawn.for_cls]  # (2, n, B)
+        teacher_scores = teacher.cls_head.score(told)  # (2, n, K)
+    said = student.cls_head.project(torch.cat([seen[:, 0], seen_locally])).view(4, N, -1)[:, drawn.for_cls]  # (4, n, B)
+    losses = {"cls": dino_loss(student.cls_head.score(said), teacher_scores, center)}
+    if step >= PAIRS_FROM:
+        losses["cls_contrast"] = contrast_views(said, told)
     center = update_center(center, teacher_scores, CENTER_MOMENTUM)
 
     anchors, targets = matching_patches(seen[:, 1:], taught[:, 1:], places, drawn.one_picture, rng)  # (M, D) each
     with torch.no_grad():
         target_projections = teacher.patch_head.project(targets)  # (M, B)
         target_shares = sinkhorn(teacher.patch_head.score(target_projections) / TEACHER_TEMPERATURE)  # (M, K)
-        entropy = -(target_shares * (target_shares + 1e-9).log()).sum(dim=1).mean()
     projections = student.patch_head.project(anchors)  # (M, B)
     logits = projections @ target_projections.T / CONTRAST_TEMPERATURE  # (M, M)
-    contrast = F.cross_entropy(logits, torch.arange(len(logits)))
+    losses["contrast"] = F.cross_entropy(logits, torch.arange(len(logits)))
     scores = student.patch_head.score(projections) / STUDENT_TEMPERATURE
-    patch = -(target_shares * scores.log_softmax(dim=1)).sum(dim=1).mean()
-    with torch.no_grad():
-        shares = ((teacher_scores - center) / TEACHER_TEMPERATURE).softmax(dim=-1)
-        cls_entropy = -(shares * (shares + 1e-9).log()).sum(dim=-1).mean()
-    return {"cls": cls, "patch": patch, "contrast": contrast, "H_patch": entropy, "H_cls": cls_entropy}, center
+    losses["patch"] = -(target_shares * scores.log_softmax(dim=1)).sum(dim=1).mean()
+    return losses, center
+
+
+def contrast_views(student: Tensor, teacher: Tensor) -> Tensor:
+    """InfoNCE on [CLS]: which of the batch's pictures is a view of? (Vs, n, B) and (Vt, n, B) of length 1 -> mean, nats.
+
+    As in `dino_loss`, over all pairs of a teacher's and another view of the student's.
+    """
+    own = torch.arange(student.shape[1])
+    terms = [
+        F.cross_entropy(said @ told.T / CONTRAST_TEMPERATURE, own)
+        for t, told in enumerate(teacher) for s, said in enumerate(student) if s != t
+    ]
+    return torch.stack(terms).mean()
 
 
 @dataclass(frozen=True)
@@ -188,10 +200,10 @@ def draw_pictures(indices: range, pairs: bool = False) -> Drawn:
     one of the objects. Otherwise the [CLS] token would describe the background, by which two views of a scene are told
     most easily; the scenes that still come once are then left out of its loss.
     """
-    rows = []
+    rows, kinds = [], SHARES_WITH_PAIRS if pairs else SHARES
     for index in indices:
         rng = generator(SEED, index)
-        kind = rng.choice(list(SHARES), p=list(SHARES.values()))
+        kind = rng.choice(list(kinds), p=list(kinds.values()))
         middle, paired = (np.nan, np.nan), False
         if kind == "scene":
             scene = sample_scene(rng)
@@ -402,9 +414,10 @@ def finish(model: VisionTransformer, steps: int, seconds: float) -> Path:
         frames=FRAMES, untrained=UNTRAINED, **{f"hard_{key}": value for key, value in hard.items()},
         **{f"main_{key}": value for key, value in main.items()},
         **{f"{who}_{key}": value for who, values in scenes.items() for key, value in values.items()},
-        shares=", ".join(f"{share:.0%} {name}" for name, share in SHARES.items()), source=SOURCE,
+        **{name: ", ".join(f"{share:.0%} {kind}" for kind, share in shares.items()) for name, shares in
+           (("shares", SHARES), ("shares_with_pairs", SHARES_WITH_PAIRS))}, source=SOURCE,
         global_side=GLOBAL_SIDE, local_side=LOCAL_SIDE, span=GLOBAL_SPAN, local_span=LOCAL_SPAN,
-        cls_weights=CLS_WEIGHTS, pairs_from=PAIRS_FROM, paired=PAIRED, patch_weight=PATCH_WEIGHT, contrast_weight=CONTRAST_WEIGHT,
+        weight=WEIGHTS, pairs_from=PAIRS_FROM, paired=PAIRED,
         outputs=CLS_OUTPUTS, contrast_temperature=CONTRAST_TEMPERATURE,
         student_temperature=STUDENT_TEMPERATURE, teacher_temperature=TEACHER_TEMPERATURE,
         parameters=sum(p.numel() for p in model.parameters()) / 1e6, megabytes=path.stat().st_size / 1e6,
@@ -427,13 +440,13 @@ pixels, {cells}x{cells} patches, into which video frames are squeezed; for other
 
 | | |
 |---|---|
-| data | {pictures:,} pictures of the sample world, each seen once: {shares}; {source}x{source} pixels; no labels, no masks, and no scene or video of the exported data sets |
+| data | {pictures:,} pictures of the sample world, each seen once, {source}x{source} pixels: frames of hard and of easy videos and still scenes ({shares}; with pairs {shares_with_pairs}); no labels, no masks, and no scene or video of the exported data sets |
 | DINO's recipe (`dl/dino.py`) | teacher = moving average of the student, momentum {momentum} rising to 1; centring; temperatures {student_temperature} (student) and {teacher_temperature} (teacher); two global views ({global_side} pixels) and two local ones ({local_side} pixels), the student sees all, the teacher the global ones; K = {outputs} |
 | views | global ones span {span[0]} to {span[1]} of the picture's side, local ones {local_span[0]} to {local_span[1]}; any angle, mirrored, squeezed; any hue, more or less saturation, contrast, light, sometimes grey or solarised, noise |
 | stem | three 3x3 convolutions of stride 2 instead of one 8x8 patch map |
 | positions | fixed sines; each view takes a random window of the table, so that place means nothing |
-| patch losses | for patches of two views that show the same place: InfoNCE (temperature {contrast_temperature}, weight {contrast_weight}) and DINO's loss with Sinkhorn-balanced targets (weight {patch_weight}); DINO's [CLS] loss has weight {cls_weights[0]}, with pairs {cls_weights[1]} |
-| pairs | from step {pairs_from} on, {paired:.0%} of the still scenes come as two pictures with the same objects before different backgrounds, views are taken around an object, and only the [CLS] loss uses them; scenes that come once are left out of it. Before that, attention lay on grass and bricks, by which two views of one picture are told most easily |
+| patch losses | for patches of two views that show the same place: InfoNCE (temperature {contrast_temperature}, weight {weight[contrast]}) and DINO's loss with Sinkhorn-balanced targets (weight {weight[patch]}); DINO's [CLS] loss has weight {weight[cls]} |
+| pairs | from step {pairs_from} on, {paired:.0%} of the still scenes come as two pictures with the same objects before different backgrounds, views are taken around an object, and only the [CLS] losses use them: DINO's, and InfoNCE between the views of a batch (weight {weight[cls_contrast]}). Scenes that come once are left out of both. Before that, attention lay on grass and bricks, by which two views of one picture are told most easily |
 | settings | AdamW, peak rate {rate}, warm-up of {warm_up} steps, then cosine; weight decay {decay}; {steps:,} steps of {batch} pictures; gradient norm clipped at 3; bfloat16 |
 | seed | {seed} |
 | time | {minutes:.0f} minutes of CPU time, one thread, torch {torch} |
