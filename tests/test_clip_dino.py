@@ -417,6 +417,10 @@ def test_changed_weights_or_frames_or_models_are_computed_anew(davis, vit):
     torch.testing.assert_close(after, before + 1)
     frames[0, 0, :160] = 255  # in place
     assert not torch.equal(davis.process_frames(frames[:1], vit, "cpu", size=32), after)
+    passed = vit.passed
+    davis.process_frames(frames[1:2], vit.train(), "cpu", size=32)
+    davis.process_frames(frames[1:2], vit.eval(), "cpu", size=32)
+    assert vit.passed == passed + 2  # dropout, if it had one, would act in one mode only
     other = CountingViT()
     assert torch.equal(davis.process_frames(frames[1:2], other, "cpu", size=32),
                        davis.process_frames(frames[1:2], CountingViT(), "cpu", size=32)) and other.passed == 1
