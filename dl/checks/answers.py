@@ -18,12 +18,14 @@ import torch
 from dl import settings
 from dl.checks.exercise import Draw, Exercise, Probe, Values
 from dl.checks.library import Library
-from dl.checks.pack import Packer, to_text, unpack
+from dl.checks.pack import Packer, to_bytes, to_text, unpack
 from dl.checks.run import Record, call, signature
 from dl.command import UsageError
 
 RECORDED = Path(__file__).parent / "recorded"
 SEEDS = 2**31
+TELLING = 2  # probes for which a mistake is recorded
+LOOSE = 1e-6  # outputs of probes with such a relative tolerance or more are recorded in single precision
 
 
 class Computed:
@@ -102,8 +104,10 @@ class Recorded:
     def mistakes(self, exercise: Exercise) -> dict[str, tuple[str, str]]:
         return {name: (says, hint) for name, (says, hint) in self._of(exercise)["mistakes"].items()}
 
-    def wrong(self, exercise: Exercise, mistake: str, probe: Probe, seed: int) -> Record:
-        return self._record(exercise, self._cell(exercise, probe, seed)["wrong"][mistake])
+    def wrong(self, exercise: Exercise, mistake: str, probe: Probe, seed: int) -> Record | None:
+        """What the known mistake brings; None if that is not recorded for this probe."""
+        kept = self._cell(exercise, probe, seed)["wrong"].get(mistake)
+        return kept and self._record(exercise, kept)
 
     def replacements(self, names: list[str]) -> dict[str, Callable]:
         return {}
@@ -111,11 +115,12 @@ class Recorded:
     def _of(self, exercise: Exercise) -> dict:
         """All but the tensors."""
         if exercise.name not in self._about:
-            self._about[exercise.name] = json.loads(self._exercises[exercise.name]["about"])
+            self._about[exercise.name] = json.loads(to_text(self._exercises[exercise.name]["about"]))
         return self._about[exercise.name]
 
     def _cell(self, exercise: Exercise, probe: Probe, seed: int) -> dict:
-        return self._of(exercise)["cells"][probe.name][str(seed)]
+        cells = self._of(exercise)["cells"][probe.name]
+        return cells[str(self._seeds[0] if probe.published else seed)]  # published tensors are the same for every seed
 
     def _value(self, exercise: Exercise, kept: object):
         return unpack(kept, self._exercises[exercise.name]["tensors"])
@@ -145,21 +150,48 @@ def record(topic: str, exercises: Sequence[Exercise], seeds: Sequence[int]) -> d
 
 def _recorded(exercise: Exercise, answers: Computed, seeds: Sequence[int]) -> dict:
     packer, mistakes = Packer(), answers.mistakes(exercise)
+    telling = _telling(exercise, answers, seeds[0])
 
-    def kept(record: Record) -> object:
+    def kept(record: Record, probe: Probe, strict: bool) -> object:
         error = record.error and {**record.error, "place": ""}  # the place may show a line of the lesson
-        return packer.add([record.outputs, error])
+        return packer.add([record.outputs, error], strict, single=probe.rtol >= LOOSE)
 
     def cell(probe: Probe, seed: int) -> dict:
         return {
             "inputs": packer.add(answers.inputs(exercise, probe, seed)),
-            "right": kept(answers.right(exercise, probe, seed)),
-            "wrong": {name: kept(answers.wrong(exercise, name, probe, seed)) for name in mistakes},
+            "right": kept(answers.right(exercise, probe, seed), probe, strict=True),
+            "wrong": {name: kept(answers.wrong(exercise, name, probe, seed), probe, strict=False)
+                      for name in mistakes if probe.name in telling[name]},
         }
 
     try:
-        cells = {probe.name: {seed: cell(probe, seed) for seed in seeds} for probe in exercise.probes}
+        cells = {probe.name: {seed: cell(probe, seed) for seed in (seeds[:1] if probe.published else seeds)}
+                 for probe in exercise.probes}
     except TypeError as error:
         raise TypeError(f"record: {exercise.name}: {error}") from error
     about = {"signature": answers.signature(exercise), "mistakes": mistakes, "cells": cells}
-    return {"about": to_text(about), "tensors": packer.tensors()}
+    return {"about": to_bytes(about), "tensors": packer.tensors()}
+
+
+def _telling(exercise: Exercise, answers: Computed, seed: int) -> dict[str, set[str]]:
+    """By which probes each mistake is known: the first `TELLING` in which it shows; all, where another shows alike.
+
+    A student's code is looked at where it first fails, so the others need not be kept.
+    """
+    from dl.checks.judge import alike, differs
+
+    records: dict[str, dict[str, Record]] = {name: {} for name in answers.mistakes(exercise)}
+    shows: dict[str, list[Probe]] = {name: [] for name in records}
+    for probe in exercise.probes:
+        inputs, right = answers.inputs(exercise, probe, seed), answers.right(exercise, probe, seed)
+        for name in records:
+            records[name][probe.name] = wrong = answers.wrong(exercise, name, probe, seed)
+            if differs(probe, right, wrong, inputs) is not None:
+                shows[name].append(probe)
+
+    def is_ambiguous(name: str) -> bool:
+        return any(alike(probe, records[other][probe.name], records[name][probe.name])
+                   for probe in shows[name][:1] for other in records if other != name)
+
+    return {name: {probe.name for probe in (exercise.probes if is_ambiguous(name) else shows[name][:TELLING])}
+            for name in records}

@@ -88,10 +88,10 @@ class _Bench:
     answers: Computed | Recorded
     calls: Plan
     records: list[Record]
-    _cache: dict[tuple[str, int], Record] = field(default_factory=dict)
+    _cache: dict[tuple[str, int], Record | None] = field(default_factory=dict)
 
-    def expected(self, position: int, mistake: str = "") -> Record:
-        """What the solution, or a known mistake, brings to a call."""
+    def expected(self, position: int, mistake: str = "") -> Record | None:
+        """What the solution, or a known mistake, brings to a call; None if that is not recorded."""
         if (mistake, position) not in self._cache:
             probe, _, seed = self.calls[position]
             self._cache[mistake, position] = (
@@ -108,13 +108,7 @@ class _Bench:
 
     def looks_like(self, mistake: str, position: int) -> bool:
         """Whether the student's record of a call is that of a known mistake."""
-        probe, wrong, got = self.calls[position][0], self.expected(position, mistake), self.records[position]
-        if wrong.error is not None or got.error is not None:
-            return None not in (wrong.error, got.error) and all(wrong.error[k] == got.error[k] for k in ("kind", "message"))
-        return all(
-            name in got.outputs and compare(name, got.outputs[name], value, probe.rtol, probe.atol, probe.same_dtype) is None
-            for name, value in wrong.outputs.items()
-        )
+        return alike(self.calls[position][0], self.expected(position, mistake), self.records[position])
 
     def recognise(self, position: int) -> str | None:
         """The known mistake that brings the student's outputs to a failing call; of several, the one alike most often."""
@@ -145,6 +139,18 @@ def differs(probe: Probe, right: Record, got: Record, inputs: Values) -> Fault |
         if not error <= probe.limits[name]:
             return Fault(f"{name}: relative error {error:.1e} to the notebook's tensor, limit {probe.limits[name]:.0e}")
     return None
+
+
+def alike(probe: Probe, wrong: Record | None, got: Record) -> bool:
+    """Whether a record is that of a known mistake; None: it is not known what that one brings."""
+    if wrong is None:
+        return False
+    if wrong.error is not None or got.error is not None:
+        return None not in (wrong.error, got.error) and all(wrong.error[k] == got.error[k] for k in ("kind", "message"))
+    return all(
+        name in got.outputs and compare(name, got.outputs[name], value, probe.rtol, probe.atol, probe.same_dtype) is None
+        for name, value in wrong.outputs.items()
+    )
 
 
 def compare(name: str, got: object, right: object, rtol: float, atol: float, same_dtype: bool = True) -> Fault | None:
