@@ -6,7 +6,7 @@ Modules of the verbs are imported only when their verb runs, so that `--help` an
 from __future__ import annotations
 
 import argparse
-import importlib
+import importlib.util
 import os
 import sys
 
@@ -70,6 +70,14 @@ def parser() -> argparse.ArgumentParser:
     check.add_argument("--seed", type=int, metavar="N", help="of the random inputs (default: a new one)")
     check.set_defaults(command=_check)
 
+    if importlib.util.find_spec("dl.student"):  # the student edition does not make itself
+        student = _verb(
+            verbs, "student", "write the student edition: a stub in the place of each solution, no outputs, no answers",
+            "student ../assignment",
+        )
+        student.add_argument("folder", metavar="DIR", help="a folder that is new or empty")
+        student.set_defaults(command=_student)
+
     submit = _verb(
         verbs, "submit", "write the hand-in: a zip of code, notebooks and results, and a PDF of the notebooks",
         "submit --partial --out build",
@@ -131,6 +139,12 @@ def _check(args: argparse.Namespace) -> int:
     if args.list:
         return command.show_list(args.names, args.root)
     return command.run(args.names, args.root, args.json, args.verbose, args.hint, args.seed)
+
+
+def _student(args: argparse.Namespace) -> int:
+    from dl import student
+
+    return student.write(args.folder)
 
 
 def _submit(args: argparse.Namespace) -> int:

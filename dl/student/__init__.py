@@ -1,0 +1,223 @@
+"""The student edition: the project without solutions. `python -m dl student DIR`.
+
+One source, solved; this package takes out what solves. `KEPT` and `LEFT_OUT` say what of the project is copied. In lessons
+each solution becomes a stub (`dl.markers`). Notebooks are made anew from their sources, so they have no outputs; the sources
+stay behind, or `dl build` would write over a learner's answers. In place of reference code and known mistakes the checks
+get their outputs as data, for `SEEDS` (`dl.checks.answers.record`). Before anything is written, `leaks` looks for solutions
+in all of it.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterable
+from fnmatch import fnmatch
+from pathlib import Path
+
+from dl import markers, settings
+from dl.command import FAILURE, SUCCESS, UsageError, say
+from dl.student import leaks
+
+KEPT = (
+    "dl/*", "notebooks/*", "a2_helper.py", "rnn_lstm_captioning.py", "transformers.py", "tests/conftest.py",
+    "tests/test_exercises.py", "datasets/README.md", "datasets/two_digit_op.json", "datasets/sample_world.jpg",
+    "pyproject.toml", "constraints.txt", "Makefile", "LICENSE", "student.txt", ".gitignore",
+)
+LEFT_OUT = {  # of what is kept, and why
+    "dl/checks/solutions/*": "reference code and known mistakes",
+    "dl/checks/recorded/*": "made anew",
+    "dl/student/*": "makes this edition",
+    "dl/markers.py": "reads solutions",
+    "dl/submit/derive.py": "needs the notebooks' sources",
+    "notebooks/*.ipynb": "made anew, from the sources",
+    "*/.*": "hidden files",
+    "*/__pycache__/*": "compiled",
+    "*.part": "unfinished",
+}
+SOURCE_ENDING = ".nb.py"
+SEEDS = range(1000, 1010)  # of the recorded inputs
+README = Path(__file__).with_name("README.md")
+TOPICS = {  # in the README: notebook, what it is about, the code to fill in
+    "rnn_lstm_captioning": ("RNN, LSTM, attention, captions", "[rnn_lstm_captioning.py](rnn_lstm_captioning.py)"),
+    "Transformers": ("Transformer, arithmetic", "[transformers.py](transformers.py)"),
+    "Self_Supervised_Learning": ("SimCLR, linear probe", "[dl/simclr/](dl/simclr)"),
+    "CLIP_DINO": ("CLIP, DINO", "[dl/clip_dino.py](dl/clip_dino.py)"),
+}
+EDITS = {  # of files that differ a little: what is there once, and what stands in its place
+    "pyproject.toml": {
+        'addopts = "-q --strict-markers"': 'addopts = "-q -rs --strict-markers"  # -rs: say what is missing',
+    },
+    "Makefile": {
+        ".PHONY: run test check notebooks": ".PHONY: run test check",
+        "test: $(INSTALLED)  ## the tests": "test: $(INSTALLED)  ## one test an exercise; those that are missing are skipped",
+        "check: $(INSTALLED)  ## the linter": "check: $(INSTALLED)  ## what is missing, wrong and right",
+        "$(IN_VENV) -m ruff check .": "$(IN_VENV) -m dl check",
+    },
+}
+
+
+def write(folder: str | Path) -> int:
+    """The verb `student`: write the edition to a new or empty folder, whole or not at all.
+
+    Returns:
+        SUCCESS, or FAILURE if solutions would leak; then nothing is written, and what leaks is said.
+    Raises:
+        UsageError: if the folder holds something or cannot be written. MarkerError: for markers that do not fit together.
+    """
+    start, target = time.perf_counter(), Path(folder)
+    _check_target(target)
+    contents, lines = edition(settings.project_root())
+    found = leaks.find(contents, lines)
+    if found:
+        say("\n  ".join(["These would give solutions away:", *map(str, found)]))
+        say(f"Nothing was written: {len(found)} leaks.")
+        return FAILURE
+    _write_whole(target, contents)
+    size, seconds = sum(map(len, contents.values())) / 1e6, time.perf_counter() - start
+    say(f"Written to {target}: {len(contents)} files, {size:.0f} MB, {seconds:.0f} s. Its README.md says how to start.")
+    return SUCCESS
+
+
+def edition(root: Path) -> tuple[dict[str, bytes], leaks.Lines]:
+    """All files of the edition by their paths, and the lines of the solutions that are not in it."""
+    contents: dict[str, bytes] = {}
+    lessons: dict[str, str] = {}
+    notebooks = []
+    for path in sorted(project_files(root)):
+        name = Path(path).name
+        if name.endswith(SOURCE_ENDING):
+            notebooks.append(name.removesuffix(SOURCE_ENDING))
+            contents[f"notebooks/{notebooks[-1]}.ipynb"] = unsolved_notebook(root / path)
+            continue
+        content = (root / path).read_bytes()
+        if path.endswith(".py") and markers.blocks(text := content.decode(), path):
+            lessons[path], content = text, markers.hand_out(text, path).encode()
+        contents[path] = _edited(path, content)
+    _check_names(lessons)
+    contents["README.md"] = _readme(notebooks).encode()
+    contents |= _recorded()
+    return dict(sorted(contents.items())), leaks.solution_lines(lessons)
+
+
+def project_files(root: Path) -> Iterable[str]:
+    """Paths of the files that go into the edition: those that git tracks, or all where there is no git."""
+    every = {path.relative_to(root).as_posix() for top in {pattern.partition("/")[0] for pattern in KEPT}
+             for path in ([root / top] if (root / top).is_file() else (root / top).rglob("*")) if path.is_file()}
+    tracked = _tracked(root)
+    return [
+        path for path in every
+        if any(fnmatch(path, pattern) for pattern in KEPT) and not any(fnmatch(path, pattern) for pattern in LEFT_OUT)
+        and (not tracked or path in tracked)
+    ]
+
+
+def unsolved_notebook(source: Path) -> bytes:
+    """The notebook of a source: no outputs, no counts, answers empty; its cells keep their ids.
+
+    Raises:
+        UsageError: if jupytext is not installed.
+    """
+    import nbformat
+
+    from dl.run import read_source
+    from dl.submit.notebook import ANSWER_TAG, ANSWER_TITLE
+
+    notebook = read_source(source)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+        elif ANSWER_TAG in cell.metadata.get("tags", ()) or cell.source.lstrip().startswith(ANSWER_TITLE):
+            cell.source = ANSWER_TITLE
+    return (nbformat.writes(notebook).rstrip("\n") + "\n").encode()
+
+
+def _recorded() -> dict[str, bytes]:
+    import torch
+
+    from dl.checks import answers, course
+    from dl.checks.exercise import MODULES
+
+    torch.set_num_threads(1)  # the tensors are tiny
+    contents = {}
+    for topic in MODULES:
+        exercises = course.exercises(topic)
+        say(f"{topic}: recording the answers to {len(exercises)} exercises …")
+        buffer = io.BytesIO()
+        torch.save(answers.record(topic, exercises, SEEDS), buffer)
+        contents[f"dl/checks/recorded/{topic}.pt"] = buffer.getvalue()
+    return contents
+
+
+def _readme(notebooks: list[str]) -> str:
+    rows = [f"| {about} | {code} | [{name}](notebooks/{name}.ipynb) |"
+            for name, (about, code) in TOPICS.items() if name in notebooks]
+    return README.read_text(encoding="utf-8").replace("{topics}", "\n".join(rows))
+
+
+def _edited(path: str, content: bytes) -> bytes:
+    """A file with its EDITS; without the parts of pyproject.toml and Makefile that speak of what is left out."""
+    if path not in EDITS:
+        return content
+    text = content.decode()
+    for old, new in EDITS[path].items():
+        if text.count(old) != 1:
+            raise UsageError(f"{path} should have this once: {old!r}. Bring EDITS in dl/student up to date with it.")
+        text = text.replace(old, new)
+    if path == "Makefile":
+        text = _without_rule(text, "notebooks")
+    return "".join(line for line in text.splitlines(keepends=True)
+                   if not line.startswith(('"notebooks/*.nb.py"', '"tests/variants/'))).encode()
+
+
+def _without_rule(text: str, target: str) -> str:
+    """A Makefile without one rule and the empty line after it."""
+    rules = text.split("\n\n")
+    return "\n\n".join(rule for rule in rules if not rule.startswith(f"{target}:"))
+
+
+def _tracked(root: Path) -> set[str]:
+    """What git tracks below the project, empty where there is no git or it knows nothing of the project."""
+    try:
+        done = subprocess.run(["git", "ls-files", "-z"], cwd=root, capture_output=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return set()
+    return set(filter(None, done.stdout.decode().split("\0")))
+
+
+def _check_names(lessons: dict[str, str]) -> None:
+    """Each exercise has one place in the project."""
+    places: dict[str, str] = {}
+    for path, text in lessons.items():
+        for name in markers.solutions(text, path):
+            if name in places:
+                raise markers.MarkerError(f"SOLUTION {name} is in {places[name]} and in {path}. Each exercise has one place.")
+            places[name] = path
+
+
+def _check_target(target: Path) -> None:
+    if target.exists() and not target.is_dir():
+        raise UsageError(f"{target} is a file. The student edition goes to a folder: name one that is new or empty.")
+    if target.is_dir() and any(target.iterdir()):
+        raise UsageError(f"{target} is not empty, and nothing in it is to be lost. Name a folder that is new or empty.")
+
+
+def _write_whole(target: Path, contents: dict[str, bytes]) -> None:
+    """Write into a folder beside the target and rename it at the end."""
+    target = target.resolve()
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        for path, content in contents.items():
+            (temporary / path).parent.mkdir(parents=True, exist_ok=True)
+            (temporary / path).write_bytes(content)
+        if target.is_dir():
+            target.rmdir()
+        temporary.rename(target)
+    except OSError as error:
+        raise UsageError(f"{target} cannot be written: {error.strerror or error}. Make room there or name another folder; "
+                         "nothing was written.") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
