@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dl.checks import ReplayedDropout, expected, fill_with_ramp, load_case  # noqa: F401
+from dl.checks.devices import device_probe
 from dl.checks.exercise import Draw, Exercise, Probe, Values, track, unpack, with_gradients
 
 TOPIC = "transformers"
@@ -565,13 +566,9 @@ def _heads_inputs(
 
 def _norm_layers(lesson, inputs: Values) -> Values:
     norm = lesson.LayerNormalization(*inputs["sizes"])
-    own = sorted((float(p.min()), float(p.max()), str(tuple(p.shape))) for p in norm.parameters())
-    return {
-        "learnt_numbers": _learnt(norm),
-        "parameters": [
-            f"{shape}, all {low:g}" if low == high else f"{shape}, {low:.2f} … {high:.2f}" for low, high, shape in own
-        ],
-    }
+    own = sorted((p.numel(), float(p.min()), float(p.max())) for p in norm.parameters())
+    spans = [f"{count} numbers, " + (f"all {low:g}" if low == high else f"{low:.2f} … {high:.2f}") for count, low, high in own]
+    return {"learnt_numbers": _learnt(norm), "parameters": spans}
 
 
 def _norm_inputs(
@@ -608,16 +605,19 @@ def _alone(kind: str) -> Callable[..., Values]:
 def _alone_gradients(kind: str) -> Callable[..., Values]:
     def run(lesson, inputs: Values) -> Values:
         module, roles = _made(lesson, kind, inputs)
-        return with_gradients({"y": module(inputs["x"])}, {**track(inputs, "x"), **roles})
+        wanted = {**track(inputs, "x"), **roles}
+        return with_gradients({"y": module(inputs["x"])}, wanted)
 
     return run
 
 
-def _alone_untouched(kind: str) -> Callable[..., Values]:
-    """A module with the parameters with which it was made."""
+def _alone_twice(kind: str) -> Callable[..., Values]:
+    """The same module called with other tokens first, and fewer of them."""
 
     def run(lesson, inputs: Values) -> Values:
-        return {"y": getattr(lesson, kind)(*inputs["sizes"]).double()(inputs["x"]).detach()}
+        module, _ = _made(lesson, kind, inputs)
+        module(inputs["x"][:1, :1] * 2 - 1)
+        return {"y": module(inputs["x"]).detach()}
 
     return run
 
@@ -771,9 +771,16 @@ def _decoded(block: nn.Module, inputs: Values) -> Tensor:
     return block(*(inputs[name] for name in ("dec_inp", "enc_inp", "mask") if name in inputs))
 
 
+def _decode_twice(lesson, inputs: Values) -> Values:
+    block, _ = _made(lesson, "DecoderBlock", inputs)
+    block(inputs["dec_inp"][:1, :1] * 2 - 1, inputs["enc_inp"][:1, :1] * 2 - 1)
+    return {"y": _decoded(block, inputs).detach()}
+
+
 def _decode_gradients(lesson, inputs: Values) -> Values:
     block, roles = _made(lesson, "DecoderBlock", inputs)
-    return with_gradients({"y": _decoded(block, inputs)}, {**track(inputs, "dec_inp", "enc_inp"), **roles})
+    wanted = {**track(inputs, "dec_inp", "enc_inp"), **roles}
+    return with_gradients({"y": _decoded(block, inputs)}, wanted)
 
 
 def _decode_training(lesson, inputs: Values) -> Values:
@@ -787,12 +794,6 @@ def _sequences(draw: Draw, *shape: int, dtype: torch.dtype = torch.float64) -> V
 
 def _causal(lesson, inputs: Values) -> Values:
     return {"mask": lesson.get_subsequent_mask(inputs["seq"])}
-
-
-def _causal_elsewhere(lesson, inputs: Values) -> Values:
-    """On the device "meta", which has shapes but no numbers."""
-    mask = lesson.get_subsequent_mask(inputs["seq"].to("meta"))
-    return {"device": mask.device.type, "shape": list(mask.shape)}
 
 
 def _model_sizes(draw: Draw) -> list:
@@ -858,12 +859,24 @@ def _guesses(lesson, inputs: Values) -> Values:
     return {"logits": _guess(model, inputs).detach()}
 
 
+def _guesses_twice(lesson, inputs: Values) -> Values:
+    model, _ = _made(lesson, "Transformer", inputs)
+    _guess(model, {name: value[:1, :2] for name, value in inputs.items() if isinstance(value, Tensor)})
+    return {"logits": _guess(model, inputs).detach()}
+
+
+def _guessed_elsewhere(lesson, inputs: Values) -> Tensor:
+    model = lesson.Transformer(*inputs["sizes"]).double()
+    return _guess(model.to(inputs["ques_b"].device), inputs)
+
+
 def _guess_gradients(lesson, inputs: Values) -> Values:
     model, roles = _made(lesson, "Transformer", inputs)
     chosen = {
         role: roles[role] for role in ("embedding", "encoder0.feed.in.weight", "decoder0.norm1.scale", "vocabulary.bias")
     }
-    return with_gradients({"logits": _guess(model, inputs)}, {**track(inputs, "ques_pos", "ans_pos"), **chosen})
+    wanted = {**track(inputs, "ques_pos", "ans_pos"), **chosen}
+    return with_gradients({"logits": _guess(model, inputs)}, wanted)
 
 
 def _guess_training(lesson, inputs: Values) -> Values:
@@ -997,7 +1010,8 @@ def _loss(function: str) -> Callable[..., Values]:
 
 def _loss_gradients(function: str) -> Callable[..., Values]:
     def run(lesson, inputs: Values) -> Values:
-        return with_gradients(_loss(function)(lesson, inputs), track(inputs, "pred"))
+        wanted = track(inputs, "pred")
+        return with_gradients(_loss(function)(lesson, inputs), wanted)
 
     return run
 
@@ -1110,6 +1124,9 @@ EXERCISES = (
             _masked_course(),
             Probe("all sizes equal, with a mask", _square_inputs, _attention),
             Probe("gradients", lambda draw: _attention_inputs(draw, masked=True), _attention_gradients),
+            device_probe(
+                lambda draw: _attention_inputs(draw, masked=True), lambda lesson, inputs: _attention(lesson, inputs)["y"]
+            ),
             Probe("all keys forbidden", _nothing_left, _attention, rtol=1e-4, atol=1e-5),
             Probe("batch of one", lambda draw: _attention_inputs(draw, N=1, masked=True), _attention),
             Probe("one query", lambda draw: _attention_inputs(draw, queries=1, masked=True), _attention),
@@ -1236,6 +1253,7 @@ EXERCISES = (
             _course_module("LayerNormalization", "layer_normalization", "x"),
             Probe("a large epsilon", lambda draw: _norm_inputs(draw, epsilon=0.4), _alone("LayerNormalization")),
             Probe("gradients", _norm_inputs, _alone_gradients("LayerNormalization")),
+            Probe("a second call", _norm_inputs, _alone_twice("LayerNormalization")),
             Probe("rows of equal numbers", _flat_rows, _alone_gradients("LayerNormalization"), rtol=1e-5),
             Probe("two axes", lambda draw: _norm_inputs(draw, 3), _alone("LayerNormalization")),
             Probe("four axes", lambda draw: _norm_inputs(draw, 2, 3, 4), _alone("LayerNormalization")),
@@ -1276,6 +1294,7 @@ EXERCISES = (
             Probe("values on random inputs", _feed_inputs, _alone("FeedForwardBlock")),
             _course_module("FeedForwardBlock", "feed_forward", "x"),
             Probe("gradients", _feed_inputs, _alone_gradients("FeedForwardBlock")),
+            Probe("a second call", _feed_inputs, _alone_twice("FeedForwardBlock")),
             Probe("train mode", _feed_inputs, _alone_training("FeedForwardBlock")),
             Probe("two axes", lambda draw: _feed_inputs(draw, 3), _alone("FeedForwardBlock")),
             Probe("four axes", lambda draw: _feed_inputs(draw, 2, 3, 2), _alone("FeedForwardBlock")),
@@ -1321,6 +1340,7 @@ EXERCISES = (
             _course_block("EncoderBlock", "encoder_block_1", "values of the course, two heads"),
             _course_block("EncoderBlock", "encoder_block_2", "values of the course, one head"),
             Probe("gradients", _encoder_inputs, _alone_gradients("EncoderBlock")),
+            Probe("a second call", _encoder_inputs, _alone_twice("EncoderBlock")),
             Probe("batch of one", lambda draw: _encoder_inputs(draw, N=1), _alone("EncoderBlock")),
             Probe("one token", lambda draw: _encoder_inputs(draw, K=1), _alone("EncoderBlock")),
             Probe(
@@ -1348,7 +1368,9 @@ EXERCISES = (
             Probe("one sequence", lambda draw: _sequences(draw, 1, draw.integer(2, 6)), _causal),
             Probe("one token", lambda draw: _sequences(draw, draw.integer(2, 5), 1), _causal),
             Probe("a long sequence", lambda draw: _sequences(draw, 2, draw.integer(20, 30)), _causal),
-            Probe("another device", lambda draw: _sequences(draw, *draw.sizes(2)), _causal_elsewhere),
+            device_probe(
+                lambda draw: _sequences(draw, *draw.sizes(2)), lambda lesson, inputs: _causal(lesson, inputs)["mask"]
+            ),
         ),
         hints=(
             "which keys may query t see: those before t, t itself, those after?",
@@ -1385,6 +1407,7 @@ EXERCISES = (
             _course_block("DecoderBlock", "decoder_block_1", "values of the course"),
             _course_block("DecoderBlock", "decoder_block_2", "values of the course, equal lengths"),
             Probe("gradients", _decoder_inputs, _decode_gradients),
+            Probe("a second call", _decoder_inputs, _decode_twice),
             Probe("batch of one", lambda draw: _decoder_inputs(draw, N=1), _decode),
             Probe("one token", lambda draw: _decoder_inputs(draw, queries=1), _decode),
             Probe("float32", lambda draw: _decoder_inputs(draw, dtype=torch.float32), _decode, rtol=1e-4, atol=1e-4),
@@ -1450,6 +1473,8 @@ EXERCISES = (
             _guess_shape_case(),
             Probe("two layers", lambda draw: _model_inputs(draw, layers=2), _guesses),
             Probe("gradients", _model_inputs, _guess_gradients),
+            Probe("a second call", _model_inputs, _guesses_twice),
+            device_probe(_model_inputs, _guessed_elsewhere),
             Probe("train mode", _model_inputs, _guess_training),
             Probe("positions without a batch", lambda draw: _model_inputs(draw, shared=True), _guesses),
             Probe("batch of one", lambda draw: _model_inputs(draw, N=1), _guesses),

@@ -2919,16 +2919,6 @@ def _(seq):
 
 @mistake(
     "get_subsequent_mask",
-    "device-not-followed",
-    "the mask is made on the CPU; it belongs on seq's device",
-    "On which device do factory functions put a tensor?",
-)
-def _(seq):
-    return get_subsequent_mask(torch.zeros(seq.shape))
-
-
-@mistake(
-    "get_subsequent_mask",
     "rectangle",
     "the mask is (N, K); every query needs a row of its own",
     "What shape does the docstring promise?",
