@@ -48,6 +48,13 @@ def _layers(draw: Callable[..., Values], run: Callable, gradients: Callable, out
     )
 
 
+def _one(returned: object) -> Tensor:
+    """What was returned, if it is one tensor."""
+    if not isinstance(returned, Tensor):
+        raise WrongReturn(f"it returned {describe(returned)}; wanted one tensor")
+    return returned
+
+
 # --- Vanilla RNN ---
 
 RNN_STEP = ("x", "prev_h", "Wx", "Wh", "b")
@@ -219,7 +226,7 @@ def _fill(layer: nn.Module, **values: Tensor) -> nn.Module:
 
 
 def _embedding_forward(lesson, inputs: Values) -> Values:
-    return {"out": _embedding(lesson, inputs)(inputs["x"])}
+    return {"out": _one(_embedding(lesson, inputs)(inputs["x"]))}
 
 
 def _embedding_gradients(lesson, inputs: Values) -> Values:
@@ -377,7 +384,7 @@ def _lstm_start(inputs: Values) -> str:
 
 
 def _lstm_forward(lesson, inputs: Values) -> Values:
-    return {"hn": _lstm(lesson, inputs)(inputs["x"], inputs[_lstm_start(inputs)])}
+    return {"hn": _one(_lstm(lesson, inputs)(inputs["x"], inputs[_lstm_start(inputs)]))}
 
 
 def _lstm_gradients(lesson, inputs: Values) -> Values:
@@ -473,11 +480,11 @@ RECURRENT = (
     Exercise(
         "AttentionLSTM.step_forward", TOPIC,
         probes=(
-            published(TOPIC, "attention_lstm_step_forward", _lstm_step),
             *_layers(_attending_step_inputs, _lstm_step, _lstm_step_gradients, "next_c",
                      Probe("as many pictures as sizes", lambda d: _attending_step_inputs(d, N=4, D=4, H=4), _lstm_step,
                            about="with N = D = H"),
                      Probe("large values", lambda d: _attending_step_inputs(d, scale=1e3), _lstm_step)),
+            published(TOPIC, "attention_lstm_step_forward", _lstm_step),  # last: its saturated gates show few mistakes clearly
         ),
         hints=("a has four terms here: which one is new?", *STEP_HINTS[:2]),
     ),
@@ -635,7 +642,7 @@ def _forward_inputs(draw: Draw, cell_type: str, N: int | None = None, T: int | N
 
 
 def _caption_loss(lesson, inputs: Values) -> Values:
-    return {"loss": _captioner(lesson, inputs)(_features(inputs), inputs["captions"])}
+    return {"loss": _one(_captioner(lesson, inputs)(_features(inputs), inputs["captions"]))}
 
 
 def _trained_gradients(lesson, inputs: Values) -> Values:
@@ -674,7 +681,7 @@ def _published_loss(cell_type: str) -> Probe:
         for parameter in model.parameters():
             parameter.data = torch.linspace(-1.4, 1.3, parameter.numel()).view(parameter.shape)
         features = torch.linspace(0, 10, CHANNELS).view(1, CHANNELS, 1, 1).expand(len(inputs["captions"]), -1, 4, 4)
-        return {"loss": model(features, inputs["captions"])}
+        return {"loss": _one(model(features, inputs["captions"]))}
 
     return Probe(f"loss of the course, {cell_type}", draw, run, rtol=1e-5, about="on the tensors of the notebook",
                  published={"loss": torch.tensor(record["expected"]["loss"])}, limits=record["tolerance"])

@@ -779,8 +779,6 @@ attention_step("state-through-Wattn", "prev_h meets Wattn, and attn is left out"
                lambda m, a, x, h, attn: a + h @ m.Wattn)
 attention_step("state-and-attention-exchanged", "prev_h meets Wattn and attn meets Wh; it is the other way round",
                "Which vector belongs to which matrix?", lambda m, a, x, h, attn: x @ m.Wx + attn @ m.Wh + h @ m.Wattn + m.b)
-attention_step("attention-replaces-state", "attn stands in prev_h's place; it comes in addition",
-               "Count the terms of a.", lambda m, a, x, h, attn: a - h @ m.Wh + attn @ m.Wattn)
 attention_step("attention-added-to-state", "attn is added to prev_h before Wh; it goes through Wattn",
                "Which matrix belongs to attn?", lambda m, a, x, h, attn: x @ m.Wx + (h + attn) @ m.Wh + m.b)
 attention_step("attention-twice", "the attention term is added twice", "Count the terms of a.",
