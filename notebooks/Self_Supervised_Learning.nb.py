@@ -28,7 +28,7 @@
 # %%
 # %load_ext autoreload
 # %autoreload 2
-from dl.notebook import setup
+from dl.notebook import hint, setup
 
 session = setup("Self_Supervised_Learning")
 DEVICE, to_float, to_double = session.device, session.to_float, session.to_double
@@ -82,8 +82,11 @@ figure = draw.method()
 # 4. grey, one time in five.
 #
 # Fill in `compute_train_transform` and `CIFAR10Pair.__getitem__` in `data_utils.py`. A note on the first: it also seeds the random generators, so that all that is drawn after it repeats from run to run.
+#
+# Every exercise has a line `session.exercise("…")`, which tries your function on fresh inputs each time it runs and says what is wrong where something is. `hint()` in a cell of its own then gives a hint, and once more the next one.
 
 # %%
+session.exercise("compute_train_transform", "CIFAR10Pair.__getitem__")
 pair_data = load_cifar10(train=True, transform=compute_train_transform(), pairs=True)
 pictures, labels = picture_tensors(pair_data, 1000)
 print(f"{len(pair_data):,} training pictures of {', '.join(pair_data.classes)}")
@@ -162,6 +165,7 @@ session.check("both outputs have unit length", all(torch.allclose(z.norm(dim=1),
 # Fill in `sim`. The numbers to compare with were computed by hand in double precision.
 
 # %%
+session.exercise("sim")
 case = expected("simclr")["simclr_n2_d3"]
 left, right = (torch.tensor(case["inputs"][name]).to(**to_float) for name in ("left", "right"))
 cosines = torch.tensor(case["expected"]["sim_positive_pairs"]["value"])
@@ -192,6 +196,7 @@ figure = draw.loss_in_three_steps(z_left, z_right, tau=0.5)
 # Fill in `simclr_loss_naive`, with a loop over the rows. Temperatures far below 0.1 make $\exp(s/\tau)$ overflow, so take `logsumexp`.
 
 # %%
+session.exercise("simclr_loss_naive")
 for tau, value in case["expected"]["loss"]["value_by_tau"].items():
     error = rel_error(lesson.simclr_loss_naive(left, right, float(tau)), value)
     session.check(f"naive loss at temperature {tau} agrees", error < 1e-6, f"error {error:.1e}")
@@ -202,6 +207,7 @@ for tau, value in case["expected"]["loss"]["value_by_tau"].items():
 # Loops are slow. First the $N$ cosines of the pairs, `sim_positive_pairs`; then all $2N \times 2N$ cosines, `compute_sim_matrix`.
 
 # %%
+session.exercise("sim_positive_pairs", "compute_sim_matrix")
 pair_cosines = lesson.sim_positive_pairs(left, right)
 session.check("pairs have shape (N, 1)", pair_cosines.shape == cosines.shape)
 session.check("sim_positive_pairs agrees", rel_error(pair_cosines, cosines) < 1e-6)
@@ -214,6 +220,7 @@ session.check("compute_sim_matrix agrees", torch.isclose(matrix.cpu(), wanted).a
 # Now `simclr_loss_vectorized`. Two rows of three numbers are easily matched by chance, so it must also agree with the naive loss on a larger batch, in its value and in its gradients, and stay finite at a tiny temperature.
 
 # %%
+session.exercise("simclr_loss_vectorized")
 for tau, value in case["expected"]["loss"]["value_by_tau"].items():
     error = rel_error(lesson.simclr_loss_vectorized(left, right, float(tau), device=left.device), value)
     session.check(f"vectorised loss at temperature {tau} agrees", error < 1e-6, f"error {error:.1e}")
@@ -255,6 +262,7 @@ c = len(memory_data.classes)
 # Weights are loaded strictly: every tensor of the network must be there and fit. What may be left over, counters of a profiler in the course's file, is named.
 
 # %%
+session.exercise("train")
 model = Model(feature_dim, encoder=ENCODER)
 leftovers = load_pretrained(model, starting_weights(ENCODER))
 print("left aside:", ", ".join(leftovers) or "nothing")

@@ -27,7 +27,7 @@
 # %%
 # %load_ext autoreload
 # %autoreload 2
-from dl.notebook import setup
+from dl.notebook import hint, setup
 
 session = setup("rnn_lstm_captioning")
 DEVICE, to_float, to_double = session.device, session.to_float, session.to_double
@@ -82,6 +82,8 @@ figure = draw.show_captioned(data_dict["train_images"][rows], captions)
 # $$h_t = \tanh(x_t W_x + h_{t-1} W_h + b)$$
 #
 # The same $W_x$, $W_h$ and $b$ serve at every step. Rows are examples: $x_t$ is $N \times D$, $h_t$ is $N \times H$. Fill in `rnn_step_forward`; besides the new state it returns a *cache*, whatever the backward step will need.
+#
+# Every exercise has a line `session.exercise("…")`, which tries your function on fresh inputs each time it runs and says what is wrong where something is. `hint()` in a cell of its own then gives a hint, and once more the next one.
 
 # %%
 figure = draw.unrolled_rnn()
@@ -90,6 +92,7 @@ figure = draw.unrolled_rnn()
 # *The drawing unrolls the network over four steps: states move to the right, inputs come from below, and each state is also an output.*
 
 # %%
+session.exercise("rnn_step_forward")
 case = load_case("captioning", "rnn_step_forward", **to_double)
 for name, value in case.inputs.items():
     print(f"{name:7}{tuple(value.shape)}")
@@ -106,6 +109,9 @@ session.check_error("next_h", next_h, case.expected["next_h"], 1e-8)
 # How do you know that a gradient is right? Move one number a little in both directions and see what the output does. That is slow and simple, which makes it a good referee.
 
 # %%
+session.exercise("rnn_step_backward")
+
+
 def randn(*shape):
     return torch.randn(*shape, dtype=torch.float64).to(**to_double)  # drawn on the CPU: the same on every device
 
@@ -127,6 +133,7 @@ for name, gradient, value in zip(names, lesson.rnn_step_backward(dnext_h, cache)
 # Now repeat the step over $T$ inputs. One thing makes it fast: $x_t W_x$ does not depend on the state, so all $T$ products can be one. Only $h_{t-1} W_h$ has to wait its turn.
 
 # %%
+session.exercise("rnn_forward")
 case = load_case("captioning", "rnn_forward", **to_double)
 h, _ = lesson.rnn_forward(*case.inputs.values())
 session.check_error("h", h, case.expected["h"], case.tolerance["h"])
@@ -143,6 +150,7 @@ figure = draw.unrolled_rnn(gradients=True)
 # *The dashed arrows are the two ways of the gradient: down from each output, and from right to left through time.* Your `rnn_backward` gets the direct gradients $dh_t$ of all steps; what flows through time is yours to add.
 
 # %%
+session.exercise("rnn_backward")
 reset_seed(0)
 N, D, T, H = 2, 3, 10, 5
 inputs = {"x": randn(N, T, D), "h0": randn(N, H), "Wx": randn(D, H), "Wh": randn(H, H), "b": randn(H)}
@@ -190,6 +198,7 @@ session.check("the encoder makes 400 channels", encoder.out_channels == 400)
 # Word number $i$ becomes row $i$ of a table, and the table is learnt. Nothing is computed; it is a lookup.
 
 # %%
+session.exercise("WordEmbedding.forward")
 case = load_case("captioning", "word_embedding_forward", **to_double)
 embedding = case.fill(lesson.WordEmbedding(5, 3))
 session.check_error("out", embedding(case.inputs["x"].cpu()), case.expected["out"], case.tolerance["out"])
@@ -202,6 +211,7 @@ session.check_error("out", embedding(case.inputs["x"].cpu()), case.expected["out
 # With scores near zero all $V$ words are equally likely, so every counted word costs $\ln V$. With $V = 10$ that is 2.303: count the words that are not `<NULL>`, and you know what the loss must be.
 
 # %%
+session.exercise("temporal_softmax_loss")
 for N, T, V, p in [(1000, 1, 10, 1.0), (1000, 10, 10, 1.0), (5000, 10, 10, 0.1)]:
     scores, targets = 0.001 * torch.randn(N, T, V), torch.randint(V, size=(N, T))
     targets[torch.rand(N, T) > p] = NULL_index
@@ -219,8 +229,13 @@ figure = draw.captioner()
 
 # %% [markdown]
 # *Words go in at the bottom and come out at the top, one step later in the sentence.* The check fills every weight of a tiny model with a ramp from $-1.4$ to $1.3$ and compares the loss with the recorded one.
+#
+# Fill in `__init__` and `forward` of `CaptioningRNN` now, for all three kinds of cell or for the vanilla RNN alone; `forward` and `sample` have their own check further below, where the LSTM and attention are there too.
 
 # %%
+session.exercise("CaptioningRNN.__init__")
+
+
 def recorded_loss(cell_type, images):
     """Loss of a tiny captioner with ramp weights on made-up captions."""
     tiny = lesson.CaptioningRNN({"<NULL>": 0, "cat": 2, "dog": 3}, input_dim=400, wordvec_dim=30, hidden_dim=40,
@@ -347,6 +362,7 @@ figure = draw.lstm_cell()
 # *The cell state runs along the top. The forget gate decides what is kept, the input gate what is written, the output gate what is shown.* With $f = 1$ and $i = 0$ the memory passes untouched, and so does its gradient.
 
 # %%
+session.exercise("LSTM.step_forward")
 case = load_case("captioning", "lstm_step_forward", **to_double)
 next_h, next_c = case.fill(lesson.LSTM(4, 5)).step_forward(*case.inputs.values())
 session.check_error("next_h", next_h, case.expected["next_h"], case.tolerance["next_h"])
@@ -358,6 +374,7 @@ session.check_error("next_c", next_c, case.expected["next_c"], case.tolerance["n
 # As before, with the cell state starting at zero.
 
 # %%
+session.exercise("LSTM.forward")
 case = load_case("captioning", "lstm_forward", **to_double)
 hn = case.fill(lesson.LSTM(5, 4))(*case.inputs.values())
 session.check_error("hn", hn, case.expected["hn"], case.tolerance["hn"])
@@ -427,6 +444,7 @@ figure = draw.attention_step()
 # *The weights of a picture sum to 1: looking harder at one cell means looking less at the others.* The division by $\sqrt{H}$ keeps the scores from growing with the size of the vectors; without it the softmax would soon pick a single cell and stop learning.
 
 # %%
+session.exercise("dot_product_attention")
 case = load_case("captioning", "dot_product_attention", **to_double)
 attn, weights = lesson.dot_product_attention(*case.inputs.values())
 session.check_error("attn", attn, case.expected["attn"], 1e-7)
@@ -439,17 +457,20 @@ session.check("weights of each picture sum to 1", rel_error(weights.sum(dim=(1, 
 # The answer enters the step as a third input: $a = x_t W_x + h_{t-1} W_h + attn\, W_{attn} + b$. The rest is the LSTM that you have. Both states start as the mean of $A$.
 
 # %%
+session.exercise("AttentionLSTM.step_forward")
 case = load_case("captioning", "attention_lstm_step_forward", **to_double)
 next_h, next_c = case.fill(lesson.AttentionLSTM(4, 5)).step_forward(*case.inputs.values())
 session.check_error("next_h", next_h, case.expected["next_h"], 1e-8)
 session.check_error("next_c", next_c, case.expected["next_c"], 1e-8)
 
 # %%
+session.exercise("AttentionLSTM.forward")
 case = load_case("captioning", "attention_lstm_forward", **to_double)
 hn = case.fill(lesson.AttentionLSTM(5, 4))(*case.inputs.values())
 session.check_error("h", hn, case.expected["hn"], 1e-8)
 
 # %%
+session.exercise("CaptioningRNN.forward", "CaptioningRNN.sample")
 reset_seed(0)
 loss = recorded_loss("attn", ramp_images)
 session.check_error("loss", loss, torch.tensor(8.0156393051), 1e-7)
