@@ -152,7 +152,7 @@ def scaled_dot_product_no_loop_batch(
         mask: (N, K_Q, K_K) bool, True where attention is FORBIDDEN; None forbids nothing. A query with every key
             forbidden attends evenly, so nothing becomes NaN.
     Returns:
-        y: (N, K_Q, M_V). weights: (N, K_Q, K_K), each row sums to 1.
+        y: (N, K_Q, M_V). weights: (N, K_Q, K_K), each row sums to 1, also for scores of 1e3 and more.
     Raises:
         ValueError: if the shapes do not fit. TypeError: if the mask is not bool.
     """
@@ -185,6 +185,7 @@ def xavier_linear(fan_in: int, fan_out: int) -> nn.Linear:
 class SelfAttention(nn.Module):
     """One attention head: three Linear maps make queries, keys and values, then Eq. 1.
 
+    The maps are called `q`, `k` and `v`; each has a bias, and first weights as `xavier_linear` draws them.
     `weights_softmax` holds the shares of the latest forward, (N, K_Q, K_K), detached from the graph; None before.
 
     Args:
@@ -222,6 +223,9 @@ class SelfAttention(nn.Module):
 class MultiHeadAttention(nn.Module):
     """Several heads side by side, then one Linear back to the input's size (Vaswani et al. 2017, section 3.2.2).
 
+    `heads` holds a `SelfAttention` for each head, known to the optimiser; the Linear has a bias, and first weights as
+    `xavier_linear` draws them.
+
     Args:
         num_heads: number of heads. dim_in: features of the inputs and of the output. dim_out: features of EACH head.
     """
@@ -251,10 +255,12 @@ class MultiHeadAttention(nn.Module):
 class LayerNormalization(nn.Module):
     """Give every token mean 0 and variance 1 over its features, then a learnt scale and shift (Ba et al. 2016, Eq. 3).
 
+    Scale and shift are one number a feature each, and change nothing at first.
+
     Args:
         emb_dim: size M of the last axis.
-        epsilon: added to the variance, > 0. So small that it only saves constant rows; the notebook's expected gradient
-            needs 1e-7 or less, PyTorch's own 1e-5 is too much for it.
+        epsilon: added to the variance, > 0; kept under this name. So small that it only saves constant rows; the
+            notebook's expected gradient needs 1e-7 or less, PyTorch's own 1e-5 is too much for it.
     """
 
     def __init__(self, emb_dim: int, epsilon: float = 1e-10):
@@ -287,6 +293,8 @@ class LayerNormalization(nn.Module):
 class FeedForwardBlock(nn.Module):
     """Two Linear maps with a ReLU between, for every token alone (Vaswani et al. 2017, Eq. 2).
 
+    Both have a bias, and first weights as `xavier_linear` draws them.
+
     Args:
         inp_dim: features in and out. hidden_dim_feedforward: features in between.
     """
@@ -313,6 +321,8 @@ class EncoderBlock(nn.Module):
 
     Dropout stands AFTER each normalisation, and the next residual starts from the dropped tensor; there is none inside
     attention or feed-forward block. (The paper drops before the addition; the expected tensors want it here.)
+    The notebook reads the attention as `MultiHeadBlock` and replaces `dropout`, an `nn.Dropout`. The normalisations are
+    `LayerNormalization` of its own epsilon, each with its own scale and shift.
 
     Args:
         num_heads: must divide emb_dim; a head has emb_dim / num_heads features. emb_dim: M.
@@ -370,7 +380,8 @@ def get_subsequent_mask(seq: Tensor) -> Tensor:
 class DecoderBlock(nn.Module):
     """Masked self-attention, cross-attention to the encoder's output, feed-forward block (section 3.1).
 
-    Each of the three is added to its input, normalised and dropped, as in `EncoderBlock`.
+    Each of the three is added to its input, normalised and dropped, as in `EncoderBlock`. The two attentions,
+    `attention_self` and `attention_cross`, have weights of their own, and so has each normalisation.
 
     Args:
         as in `EncoderBlock`.
@@ -544,6 +555,7 @@ class AddSubDataset(Dataset):
 class Transformer(nn.Module):
     """Encoder and decoder over one shared embedding, `emb_layer` (Vaswani et al. 2017, figure 1).
 
+    `encoder` is an `Encoder`, `decoder` a `Decoder`; the embedding has a learnt row for each of the V tokens.
     Embeddings are added to the positions as they are (N(0, 1), without the paper's factor sqrt(M)).
 
     Args:
@@ -602,7 +614,7 @@ def LabelSmoothingLoss(pred: Tensor, ground: Tensor) -> Tensor:
     Args:
         pred: (T, V) logits. ground: (T,) int64 classes in [0, V).
     Returns:
-        scalar: the SUM over the T tokens, in nats.
+        scalar: the SUM over the T tokens, in nats; finite for logits of 1e3 as well.
     Raises:
         ValueError: if the shapes do not fit.
     """
@@ -624,7 +636,7 @@ def CrossEntropyLoss(pred: Tensor, ground: Tensor) -> Tensor:
     Args:
         pred: (T, V) logits. ground: (T,) int64 classes in [0, V).
     Returns:
-        scalar, in nats; T ln V for an even guess.
+        scalar, in nats; T ln V for an even guess, and finite for logits of 1e3 as well.
     Raises:
         ValueError: if the shapes do not fit.
     """
