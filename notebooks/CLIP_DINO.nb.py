@@ -144,7 +144,15 @@ for name, features in (("texts", text_features), ("pictures", image_features)):
 # %% [markdown]
 # ## All cosines at once
 #
-# Fill in `get_similarity_no_loop`: the cosine of each of $N$ texts with each of $M$ pictures, as one $N \times M$ matrix, without a loop. It is compared with a published table. The smallest number in it, 0.001, makes the relative error a strict judge.
+# Fill in `get_similarity_no_loop`: the cosine of each of $N$ texts with each of $M$ pictures, as one $N \times M$ matrix, without a loop.
+#
+# Every exercise has a line `session.exercise("…")`, which tries your function on fresh inputs each time it runs and says what is wrong where something is. `hint()` in a cell of its own then gives a hint, and once more the next one.
+
+# %%
+session.exercise("get_similarity_no_loop")
+
+# %% [markdown]
+# Then it is compared with a published table. The smallest number in it, 0.001, makes the relative error a strict judge.
 
 # %%
 check = expected["similarity_check"]
@@ -194,6 +202,9 @@ if not REAL:
 # ## Zero-shot: a classifier made of words
 #
 # Fill in `clip_zero_shot_classifier`: encode the class texts, encode the pictures, and give each picture the text with the highest cosine. The texts are used just as they are given.
+
+# %%
+session.exercise("clip_zero_shot_classifier")
 
 # %%
 classes = ["a star", "a fish", "a tree", "a car", "a cup"]
@@ -248,6 +259,9 @@ if not REAL:
 # ## Retrieval: a search engine
 #
 # The other way round: one text, many pictures. A search engine encodes its pictures **once**, when they come in, and every query costs one pass through the text encoder. Fill in `CLIPImageRetriever`: what belongs into `__init__`, what into `retrieve`?
+
+# %%
+session.exercise("CLIPImageRetriever.__init__", "CLIPImageRetriever.retrieve")
 
 # %%
 retriever = lesson.CLIPImageRetriever(clip_model, clip_preprocess, images, DEVICE)
@@ -476,6 +490,9 @@ session.check("nearest neighbour makes up no labels", set(Y_train.tolist()) <= s
 # For each class, the *intersection over union*: patches that both labellings give to it, over patches that at least one gives to it. The mean over the classes is the score. Fill in `compute_iou`. A class that occurs in neither counts as 0, so even the truth need not reach 1; with `skip_absent=True` such classes are left out.
 
 # %%
+session.exercise("compute_iou")
+
+# %%
 facts = expected["segmentation"]["iou_facts"]
 pred, gt, sharp = torch.tensor(facts["pred"]), torch.tensor(facts["gt"]), facts["sharp_example"]
 cases = [("3 classes", pred, gt, 3, facts["3_classes"]), ("4 classes, one absent", pred, gt, 4, facts["4_classes_one_absent"]),
@@ -490,6 +507,9 @@ session.check("absent classes can be skipped", abs(lesson.compute_iou(gt, gt, 4,
 # ## Training on one frame
 #
 # Fill in `DINOSegmentation`: a small head, an optimiser, full-batch steps on the patches of the training frame. Here the head is linear, one layer from token to classes, with weight decay. It could hardly be less, and that is the point: what it can do must come from the tokens. The seeds are fixed, since the head's first weights are random.
+
+# %%
+session.exercise("DINOSegmentation.__init__", "DINOSegmentation.train", "DINOSegmentation.inference")
 
 # %%
 torch.manual_seed(231)
