@@ -205,8 +205,6 @@ if not REAL:
 
 # %%
 session.exercise("clip_zero_shot_classifier")
-
-# %%
 classes = ["a star", "a fish", "a tree", "a car", "a cup"]
 right = ["a fish", "a car", "a tree", "a cup", "a star", "a car", "a fish", "a star", "a tree", "a cup"]
 if REAL:
@@ -262,8 +260,6 @@ if not REAL:
 
 # %%
 session.exercise("CLIPImageRetriever.__init__", "CLIPImageRetriever.retrieve")
-
-# %%
 retriever = lesson.CLIPImageRetriever(clip_model, clip_preprocess, images, DEVICE)
 queries = {"something red": {6, 8}, "something in the snow": {7, 9}}
 if REAL:
@@ -491,8 +487,6 @@ session.check("nearest neighbour makes up no labels", set(Y_train.tolist()) <= s
 
 # %%
 session.exercise("compute_iou")
-
-# %%
 facts = expected["segmentation"]["iou_facts"]
 pred, gt, sharp = torch.tensor(facts["pred"]), torch.tensor(facts["gt"]), facts["sharp_example"]
 cases = [("3 classes", pred, gt, 3, facts["3_classes"]), ("4 classes, one absent", pred, gt, 4, facts["4_classes_one_absent"]),
@@ -510,8 +504,6 @@ session.check("absent classes can be skipped", abs(lesson.compute_iou(gt, gt, 4,
 
 # %%
 session.exercise("DINOSegmentation.__init__", "DINOSegmentation.train", "DINOSegmentation.inference")
-
-# %%
 torch.manual_seed(231)
 np.random.seed(231)
 segmenter = lesson.DINOSegmentation(DEVICE, num_classes, inp_dim=dino_model.width)
