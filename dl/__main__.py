@@ -76,6 +76,10 @@ def parser() -> argparse.ArgumentParser:
             "student ../assignment",
         )
         student.add_argument("folder", metavar="DIR", help="a folder that is new or empty")
+        student.add_argument(
+            "--seeds", type=int, default=10, metavar="N",
+            help="for how many drawings of the random inputs answers are recorded (default: 10)",
+        )
         student.set_defaults(command=_student)
 
     submit = _verb(
@@ -144,7 +148,7 @@ def _check(args: argparse.Namespace) -> int:
 def _student(args: argparse.Namespace) -> int:
     from dl import student
 
-    return student.write(args.folder)
+    return student.write(args.folder, args.seeds)
 
 
 def _submit(args: argparse.Namespace) -> int:

@@ -7,6 +7,7 @@ solutions: it carries inputs, right outputs and the outputs of known mistakes fo
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import json
 import secrets
 from collections.abc import Callable, Sequence
@@ -150,7 +151,10 @@ def record(topic: str, exercises: Sequence[Exercise], seeds: Sequence[int]) -> d
 
 def _recorded(exercise: Exercise, answers: Computed, seeds: Sequence[int]) -> dict:
     packer, mistakes = Packer(), answers.mistakes(exercise)
-    telling = _telling(exercise, answers, seeds[0])
+
+    @cache
+    def wrong(name: str, probe_name: str, seed: int) -> Record:
+        return answers.wrong(exercise, name, probes[probe_name], seed)
 
     def kept(record: Record, probe: Probe, strict: bool) -> object:
         error = record.error and {**record.error, "place": ""}  # the place may show a line of the lesson
@@ -160,10 +164,12 @@ def _recorded(exercise: Exercise, answers: Computed, seeds: Sequence[int]) -> di
         return {
             "inputs": packer.add(answers.inputs(exercise, probe, seed)),
             "right": kept(answers.right(exercise, probe, seed), probe, strict=True),
-            "wrong": {name: kept(answers.wrong(exercise, name, probe, seed), probe, strict=False)
+            "wrong": {name: kept(wrong(name, probe.name, seed), probe, strict=False)
                       for name in mistakes if probe.name in telling[name]},
         }
 
+    probes = {probe.name: probe for probe in exercise.probes}
+    telling = _telling(exercise, answers, seeds[0], lambda name, probe: wrong(name, probe.name, seeds[0]))
     try:
         cells = {probe.name: {seed: cell(probe, seed) for seed in (seeds[:1] if probe.published else seeds)}
                  for probe in exercise.probes}
@@ -173,25 +179,23 @@ def _recorded(exercise: Exercise, answers: Computed, seeds: Sequence[int]) -> di
     return {"about": to_bytes(about), "tensors": packer.tensors()}
 
 
-def _telling(exercise: Exercise, answers: Computed, seed: int) -> dict[str, set[str]]:
-    """By which probes each mistake is known: the first `TELLING` in which it shows; all, where another shows alike.
+def _telling(
+    exercise: Exercise, answers: Computed, seed: int, wrong: Callable[[str, Probe], Record]
+) -> dict[str, set[str]]:
+    """By which probes each mistake is known: the first `TELLING` in which it shows; all, where another looks alike there.
 
     A student's code is looked at where it first fails, so the others need not be kept.
     """
     from dl.checks.judge import alike, differs
 
-    records: dict[str, dict[str, Record]] = {name: {} for name in answers.mistakes(exercise)}
-    shows: dict[str, list[Probe]] = {name: [] for name in records}
-    for probe in exercise.probes:
-        inputs, right = answers.inputs(exercise, probe, seed), answers.right(exercise, probe, seed)
-        for name in records:
-            records[name][probe.name] = wrong = answers.wrong(exercise, name, probe, seed)
-            if differs(probe, right, wrong, inputs) is not None:
-                shows[name].append(probe)
-
-    def is_ambiguous(name: str) -> bool:
-        return any(alike(probe, records[other][probe.name], records[name][probe.name])
-                   for probe in shows[name][:1] for other in records if other != name)
-
-    return {name: {probe.name for probe in (exercise.probes if is_ambiguous(name) else shows[name][:TELLING])}
-            for name in records}
+    names = list(answers.mistakes(exercise))
+    rights = [(probe, answers.inputs(exercise, probe, seed), answers.right(exercise, probe, seed))
+              for probe in exercise.probes]
+    telling = {}
+    for name in names:
+        shows = (probe for probe, inputs, right in rights if differs(probe, right, wrong(name, probe), inputs) is not None)
+        shown = list(itertools.islice(shows, TELLING))
+        is_ambiguous = any(alike(probe, wrong(other, probe), wrong(name, probe))
+                           for probe in shown[:1] for other in names if other != name)
+        telling[name] = {probe.name for probe in (exercise.probes if is_ambiguous else shown)}
+    return telling

@@ -3,8 +3,8 @@
 One source, solved; this package takes out what solves. `KEPT` and `LEFT_OUT` say what of the project is copied. In lessons
 each solution becomes a stub (`dl.markers`). Notebooks are made anew from their sources, so they have no outputs; the sources
 stay behind, or `dl build` would write over a learner's answers. In place of reference code and known mistakes the checks
-get their outputs as data, for `SEEDS` (`dl.checks.answers.record`). Before anything is written, `leaks` looks for solutions
-in all of it.
+get their outputs as data, for a number of seeds (`dl.checks.answers.record`). Before anything is written, `leaks` looks for
+solutions in all of it.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ LEFT_OUT = {  # of what is kept, and why
     "*.part": "unfinished",
 }
 SOURCE_ENDING = ".nb.py"
-SEEDS = range(1000, 1010)  # of the recorded inputs
+FIRST_SEED = 1000  # of the recorded inputs
 README = Path(__file__).with_name("README.md")
 TOPICS = {  # in the README: notebook, what it is about, the code to fill in
     "rnn_lstm_captioning": ("RNN, LSTM, attention, captions", "[rnn_lstm_captioning.py](rnn_lstm_captioning.py)"),
@@ -60,17 +60,22 @@ EDITS = {  # of files that differ a little: what is there once, and what stands 
 }
 
 
-def write(folder: str | Path) -> int:
+def write(folder: str | Path, seeds: int = 10) -> int:
     """The verb `student`: write the edition to a new or empty folder, whole or not at all.
 
+    Args:
+        seeds: for how many drawings of the random inputs answers are recorded, at least 2.
     Returns:
         SUCCESS, or FAILURE if solutions would leak; then nothing is written, and what leaks is said.
     Raises:
-        UsageError: if the folder holds something or cannot be written. MarkerError: for markers that do not fit together.
+        UsageError: if the folder holds something or cannot be written, or for fewer seeds.
+        MarkerError: for markers that do not fit together.
     """
     start, target = time.perf_counter(), Path(folder)
     _check_target(target)
-    contents, lines = edition(settings.project_root())
+    if seeds < 2:
+        raise UsageError(f"--seeds is {seeds}; a check takes two, one for the inputs of its second call. Give 2 or more.")
+    contents, lines = edition(settings.project_root(), seeds)
     found = leaks.find(contents, lines)
     if found:
         say("\n  ".join(["These would give solutions away:", *map(str, found)]))
@@ -82,7 +87,7 @@ def write(folder: str | Path) -> int:
     return SUCCESS
 
 
-def edition(root: Path) -> tuple[dict[str, bytes], leaks.Lines]:
+def edition(root: Path, seeds: int) -> tuple[dict[str, bytes], leaks.Lines]:
     """All files of the edition by their paths, and the lines of the solutions that are not in it."""
     contents: dict[str, bytes] = {}
     lessons: dict[str, str] = {}
@@ -99,7 +104,7 @@ def edition(root: Path) -> tuple[dict[str, bytes], leaks.Lines]:
         contents[path] = _edited(path, content)
     _check_names(lessons)
     contents["README.md"] = _readme(notebooks).encode()
-    contents |= _recorded()
+    contents |= _recorded(seeds)
     return dict(sorted(contents.items())), leaks.solution_lines(lessons)
 
 
@@ -135,7 +140,7 @@ def unsolved_notebook(source: Path) -> bytes:
     return (nbformat.writes(notebook).rstrip("\n") + "\n").encode()
 
 
-def _recorded() -> dict[str, bytes]:
+def _recorded(seeds: int) -> dict[str, bytes]:
     import torch
 
     from dl.checks import answers, course
@@ -147,7 +152,7 @@ def _recorded() -> dict[str, bytes]:
         exercises = course.exercises(topic)
         say(f"{topic}: recording the answers to {len(exercises)} exercises …")
         buffer = io.BytesIO()
-        torch.save(answers.record(topic, exercises, SEEDS), buffer)
+        torch.save(answers.record(topic, exercises, range(FIRST_SEED, FIRST_SEED + seeds)), buffer)
         contents[f"dl/checks/recorded/{topic}.pt"] = buffer.getvalue()
     return contents
 

@@ -67,7 +67,12 @@ def texts(path: str, content: bytes) -> Iterator[str]:
     elif path.endswith((".pt", ".pth")):
         import torch
 
-        yield from _strings(torch.load(io.BytesIO(content), weights_only=True))
+        from dl.checks.pack import to_text
+
+        kept = torch.load(io.BytesIO(content), weights_only=True)
+        yield from _strings(kept)
+        for exercise in kept.get("exercises", {}).values() if isinstance(kept, dict) else ():
+            yield from _strings(json.loads(to_text(exercise["about"])))
 
 
 def _strings(value: object) -> Iterator[str]:

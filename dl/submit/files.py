@@ -15,7 +15,7 @@ NOTEBOOKS = {  # in the order of the course, each with the code that its outputs
 }
 PACKAGE = "dl/"
 CODE_ENDINGS = (".py", ".json", ".md", ".txt")  # what of dl/ is handed in …
-SHIPPED = (".safetensors",)  # weights that come with the course
+SHIPPED = ("*.safetensors", "*/checks/recorded")  # weights and recorded answers come with the course
 NOT_CODE = ("__pycache__", "datasets", "venv", "env", "node_modules", "site-packages")  # … and its folders that are not
 
 
@@ -105,7 +105,7 @@ def _package_files(project: Path, left_out: list[str]) -> dict[str, Path]:
     for folder in folders:
         for path in sorted(folder.iterdir() if folder.is_dir() else []):
             name = path.relative_to(project).as_posix()
-            if path.name.startswith(".") or path.name == "__pycache__" or path.suffix in SHIPPED:
+            if path.name.startswith(".") or path.name == "__pycache__" or any(map(path.match, SHIPPED)):
                 continue
             if path.is_symlink() or path.name in NOT_CODE or path.is_file() and path.suffix not in CODE_ENDINGS:
                 left_out.append(name)
