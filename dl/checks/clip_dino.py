@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dl.checks import EXPECTED
-from dl.checks.devices import device_probe
+from dl.checks.devices import move_probe
 from dl.checks.exercise import Draw, Exercise, Fault, Probe, Values, track, unpack, with_gradients
 from dl.checks.judge import compare
 
@@ -311,6 +311,13 @@ def _published_iou_probe() -> Probe:
                  published={"iou": torch.tensor(values, dtype=torch.float64)}, about="on recorded labellings")
 
 
+def _lopsided(draw: Draw) -> Values:
+    """Class 1 only in the truth, classes 2 and 4 only in the prediction, class 3 in neither."""
+    gt = draw.integers(0, 2, 30)
+    pred = torch.where(draw.uniform(30) < 0.6, torch.zeros(30, dtype=torch.int64), 2 * draw.integers(1, 3, 30))
+    return {"pred": pred, "gt": gt, "num_classes": 5}
+
+
 def _disjoint(draw: Draw) -> Values:
     gt = draw.integers(0, 2, 20)
     return {"pred": gt + 2, "gt": gt, "num_classes": 5}
@@ -416,17 +423,19 @@ def _init(lesson, inputs: Values) -> Values:
     parameters, optimiser, head = _parameters(model), _optimiser(model), _head(model, width, classes)
     facts: Values = {"seed left alone": torch.initial_seed() == seed, "trainable": any(p.requires_grad for p in parameters),
                      "dtypes": sorted({str(p.dtype) for p in parameters}), "optimised": "unknown", "scores": "unknown",
-                     "lowest": -1.0, "learned": 1.0}
+                     "lowest": -1.0, "highest": 1.0, "learned": 1.0}
     if optimiser is not None:
         held = {id(p) for group in optimiser.param_groups for p in group["params"]}
         own = {id(p) for p in parameters if p.requires_grad}
         facts["optimised"] = "all" if own <= held else "some" if own & held else "none"
     if head is not None:
-        scores = _scores(head, inputs["X_train"] * 3)
+        X = inputs["X_train"]
+        scores = _scores(head, X * 3)
         facts["scores"] = list(scores.shape)
-        facts["lowest"] = float(scores.min())
-        if optimiser is not None and list(scores.shape) == [len(inputs["X_train"]), classes]:
+        if optimiser is not None and facts["scores"] == [len(X), classes]:
             facts["learned"] = _learn(head, optimiser, inputs)
+        scores = torch.cat([scores, _scores(head, X * 3)])
+        facts["lowest"], facts["highest"] = float(scores.min()), float(scores.max())
     return facts
 
 
@@ -459,7 +468,7 @@ def _judge_init(inputs: Values, got: Values, right: Values) -> Fault | None:
     if not got["seed left alone"]:
         return Fault("the global seed of torch is another one afterwards", "seed-set-inside",
                      "your code sets the seed; seeds are the caller's")
-    if got["lowest"] >= 0:
+    if got["lowest"] >= 0 and got["highest"] > 0:
         return Fault("no score is ever negative", "activation-at-the-end",
                      "an activation or softmax follows the last layer; the loss wants the plain scores")
     if got["optimised"] not in ("all", "unknown"):
@@ -763,7 +772,7 @@ EXERCISES = (
             Probe("one picture", lambda draw: _features(draw, sizes=(5, 1, 3)), _similarity, **EXACT),
             Probe("large values", lambda draw: _features(draw, scale=1e3), _similarity, **EXACT),
             Probe("float32", lambda draw: _features(draw, dtype=torch.float32), _similarity, **SINGLE),
-            device_probe(_features, lambda lesson, inputs: _similarity(lesson, inputs)["similarity"]),
+            move_probe(_features, lambda lesson, inputs: _similarity(lesson, inputs)["similarity"]),
         ),
         hints=(
             "which product of two matrices holds the dot product of every row of one with every row of the other?",
@@ -824,6 +833,7 @@ EXERCISES = (
             Probe("values on random inputs", lambda draw: _labels(draw, 30), _iou, rtol=1e-5, atol=1e-6),
             Probe("classes in neither", lambda draw: _labels(draw, 30, classes=6, present=(0, 2, 3)), _iou, rtol=1e-5,
                   atol=1e-6),
+            Probe("classes in one of the two", _lopsided, _iou, rtol=1e-5, atol=1e-6),
             Probe("nothing in common", _disjoint, _iou, rtol=1e-5, atol=1e-6),
             Probe("truth against itself", _equal, _iou, rtol=1e-5, atol=1e-6),
             Probe("one class", lambda draw: _labels(draw, 9, classes=1), _iou, rtol=1e-5, atol=1e-6),

@@ -1,4 +1,8 @@
-"""Does a function stay on its inputs' device? Asked with tensors on "meta", a device that has shapes and no numbers."""
+"""Does a function stay on its inputs' device? Asked on a computer that has one device only.
+
+`device_probe` takes tensors on "meta", a device that has shapes and no numbers: it finds tensors that are made elsewhere.
+Where torch has to load its Python code for it, that takes a second; `move_probe` only watches for calls that move a tensor.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from dl.checks.exercise import Draw, Fault, Probe, Values
 
@@ -30,6 +35,42 @@ def device_probe(draw: Callable[[Draw], Values], call: Callable[..., object], na
         return {"device": str(result.device) if isinstance(result, Tensor) else "none"}
 
     return Probe(name, draw, run, judge=_judge)
+
+
+def move_probe(draw: Callable[[Draw], Values], call: Callable[..., object], name: str = "device followed") -> Probe:
+    """A probe that notes calls by which a tensor leaves its device for a named one.
+
+    Args:
+        draw: as of `Probe`. call: (lesson, inputs) -> tensor, on the inputs' device.
+    """
+
+    def run(lesson, inputs: Values) -> Values:
+        with _Moves() as moves:
+            call(lesson, inputs)
+        return {"moves": moves.names}
+
+    return Probe(name, draw, run, judge=_judge_moves)
+
+
+class _Moves(TorchFunctionMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        name = getattr(func, "__name__", "")
+        named = name == "to" and any(isinstance(value, str) for value in (*args, *kwargs.values()))
+        if named or name in ("cpu", "cuda", "numpy", "tolist"):
+            self.names.append(name)
+        return func(*args, **kwargs)
+
+
+def _judge_moves(inputs: Values, got: Values, right: Values) -> Fault | None:
+    if not got["moves"]:
+        return None
+    return Fault(f"the tensors leave their device by {', '.join(got['moves'])}", "device-not-followed",
+                 "a tensor made inside, or the result, is not on the device of the inputs")
 
 
 def _judge(inputs: Values, got: Values, right: Values) -> Fault | None:

@@ -382,12 +382,6 @@ def _(model, preprocess, images, device):
     return model.encode_image(_pictures(preprocess, images, device)).softmax(dim=1)
 
 
-@_init_mistake("mean-of-features", "one mean over all pictures is kept; this course keeps the features of each",
-               "How many features does the retriever need?")
-def _(model, preprocess, images, device):
-    return model.encode_image(_pictures(preprocess, images, device)).mean(dim=0, keepdim=True)
-
-
 @_init_mistake("centred", "the mean over the pictures is taken off the features; the cosine has no mean in it",
                "Is a mean in the formula?")
 def _(model, preprocess, images, device):
@@ -429,20 +423,6 @@ def _(model, preprocess, images, device):
                "What shape does the model want?")
 def _(model, preprocess, images, device):
     return model.encode_image(_pictures(preprocess, images, device)[0])
-
-
-@_init_mistake("features-of-pixels", "preprocessed pixels are kept; the model's features are what is compared with a text",
-               "Who turns a picture into features?")
-def _(model, preprocess, images, device):
-    return _pictures(preprocess, images, device).flatten(1)
-
-
-@mistake("CLIPImageRetriever.__init__", "features-not-kept", "the features are computed and not kept in the object",
-         "Where will `retrieve` find them?")
-def _(self, clip_model, clip_preprocess, images, device):
-    self.clip_model, self.device = clip_model, device
-    with torch.no_grad():
-        clip_model.encode_image(_pictures(clip_preprocess, images, device))
 
 
 @mistake("CLIPImageRetriever.__init__", "gradient-kept",
@@ -548,13 +528,6 @@ def _(self, query, k=2):
                    "How many pictures can be returned at most?")
 def _(self, query, k=2):
     return _query(self, query).topk(k).indices.tolist()
-
-
-@_retrieve_mistake("k-too-large-in-a-row",
-                   "a k that is larger than the number of pictures is not allowed for; then all are returned",
-                   "How many pictures can be returned at most?")
-def _(self, query, k=2):
-    return _query(self, query)[None].topk(k, dim=1).indices[0].tolist()
 
 
 @_retrieve_mistake("sorted-along-the-query",
@@ -685,13 +658,6 @@ def _(inter, pred, gt):
     return torch.where(union > 0, inter / (union + 1e-8), 1.0).mean()
 
 
-@_iou_mistake("epsilon-above-and-below",
-              "the small number is added above and below the line, so that an absent class counts as 1; here it counts as 0",
-              "What is your IoU of a class that nobody has?")
-def _(inter, pred, gt):
-    return ((inter + 1e-8) / (pred + gt - inter + 1e-8)).mean()
-
-
 @_iou_mistake("no-epsilon", "a class that neither labelling has makes 0 / 0; a small number in the denominator prevents it",
               "What is your IoU of a class that nobody has?")
 def _(inter, pred, gt):
@@ -773,6 +739,13 @@ def _(inter, pred, gt):
 
 
 @_iou_mistake("whole-numbers", "the division leaves whole numbers only", "What does // do?")
+def _(inter, pred, gt):
+    return (inter // (pred + gt - inter).clamp(min=1)).mean()
+
+
+@_iou_mistake("whole-numbers-below-1",
+              "the division leaves whole numbers only, and the small number in the denominator makes them all 0",
+              "What does // do?")
 def _(inter, pred, gt):
     return (inter // (pred + gt - inter + 1e-8)).mean()
 
