@@ -434,7 +434,7 @@ def _init(lesson, inputs: Values) -> Values:
         facts["scores"] = list(scores.shape)
         if optimiser is not None and facts["scores"] == [len(X), classes]:
             facts["learned"] = _learn(head, optimiser, inputs)
-        scores = torch.cat([scores, _scores(head, X * 3)])
+        scores = torch.cat([scores, _scores(head, torch.cat([X, -X]) * 3)])  # of a linear head some are surely negative
         facts["lowest"], facts["highest"] = float(scores.min()), float(scores.max())
     return facts
 
