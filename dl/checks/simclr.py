@@ -13,6 +13,7 @@ from dl.checks.exercise import Draw, Exercise, Probe, Values, track, unpack, wit
 
 TOPIC = "simclr"
 EXACT = {"rtol": 1e-5, "atol": 1e-7}  # in float64; leaves room for an epsilon of 1e-6 in a denominator, not for 1e-4
+GRADIENT = {"rtol": 1e-4, "atol": 1e-5}  # in float64; an epsilon shows more there, where terms cancel
 SINGLE = {"rtol": 1e-4, "atol": 1e-5}
 TAUS = (5.0, 1.0, 0.5, 0.05, 0.01)
 COSINE = "torch's cosine_similarity does the whole exercise, and does it well; write the formula once yourself as well."
@@ -35,14 +36,23 @@ def _transform_inputs(draw: Draw, height: int = 30, width: int = 44, count: int 
 
 
 def _views(lesson, inputs: Values) -> Values:
-    """Sixteen numbers of each of many views of one picture."""
+    """Twelve numbers of each of many views of one picture."""
     from PIL import Image
 
     picture = Image.fromarray(inputs["picture"].numpy())
     transform = lesson.compute_train_transform(inputs["seed"])
     views = [transform(picture) for _ in range(inputs["count"])]
     return {"shape": [list(view.shape) for view in views[:3]],
-            "views": torch.stack([view[:, 3::12, 5::12] for view in views])}
+            "views": torch.stack([view[:, 6::18, 9::18] for view in views])}
+
+
+def _many_views(lesson, inputs: Values) -> Values:
+    """One pixel of so many views that a probability that is off by a tenth shows."""
+    from PIL import Image
+
+    picture = Image.fromarray(inputs["picture"].numpy())
+    transform = lesson.compute_train_transform(inputs["seed"])
+    return {"pixels": torch.stack([transform(picture)[:, 9, 6] for _ in range(inputs["count"])])}
 
 
 def _default_seed(lesson, inputs: Values) -> Values:
@@ -50,7 +60,7 @@ def _default_seed(lesson, inputs: Values) -> Values:
 
     torch.manual_seed(inputs["seed"])
     transform = lesson.compute_train_transform()
-    return {"views": torch.stack([transform(Image.fromarray(inputs["picture"].numpy()))[:, 3::12, 5::12] for _ in range(5)])}
+    return {"views": torch.stack([transform(Image.fromarray(inputs["picture"].numpy()))[:, 6::18, 9::18] for _ in range(5)])}
 
 
 # --- Pairs ---
@@ -137,9 +147,15 @@ def _losses_at(record: dict) -> dict:
 # --- sim ---
 
 
+def _of_length(draw: Draw, N: int, D: int) -> Tensor:
+    """(N, D) rows of any direction, their lengths between 0.7 and 4: none so short that an epsilon would show."""
+    return torch.nn.functional.normalize(draw.normal(N, D)) * draw.uniform(N, 1, low=0.7, high=4.0)
+
+
 def _vectors(draw: Draw, scale: float = 1.0, dtype=torch.float64, D: int | None = None) -> Values:
     D = draw.integer(3, 8) if D is None else D
-    return {"z_i": draw.normal(D, scale=scale, dtype=dtype), "z_j": draw.normal(D, scale=scale, dtype=dtype)}
+    z_i, z_j = (_of_length(draw, 2, D) * scale).to(dtype)
+    return {"z_i": z_i, "z_j": z_j}
 
 
 def _sim(lesson, inputs: Values) -> Values:
@@ -171,8 +187,7 @@ def _branches(draw: Draw, N: int | None = None, D: int | None = None, scale: flo
     """Two branches of unequal sizes, N at least 3."""
     size, width = draw.sizes(2, 3, 8)
     N, D = size if N is None else N, width if D is None else D
-    lengths = draw.uniform(N, 1, low=0.3, high=3.0)
-    return {"out_left": (draw.normal(N, D) * lengths * scale).to(dtype), "out_right": draw.normal(N, D, scale=scale).to(dtype)}
+    return {name: (_of_length(draw, N, D) * scale).to(dtype) for name in ("out_left", "out_right")}
 
 
 def _square(draw: Draw) -> Values:
@@ -249,8 +264,8 @@ def _loss_probes(name: str) -> tuple[Probe, ...]:
     return (
         _published("simclr_n4_d8", published, _losses_at),
         Probe("values on random inputs", _with_tau(_branches), loss, **EXACT),
-        Probe("gradients", _with_tau(_branches), gradients, **EXACT),
-        Probe("small temperature", _with_tau(_branches, 0.02, 0.06), loss, **EXACT),
+        Probe("gradients", _with_tau(_branches), gradients, **GRADIENT),
+        Probe("small temperature", _with_tau(_branches, 0.06, 0.09), loss, **EXACT),
         Probe("large temperature", _with_tau(_branches, 3.0, 9.0), loss, **EXACT),
         Probe("equal and opposite views", _with_tau(_opposite), loss, **EXACT),
         Probe("one pair", _with_tau(_branches, N=1), gradients, rtol=1e-7, atol=1e-7),
@@ -363,7 +378,8 @@ EXERCISES = (
         "compute_train_transform", TOPIC,
         probes=(
             Probe("stream of random views", _transform_inputs, _views, rtol=1e-5, atol=1e-5, about="16 views of one picture"),
-            Probe("picture of 32 x 32", lambda draw: _transform_inputs(draw, 32, 32, 40), _views, rtol=1e-5, atol=1e-5),
+            Probe("picture of 32 x 32", lambda draw: _transform_inputs(draw, 32, 32), _views, rtol=1e-5, atol=1e-5),
+            Probe("many views", lambda draw: _transform_inputs(draw, 20, 24, 200), _many_views, rtol=1e-5, atol=1e-5),
             Probe("seed of the course", lambda draw: _transform_inputs(draw, 24, 32), _default_seed, rtol=1e-5, atol=1e-5),
         ),
         hints=(
@@ -393,8 +409,9 @@ EXERCISES = (
                        lambda record: {"similarities": [row[0] for row in record["sim_positive_pairs"]["value"]]}),
             Probe("values on random inputs", _vectors, _sim, **EXACT),
             Probe("rows (1, D)", _vectors, _sim_of_rows, **EXACT),
-            Probe("gradients", _vectors, _sim_gradients, **EXACT),
-            Probe("many pairs", lambda draw: {"left": draw.normal(6, 3), "right": draw.normal(6, 3)}, _sim_of_pairs, **EXACT),
+            Probe("gradients", _vectors, _sim_gradients, **GRADIENT),
+            Probe("many pairs", lambda draw: {"left": _of_length(draw, 6, 3), "right": _of_length(draw, 6, 3)},
+                  _sim_of_pairs, **EXACT),
             Probe("many features", lambda draw: _vectors(draw, D=300), _sim, **EXACT),
             Probe("large values", lambda draw: _vectors(draw, scale=1e3), _sim, **EXACT),
             Probe("float32", lambda draw: _vectors(draw, dtype=torch.float32), _sim, **SINGLE),
@@ -421,7 +438,7 @@ EXERCISES = (
             _published("simclr_n3_d6_signed", _published_pairs,
                        lambda record: {"similarities": record["sim_positive_pairs"]["value"]}),
             Probe("values on random inputs", _branches, _pairs, **EXACT),
-            Probe("gradients", _branches, _pairs_gradients, **EXACT),
+            Probe("gradients", _branches, _pairs_gradients, **GRADIENT),
             Probe("equal and opposite views", _opposite, _pairs, **EXACT),
             Probe("as many pairs as features", _square, _pairs, **EXACT),
             Probe("one pair", lambda draw: _branches(draw, N=1), _pairs, **EXACT),
@@ -441,7 +458,7 @@ EXERCISES = (
             _published("simclr_n3_d6_signed", _published_matrix,
                        lambda record: {"similarities": record["compute_sim_matrix"]["value"]}),
             Probe("values on random inputs", _rows, _matrix, **EXACT),
-            Probe("gradients", _rows, _matrix_gradients, **EXACT),
+            Probe("gradients", _rows, _matrix_gradients, **GRADIENT),
             Probe("as many rows as features", _square_rows, _matrix, **EXACT),
             Probe("one pair", lambda draw: _rows(draw, N=1), _matrix, **EXACT),
             Probe("large values", lambda draw: _rows(draw, scale=1e3), _matrix, **EXACT),
