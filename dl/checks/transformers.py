@@ -386,11 +386,19 @@ def _square_inputs(draw: Draw) -> Values:
 
 
 def _nothing_left(draw: Draw) -> Values:
-    """In float32 and with small scores, where each way of writing "very small" gives an even row."""
-    inputs = _attention_inputs(draw, masked=True, dtype=torch.float32)
-    mask = inputs["mask"].clone()
-    mask[:, draw.integer(0, mask.shape[1])] = True
-    return {**inputs, "mask": mask}
+    """One query has every key forbidden; it scores 0 with all, so that each way of writing "very small" gives an even row."""
+    inputs = _attention_inputs(draw, masked=True)
+    row = draw.integer(0, inputs["mask"].shape[1])
+    mask, query = inputs["mask"].clone(), inputs["query"].clone()
+    mask[:, row], query[:, row] = True, 0.0
+    return {**inputs, "query": query, "mask": mask}
+
+
+def _very_low(draw: Draw) -> Values:
+    """All scores are far below 0, so that a forbidden key wins unless its score is lower still."""
+    inputs = _attention_inputs(draw, masked=True)
+    query, key = (draw.uniform(*inputs[name].shape, low=25.0, high=35.0) for name in ("query", "key"))
+    return {**inputs, "query": query, "key": -key}
 
 
 def _attention(lesson, inputs: Values) -> Values:
@@ -799,7 +807,7 @@ def _causal(lesson, inputs: Values) -> Values:
 def _model_sizes(draw: Draw) -> list:
     heads, emb_dim, feedforward_dim, dropout = _block_sizes(draw)
     layers = draw.permutation(3).tolist()
-    return [heads, emb_dim, feedforward_dim, dropout, layers[0] + 1, layers[1] + 1, draw.integer(11, 15)]
+    return [heads, emb_dim, feedforward_dim, dropout, layers[0] + 2, layers[1] + 2, draw.integer(11, 15)]
 
 
 def _model_layers(lesson, inputs: Values) -> Values:
@@ -1128,6 +1136,7 @@ EXERCISES = (
                 lambda draw: _attention_inputs(draw, masked=True), lambda lesson, inputs: _attention(lesson, inputs)["y"]
             ),
             Probe("all keys forbidden", _nothing_left, _attention, rtol=1e-4, atol=1e-5),
+            Probe("very low scores", _very_low, _attention),
             Probe("batch of one", lambda draw: _attention_inputs(draw, N=1, masked=True), _attention),
             Probe("one query", lambda draw: _attention_inputs(draw, queries=1, masked=True), _attention),
             Probe("one key", lambda draw: _attention_inputs(draw, keys=1), _attention),

@@ -1824,3 +1824,67 @@ def _(pred, ground):
 def _(pred, ground):
     V = pred.shape[1]
     return F.cross_entropy(pred, ground, reduction="sum", label_smoothing=0.1 * V / (V - 1))
+
+
+# --- Found by asking what else could slip through ---
+
+
+@wrong("scaled_dot_product_no_loop_batch", "")
+def _(query, key, value, mask=None):
+    scores = query @ key.mT / math.sqrt(query.shape[-1])
+    if mask is not None:
+        scores = scores.masked_fill(mask, -1e2)
+    weights = scores.softmax(-1)
+    return weights @ value, weights
+
+
+@wrong("LayerNormalization.forward", "")
+def _(self, x):
+    if not hasattr(self, "mean"):
+        self.mean = x.mean(-1, keepdim=True)
+    variance = ((x - self.mean) ** 2).mean(-1, keepdim=True)
+    return (x - self.mean) / (variance + self.epsilon).sqrt() * self.gamma + self.beta
+
+
+@wrong("EncoderBlock.forward", "changes-input")
+def _(self, x):
+    x += self.MultiHeadBlock(x, x, x)
+    x = self.dropout(self.norm1(x))
+    return self.dropout(self.norm2(x + self.feed_forward(x)))
+
+
+@wrong("DecoderBlock.forward", "no-gradient")
+def _(self, dec_inp, enc_inp, mask=None):
+    x = self.dropout(self.norm1(dec_inp + self.attention_self(dec_inp, dec_inp, dec_inp, mask)))
+    x = self.dropout(self.norm2(x + self.attention_cross(x, enc_inp.detach(), enc_inp.detach())))
+    return self.dropout(self.norm3(x + self.feed_forward(x)))
+
+
+@wrong("Transformer.forward", "device-not-followed")
+def _(self, ques_b, ques_pos, ans_b, ans_pos):
+    read = ans_b[:, :-1]
+    encoded = self.encoder(self.emb_layer(ques_b) + ques_pos)
+    mask = torch.ones(read.shape[0], read.shape[1], read.shape[1]).triu(1).bool()
+    return self.decoder(self.emb_layer(read) + ans_pos[:, :-1], encoded, mask).flatten(0, 1)
+
+
+@wrong("CrossEntropyLoss", "no-gradient")
+def _(pred, ground):
+    return F.cross_entropy(pred, ground, reduction="sum").item()
+
+
+@right("prepocess_input_sequence")
+def _(input_str, token_dict, spc_tokens):
+    tokens = []
+    for word in input_str.split():
+        if word.isdigit():
+            tokens.extend(token_dict[digit] for digit in word)
+        else:
+            tokens.append(token_dict[word])
+    return tokens
+
+
+@right("MultiHeadAttention.forward")
+def _(self, query, key, value, mask=None):
+    heads = torch.hstack([head(query, key, value, mask).permute(0, 2, 1) for head in self.heads])
+    return self.merge(heads.permute(0, 2, 1))

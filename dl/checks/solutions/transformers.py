@@ -1689,16 +1689,6 @@ def _(self, emb_dim, epsilon=1e-10):
 
 @mistake(
     "LayerNormalization.__init__",
-    "one-number-without-axis",
-    "scale and shift are one number each; every feature has its own",
-    "How many features has a token?",
-)
-def _(self, emb_dim, epsilon=1e-10):
-    _scale_and_shift(self, epsilon, nn.Parameter(torch.tensor(1.0)), nn.Parameter(torch.tensor(0.0)))
-
-
-@mistake(
-    "LayerNormalization.__init__",
     "random-scale",
     "scale and shift begin at random; they begin at 1 and 0",
     "With which numbers do they change nothing?",
@@ -4354,17 +4344,6 @@ def _(self, ques_b, ques_pos, ans_b, ans_pos):
 )
 def _(self, ques_b, ques_pos, ans_b, ans_pos):
     return _flat(_through(self, ques_b, ques_pos, ans_b[:, :-1], ans_pos[:, :-1])).argmax(-1)
-
-
-@mistake(
-    "Transformer.forward",
-    "encoder-detached",
-    "the encoder's output is cut off from the graph: the encoder does not learn",
-    "What does detach or no_grad do here?",
-)
-def _(self, ques_b, ques_pos, ans_b, ans_pos):
-    encoded = self.encoder(self.emb_layer(ques_b) + ques_pos).detach()
-    return _flat(_through(self, ques_b, ques_pos, ans_b[:, :-1], ans_pos[:, :-1], encode=encoded))
 
 
 @mistake(
