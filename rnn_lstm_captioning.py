@@ -263,9 +263,10 @@ def temporal_softmax_loss(x: Tensor, y: Tensor, ignore_index: int | None = None)
 
     Args:
         x: (N, T, V) float, scores (before the softmax). y: (N, T) int64, right words in [0, V).
-        ignore_index: targets with this value count nothing, in value and gradient; None counts every target.
+        ignore_index: targets with this value count nothing, in value and gradient; None counts every target. A caption
+            of which no word counts is still one of the N; where none counts at all, the loss is 0.
     Returns:
-        scalar, in nats per caption (not per word).
+        scalar, in nats per caption (not per word), finite for scores of any size.
     Raises:
         ValueError: if x and y disagree on N or T, or N is 0. TypeError: if y is not int64.
     """
@@ -424,7 +425,9 @@ class CaptioningRNN(nn.Module):
     """Encoder, projection, word vectors, recurrent layer and output scores: picture in, caption out.
 
     For "rnn" and "lstm" the projected mean of the features is the first hidden state; for "attn" the same affine map
-    is applied to every cell of the grid.
+    is applied to every cell of the grid. The parts that train: `image_encoder`; `feature_projection`, an affine map of
+    vectors, input_dim -> H; `word_embedding`, a WordEmbedding (V, W); `recurrent`, an RNN, LSTM or AttentionLSTM (W, H);
+    `output_projection`, an affine map H -> V. Nothing is squashed before or after the two maps.
 
     Args:
         word_to_idx: word -> index; `<NULL>` must be there. V is its length, not its largest index + 1.
@@ -494,7 +497,7 @@ class CaptioningRNN(nn.Module):
             images: (N, 3, H, W) as `ImageEncoder` takes them, or features (N, 400, h, w) made by it.
             captions: (N, T + 1) int64, `<START>` first, padded with `<NULL>`.
         Returns:
-            scalar loss, in nats per caption.
+            scalar loss, in nats per caption; targets of the model's ignore_index count nothing, whichever word that is.
         Raises:
             ValueError: if images and captions differ in number, or captions are shorter than two words.
         """
@@ -519,7 +522,7 @@ class CaptioningRNN(nn.Module):
             images: as for `forward`. max_length: words to generate, >= 1.
         Returns:
             captions: (N, max_length) int64, without `<START>`. For "attn" a pair: captions, and the attention of each
-            word as float32 on the CPU, (N, max_length, h, w).
+            word (that with which its step was made) as float32 on the CPU, (N, max_length, h, w).
         Raises:
             ValueError: if the vocabulary has no `<START>`, or max_length < 1.
         """

@@ -1,7 +1,7 @@
 """The probes of the captioning exercises (`rnn_lstm_captioning.py`).
 
 Axes as in the lesson: N batch, T time, D input features, H hidden size, V vocabulary, W word-vector size; h, w rows and
-columns of the feature grid.
+columns of the feature grid. The course's own tensors come last: they are so even that different mistakes look alike on them.
 """
 
 from __future__ import annotations
@@ -128,11 +128,11 @@ VANILLA = (
     Exercise(
         "rnn_step_forward", TOPIC,
         probes=(
-            published(TOPIC, "rnn_step_forward", _step_forward),
             *_layers(_step_inputs, _step_forward, _step_gradients, "next_h",
                      Probe("as many pictures as sizes", lambda d: _step_inputs(d, N=3, D=3, H=3), _step_forward,
                            about="with N = D = H"),
                      Probe("large values", lambda d: _step_inputs(d, scale=1e3), _step_forward)),
+            published(TOPIC, "rnn_step_forward", _step_forward),
         ),
         hints=("which three terms are added before the tanh?",
                "each row of x meets Wx, each row of prev_h meets Wh, and b is the same for all rows.",
@@ -158,7 +158,6 @@ VANILLA = (
     Exercise(
         "rnn_forward", TOPIC, needs=("rnn_step_forward",),
         probes=(
-            published(TOPIC, "rnn_forward", _rnn_forward),
             *_layers(_rnn_inputs, _rnn_forward, _rnn_gradients, "h",
                      Probe("one step", lambda d: _rnn_inputs(d, T=1), _rnn_forward, about="with T = 1"),
                      Probe("square sizes", lambda d: _rnn_inputs(d, N=3, T=3, D=3, H=3), _rnn_forward,
@@ -166,6 +165,7 @@ VANILLA = (
                      Probe("a long sequence", lambda d: _rnn_inputs(d, N=2, T=30, D=2, H=3), _rnn_forward,
                            about="with T = 30"),
                      Probe("large values", lambda d: _rnn_inputs(d, scale=1e3), _rnn_forward)),
+            published(TOPIC, "rnn_forward", _rnn_forward),
         ),
         hints=("which state does the first step start from, and which the second?",
                "collect the state after each step; which axis of the result counts the steps?",
@@ -279,12 +279,12 @@ WORDS = (
     Exercise(
         "WordEmbedding.forward", TOPIC,
         probes=(
-            published(TOPIC, "word_embedding_forward", _embedding_forward),
             *_layers(_embedding_inputs, _embedding_forward, _embedding_gradients, "out",
                      Probe("one step", lambda d: _embedding_inputs(d, T=1), _embedding_forward, about="with T = 1"),
                      Probe("as many captions as words", lambda d: _embedding_inputs(d, N=4, T=4), _embedding_forward,
                            about="with N = T"),
                      Probe("vectors of all lengths", _long_words, _embedding_forward)),
+            published(TOPIC, "word_embedding_forward", _embedding_forward),
         ),
         hints=("word 3 is which row of the table?", "what does a table do when it is indexed with a whole tensor of numbers?",
                "does the gradient of the result still reach W_embed, each row as often as its word was read?"),
@@ -433,11 +433,11 @@ RECURRENT = (
     Exercise(
         "LSTM.step_forward", TOPIC,
         probes=(
-            published(TOPIC, "lstm_step_forward", _lstm_step),
             *_layers(_lstm_step_inputs, _lstm_step, _lstm_step_gradients, "next_c",
                      Probe("as many pictures as sizes", lambda d: _lstm_step_inputs(d, N=4, D=4, H=4), _lstm_step,
                            about="with N = D = H"),
                      Probe("large values", lambda d: _lstm_step_inputs(d, scale=1e3), _lstm_step)),
+            published(TOPIC, "lstm_step_forward", _lstm_step),
         ),
         hints=STEP_HINTS,
         remarks={"nn.LSTMCell": f"nn.LSTMCell {LIBRARY_LSTM}", "torch.lstm_cell": f"torch.lstm_cell {LIBRARY_LSTM}"},
@@ -445,7 +445,6 @@ RECURRENT = (
     Exercise(
         "LSTM.forward", TOPIC, needs=("LSTM.step_forward",),
         probes=(
-            published(TOPIC, "lstm_forward", _lstm_forward),
             *_layers(_lstm_inputs, _lstm_forward, _lstm_gradients, "hn",
                      Probe("one step", lambda d: _lstm_inputs(d, T=1), _lstm_forward, about="with T = 1"),
                      Probe("square sizes", lambda d: _lstm_inputs(d, N=3, T=3, D=3, H=3), _lstm_forward,
@@ -454,6 +453,7 @@ RECURRENT = (
                      Probe("a long sequence", lambda d: _lstm_inputs(d, N=2, T=30, D=2, H=2), _lstm_forward,
                            about="with T = 30"),
                      Probe("large values", lambda d: _lstm_inputs(d, scale=1e3), _lstm_forward)),
+            published(TOPIC, "lstm_forward", _lstm_forward),
         ),
         hints=("two states travel from step to step: which one is given, which one starts from nothing?",
                "collect the hidden state after each step; which axis of the result counts the steps?",
@@ -463,7 +463,6 @@ RECURRENT = (
     Exercise(
         "dot_product_attention", TOPIC,
         probes=(
-            published(TOPIC, "dot_product_attention", _attention),
             *_layers(_attention_inputs, _attention, _attention_gradients, "attn",
                      Probe("a grid of one cell", lambda d: _attention_inputs(d, h=1, w=1), _attention, about="with h = w = 1"),
                      Probe("one picture, one cell", lambda d: _attention_inputs(d, N=1, h=1, w=1), _attention,
@@ -472,6 +471,7 @@ RECURRENT = (
                      Probe("square sizes", lambda d: _attention_inputs(d, N=4, H=4, h=4, w=4), _attention,
                            about="with N = H = h = w"),
                      Probe("large values", lambda d: _attention_inputs(d, scale=1e3), _attention)),
+            published(TOPIC, "dot_product_attention", _attention),
         ),
         hints=("flatten the grid to cells: what are the shapes of the scores and of the weights?",
                "over which axis do the weights sum to 1, and by what are the scores divided before?",
@@ -484,14 +484,13 @@ RECURRENT = (
                      Probe("as many pictures as sizes", lambda d: _attending_step_inputs(d, N=4, D=4, H=4), _lstm_step,
                            about="with N = D = H"),
                      Probe("large values", lambda d: _attending_step_inputs(d, scale=1e3), _lstm_step)),
-            published(TOPIC, "attention_lstm_step_forward", _lstm_step),  # last: its saturated gates show few mistakes clearly
+            published(TOPIC, "attention_lstm_step_forward", _lstm_step),
         ),
         hints=("a has four terms here: which one is new?", *STEP_HINTS[:2]),
     ),
     Exercise(
         "AttentionLSTM.forward", TOPIC, needs=("dot_product_attention", "AttentionLSTM.step_forward"),
         probes=(
-            published(TOPIC, "attention_lstm_forward", _lstm_forward),
             *_layers(_attending_inputs, _lstm_forward, _lstm_gradients, "hn",
                      Probe("one step", lambda d: _attending_inputs(d, T=1), _lstm_forward, about="with T = 1"),
                      Probe("a grid of one cell", lambda d: _attending_inputs(d, h=1, w=1), _lstm_forward,
@@ -502,6 +501,7 @@ RECURRENT = (
                      Probe("a long sequence", lambda d: _attending_inputs(d, N=2, T=30, D=2, H=2, h=2, w=1), _lstm_forward,
                            about="with T = 30"),
                      Probe("large values", lambda d: _attending_inputs(d, scale=1e3), _lstm_forward)),
+            published(TOPIC, "attention_lstm_forward", _lstm_forward),
         ),
         hints=("what do both states start from?", "the picture is asked anew before every step: with which state?",
                "after T steps, how often was the attention computed, and what had it seen each time?"),
@@ -750,7 +750,6 @@ CAPTIONER = (
     Exercise(
         "CaptioningRNN.forward", TOPIC, needs=NEEDED,
         probes=(
-            _published_loss("rnn"), _published_loss("lstm"),
             *_each(_forward_inputs, _caption_loss, ": loss", about="with features in place of images"),
             *_each(_forward_inputs, _caption_loss, ": <NULL> ignored", about="with ignore_index 0", ignore="null"),
             *_each(_forward_inputs, _caption_loss, ": another word ignored", {"rnn": CELLS["rnn"]},
@@ -758,6 +757,7 @@ CAPTIONER = (
             *_each(_forward_inputs, _caption_loss, ": one picture", about="with N = 1", N=1),
             *_each(_forward_inputs, _caption_loss, ": captions of two words", about="T + 1 = 2", T=2),
             *_each(_forward_inputs, _trained_gradients, ": gradients from images", N=2, ignore="null"),
+            _published_loss("rnn"), _published_loss("lstm"),
             device_probe(lambda d: _forward_inputs(d, "lstm"), lambda lesson, inputs: _captioner(lesson, inputs).to("meta")(
                 _features(inputs), inputs["captions"])),
         ),

@@ -601,6 +601,11 @@ loss_mistake("axes-mixed", "x is reshaped so that words and steps are mixed up; 
              lambda x, y, i: surprises(x.reshape(x.shape[0], x.shape[2], x.shape[1]).transpose(1, 2), y, i)[0].sum() / len(x))
 
 
+loss_mistake("mean-of-nothing", "a mean is taken that has no words when all are ignored; the sum of nothing is 0",
+             "What is 0 divided by 0?",
+             lambda x, y, i: surprises(x, y, i)[0].sum() / len(x) + (torch.nan if not surprises(x, y, i)[1].any() else 0))
+
+
 def within_captions(x, y, i):
     lost, counted = surprises(x, y, i)
     return (lost.sum(1) / counted.sum(1)).mean()
