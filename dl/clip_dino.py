@@ -89,9 +89,9 @@ def clip_zero_shot_classifier(
     # EXERCISE clip_zero_shot_classifier, about 4 lines. Hint: `encode_images` below gives the pictures' features. Of the
     # similarity matrix of texts and pictures, along which axis lies the choice for one picture?
     # BEGIN SOLUTION clip_zero_shot_classifier
-    text_features = clip_model.encode_text(tokens)  # (C, D)
+    class_features = clip_model.encode_text(tokens)  # (C, D)
     image_features = encode_images(clip_model, clip_preprocess, images, device)  # (M, D)
-    similarity = get_similarity_no_loop(text_features, image_features)  # (C, M)
+    similarity = get_similarity_no_loop(class_features, image_features)  # (C, M)
     return [class_texts[best] for best in similarity.argmax(dim=0).tolist()]
     # END SOLUTION clip_zero_shot_classifier
 
