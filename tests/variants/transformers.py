@@ -441,7 +441,7 @@ def _(query, key, value, mask=None):
     return weights @ value, weights
 
 
-@wrong("scaled_dot_product_no_loop_batch", "mask-as-zero-score")
+@wrong("scaled_dot_product_no_loop_batch", "mask-not-low-enough")
 def _(query, key, value, mask=None):
     scores = query @ key.mT / math.sqrt(query.shape[-1])
     if mask is not None:
@@ -1829,7 +1829,7 @@ def _(pred, ground):
 # --- Found by asking what else could slip through ---
 
 
-@wrong("scaled_dot_product_no_loop_batch", "")
+@wrong("scaled_dot_product_no_loop_batch", "mask-not-low-enough")
 def _(query, key, value, mask=None):
     scores = query @ key.mT / math.sqrt(query.shape[-1])
     if mask is not None:

@@ -651,8 +651,8 @@ def _(query, key, value, mask=None):
 
 @mistake(
     "scaled_dot_product_no_loop_batch",
-    "mask-as-zero-score",
-    "a forbidden key gets a score of about 0, and exp(0) is 1; it wants a very small one",
+    "mask-not-low-enough",
+    "a forbidden key's score is not low enough (exp(0), say, is 1): others may be lower still; it wants about -1e9",
     "Which score makes exp() vanish?",
 )
 def _(query, key, value, mask=None):
