@@ -133,12 +133,15 @@ def test_views_turn_mirror_and_scale_as_their_map_says():
 def test_recolouring_keeps_shape_and_outline_but_not_the_hue():
     views = torch.zeros(64, 3, 8, 8)
     views[:, 0, :, 4:] = 0.8  # right half red
-    out = training.recolour(views, torch.Generator().manual_seed(0))
+    out = training.recolour(views, torch.zeros(64, dtype=torch.bool), torch.Generator().manual_seed(0))
     std = torch.tensor(training.IMAGENET_STD).view(3, 1, 1)
     difference = (out[..., 4:].mean(dim=(2, 3), keepdim=True) - out[..., :4].mean(dim=(2, 3), keepdim=True)) * std
     assert out.shape == views.shape
     assert len(difference[:, :, 0, 0].argmax(dim=1).unique()) == 3  # red became any colour
     assert (difference.abs().amax(dim=1) > 0.03).all()
+    gentle = training.recolour(views, torch.ones(64, dtype=torch.bool), torch.Generator().manual_seed(0))
+    difference = (gentle[..., 4:].mean(dim=(2, 3)) - gentle[..., :4].mean(dim=(2, 3))) * std.flatten()
+    assert (difference.argmax(dim=1) == 0).all()  # red stays red
 
 
 def test_position_windows_are_windows_of_the_table():

@@ -68,6 +68,7 @@ SOURCE = 128  # side of the pictures that views are taken from; videos are squee
 SHARES = {"hard": 0.6, "easy": 0.1, "scene": 0.3}  # of the pictures, before there are pairs
 SHARES_WITH_PAIRS = {"hard": 0.4, "easy": 0.05, "scene": 0.55}
 PAIRS_FROM, PAIRED = 500, 0.85  # step from which this share of the scenes is drawn twice, before different backgrounds
+GENTLE = 0.08  # of all turns of hue, for the views of pairs
 GLOBAL_SIDE, LOCAL_SIDE = 80, 40  # of the two global and the two local views, in pixels
 GLOBAL_SPAN, LOCAL_SPAN = (0.4, 0.8), (0.2, 0.4)  # side of a view as a share of the picture's
 SIDE = 160  # of the pictures that are scored, in pixels
@@ -237,7 +238,10 @@ def multi_crop(drawn: Drawn, rng: torch.Generator) -> tuple[Tensor, tuple[Tensor
     both = torch.cat([drawn.first, drawn.second])
     places = random_map(torch.cat([middle, middle]), GLOBAL_SPAN, 0.2, rng)
     local_places = random_map(torch.cat([middle, middle]), LOCAL_SPAN, 0.35, rng)
-    views = [recolour(take_view(both, *at, side), rng) for at, side in ((places, GLOBAL_SIDE), (local_places, LOCAL_SIDE))]
+    gentle = ~drawn.one_picture.repeat(2)
+    views = [
+        recolour(take_view(both, *at, side), gentle, rng) for at, side in ((places, GLOBAL_SIDE), (local_places, LOCAL_SIDE))
+    ]
     return views[0], places, views[1]
 
 
@@ -266,11 +270,16 @@ def patch_centres(cells: int) -> Tensor:
     return torch.stack([axis.repeat(cells), axis.repeat_interleave(cells)], dim=1)
 
 
-def recolour(views: Tensor, rng: torch.Generator) -> Tensor:
-    """Any hue, more or less colour, light and contrast, now and then grey or solarised, some noise; then normalised."""
+def recolour(views: Tensor, gentle: Tensor, rng: torch.Generator) -> Tensor:
+    """Any hue, more or less colour, light and contrast, now and then grey or solarised, some noise; then normalised.
+
+    Views for which `gentle`, bool (M,), is set nearly keep their hue and are never grey: the colour of an object is what
+    stays when the background is exchanged.
+    """
     M = len(views)
     hue = uniform(rng, (M,), 0, 2 * np.pi)
-    saturation = uniform(rng, (M,), 0.4, 1.5) * (uniform(rng, (M,), 0, 1) > 0.2)
+    hue = torch.where(gentle, GENTLE * (hue - np.pi), hue)
+    saturation = uniform(rng, (M,), 0.4, 1.5) * ((uniform(rng, (M,), 0, 1) > 0.2) | gentle)
     to_yiq = torch.tensor([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
     turn = torch.zeros(M, 3, 3)
     turn[:, 0, 0] = 1
@@ -281,7 +290,7 @@ def recolour(views: Tensor, rng: torch.Generator) -> Tensor:
     mean = views.mean(dim=(1, 2, 3), keepdim=True)
     contrast, light = uniform(rng, (M, 1, 1, 1), 0.6, 1.4), uniform(rng, (M, 1, 1, 1), 0.7, 1.3)
     views = ((views - mean) * contrast + mean * light).clamp(0, 1)
-    solarised = uniform(rng, (M, 1, 1, 1), 0, 1) < 0.1
+    solarised = (uniform(rng, (M, 1, 1, 1), 0, 1) < 0.1) & ~gentle.view(M, 1, 1, 1)
     views = torch.where(solarised & (views > 0.5), 1 - views, views)
     views = views + 0.03 * uniform(rng, (M, 1, 1, 1), 0, 1) * torch.randn(views.shape, generator=rng)
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
@@ -446,7 +455,7 @@ pixels, {cells}x{cells} patches, into which video frames are squeezed; for other
 | stem | three 3x3 convolutions of stride 2 instead of one 8x8 patch map |
 | positions | fixed sines; each view takes a random window of the table, so that place means nothing |
 | patch losses | for patches of two views that show the same place: InfoNCE (temperature {contrast_temperature}, weight {weight[contrast]}) and DINO's loss with Sinkhorn-balanced targets (weight {weight[patch]}); DINO's [CLS] loss has weight {weight[cls]} |
-| pairs | from step {pairs_from} on, {paired:.0%} of the still scenes come as two pictures with the same objects before different backgrounds, views are taken around an object, and only the [CLS] losses use them: DINO's, and InfoNCE between the views of a batch (weight {weight[cls_contrast]}). Scenes that come once are left out of both. Before that, attention lay on grass and bricks, by which two views of one picture are told most easily |
+| pairs | from step {pairs_from} on, {paired:.0%} of the still scenes come as two pictures with the same objects before different backgrounds, views are taken around an object and nearly keep their hue, and only the [CLS] losses use them: DINO's, and InfoNCE between the views of a batch (weight {weight[cls_contrast]}). Scenes that come once are left out of both. Before that, attention lay on grass and bricks, by which two views of one picture are told most easily |
 | settings | AdamW, peak rate {rate}, warm-up of {warm_up} steps, then cosine; weight decay {decay}; {steps:,} steps of {batch} pictures; gradient norm clipped at 3; bfloat16 |
 | seed | {seed} |
 | time | {minutes:.0f} minutes of CPU time, one thread, torch {torch} |
