@@ -189,6 +189,38 @@ def attention_heads(
     return _tight(figure)
 
 
+def rule_curves(runs: dict[str, dict[str, Sequence[float]]], title: str) -> Figure:
+    """Whole results right, on training rows (left) and on expressions never seen (right), against the epoch.
+
+    Args:
+        runs: name of each training, and its curve: lists of equal length "epoch", "seen", "unseen", shares in [0, 1].
+    """
+    figure, axes = plt.subplots(1, 2, figsize=(9.5, 3.5), sharey=True)
+    for axis, key, name in zip(axes, ("seen", "unseen"), ("training rows", "expressions never seen"), strict=True):
+        for number, (label, curve) in enumerate(runs.items()):
+            axis.plot(curve["epoch"], curve[key], color=LINE[number], linestyle=DASHES[number], label=label)
+        axis.set(title=name, xlabel="epoch", ylim=(-0.02, 1.03))
+    axes[0].set_ylabel("whole results right [share]")
+    if len(runs) > 1:
+        axes[0].legend(fontsize=8)
+    figure.suptitle(title)
+    return _tight(figure)
+
+
+def ablation_bars(shares: dict[str, Sequence[float]], title: str) -> Figure:
+    """A bar for each recipe, the mean of its seeds; a dot for each seed. The first recipe is the one to compare with."""
+    figure, axis = plt.subplots(figsize=(8.5, 0.4 * len(shares) + 1.1))
+    for place, values in enumerate(shares.values()):
+        axis.barh(place, np.mean(values), color=LINE[0] if place else LINE[2], alpha=0.75)
+        axis.plot(values, [place] * len(values), "o", color=LINE[5], markersize=3)
+        axis.text(1.02, place, f"{np.mean(values):.1%}", va="center", fontsize=9)
+    axis.set_yticks(range(len(shares)), list(shares))
+    axis.invert_yaxis()
+    axis.set(title=title, xlabel="expressions never seen, whole result right [share]", xlim=(0, 1.13))
+    axis.set_xticks(np.linspace(0, 1, 6))
+    return _tight(figure)
+
+
 def _tight(figure: Figure) -> Figure:
     figure.tight_layout()
     return figure
