@@ -601,7 +601,7 @@ class Transformer(nn.Module):
         read = ans_b[:, :-1]  # (N, O-1)
         encoded = self.encoder(self.emb_layer(ques_b) + ques_pos)  # (N, K, M)
         logits = self.decoder(self.emb_layer(read) + ans_pos[:, :-1], encoded, get_subsequent_mask(read))
-        return logits.flatten(0, 1)  # (N * (O-1), V)
+        return logits.flatten(0, 1)  # (N * (O - 1), V)
         # END SOLUTION Transformer.forward
 
 
