@@ -17,9 +17,9 @@
 # 4. **the whole model:** it learns four rows by heart, then thousands, and shows where it looks;
 # 5. **from memorising to calculating:** does it know a rule, or only answers?
 #
-# The code that you fill in is `transformers.py`, beside this notebook's folder. Each section explains an idea, calls your function and checks it at once: a check that passes prints `ok:`, one that fails stops the notebook and says what was wrong.
+# The code that you fill in is `transformers.py`, beside this notebook's folder. Each section explains an idea, calls your function and checks it at once: a check that passes prints `ok:`, one that fails stops the notebook and says what was wrong. `session.exercise("…")` tries your function on fresh inputs every time; `hint()` in a cell of its own then gives a hint, and once more the next one.
 #
-# **Time:** about 1 minute on two idle CPU cores. **You need:** matrix products, softmax, and a little PyTorch. No accelerator.
+# **Time:** about 4 minutes on two idle CPU cores, most of it the training of the last part. **You need:** matrix products, softmax, and a little PyTorch. No accelerator.
 
 # %% [markdown]
 # ## Setup
@@ -29,7 +29,7 @@
 # %%
 # %load_ext autoreload
 # %autoreload 2
-from dl.notebook import setup
+from dl.notebook import hint, setup
 
 session = setup("Transformers")
 DEVICE, to_float, to_double = session.device, session.to_float, session.to_double
@@ -45,8 +45,7 @@ from torch.utils.data import DataLoader, Subset
 import a2_helper
 import transformers
 from dl import arithmetic, weights
-from dl.checks import expected
-from dl.checks.transformers import ReplayedDropout, fill_with_ramp
+from dl.checks import ReplayedDropout, expected, fill_with_ramp
 from dl.figures import transformers as show
 from dl.utils import reset_seed
 from transformers import *  # noqa: F403
@@ -78,6 +77,7 @@ for line, result in list(zip(data["inp_expression"], data["out_expression"]))[:4
 # %%
 VOCAB = [*"0123456789", "POSITIVE", "NEGATIVE", "add", "subtract", "BOS", "EOS"]
 SPECIAL_TOKENS = VOCAB[10:]
+session.exercise("generate_token_dict")
 convert_str_to_tokens = generate_token_dict(VOCAB)
 print(convert_str_to_tokens)
 session.check('"0" is token 0', convert_str_to_tokens["0"] == 0)
@@ -91,6 +91,7 @@ session.check("16 words have 16 numbers", len(set(convert_str_to_tokens.values()
 
 # %%
 words = "BOS NEGATIVE 3 0 subtract NEGATIVE 3 4 EOS".split()
+session.exercise("prepocess_input_sequence")
 figure = show.token_strip(words, preprocess_input_sequence(data["inp_expression"][0], convert_str_to_tokens, SPECIAL_TOKENS))
 
 # %% [markdown]
@@ -122,6 +123,7 @@ figure = show.attention_scheme()
 # First for one sequence, query by query and key by key.
 
 # %%
+session.exercise("scaled_dot_product_two_loop_single")
 query = torch.linspace(-0.4, 0.6, 20).reshape(5, 4)
 key = torch.linspace(-0.8, 0.5, 20).reshape(5, 4)
 value = torch.linspace(-0.3, 0.8, 20).reshape(5, 4)
@@ -132,6 +134,7 @@ session.check_error("attention, one sequence", y, EXPECTED["sdp_two_loop_single"
 # Then for a batch, one query against all keys at once: two loops are left, over batch and queries.
 
 # %%
+session.exercise("scaled_dot_product_two_loop_batch")
 query = torch.linspace(-0.4, 0.6, 40).reshape(2, 5, 4)
 key = torch.linspace(-0.8, 0.5, 40).reshape(2, 5, 4)
 value = torch.linspace(-0.3, 0.8, 40).reshape(2, 5, 4)
@@ -142,6 +145,7 @@ session.check_error("attention, two loops", y, EXPECTED["sdp_two_loop_batch"]["e
 # And without a loop: two batched matrix products with a softmax between. This one also returns the shares, which we will look at later.
 
 # %%
+session.exercise("scaled_dot_product_no_loop_batch")
 y, shares = scaled_dot_product_no_loop_batch(query, key, value)
 session.check_error("attention, no loop", y, EXPECTED["sdp_no_loop_batch"]["expected"]["y"], TOLERANCE)
 session.check_error("no loop and two loops", y, scaled_dot_product_two_loop_batch(query, key, value), 1e-6)
@@ -174,6 +178,7 @@ session.record(attention_time_exponent=exponent)
 # The next checks compare gradients too. They start from seed 0 and fill all parameters with a ramp; the upstream gradient is then drawn at random, and it is right only if your constructor has drawn as many random numbers as the course's: a Linear with PyTorch's own start, then its weight anew, uniform in $\pm\sqrt{6/(\text{fan in} + \text{fan out})}$. `xavier_linear` does that.
 
 # %%
+session.exercise("SelfAttention.__init__", "SelfAttention.forward")
 reset_seed(0)
 attention = fill_with_ramp(SelfAttention(4, 4, 4))
 query = torch.linspace(-0.4, 0.6, 32).reshape(2, 4, 4).requires_grad_()
@@ -196,6 +201,7 @@ figure = show.heads_scheme()
 # *The figure shows four heads between the input and the Linear that joins them.* Notice that all heads together are as wide as one full head would be: more heads cost nothing extra.
 
 # %%
+session.exercise("MultiHeadAttention.__init__", "MultiHeadAttention.forward")
 reset_seed(0)
 attention = fill_with_ramp(MultiHeadAttention(2, 4, 8))
 query = query.detach().clone().requires_grad_()
@@ -214,6 +220,7 @@ session.check_error("its gradient", query.grad, EXPECTED["multi_head_attention"]
 # The variance is the biased one, divided by $M$. The check has little variance (0.05), so it notices the size of $\epsilon$: PyTorch's $10^{-5}$ would already fail.
 
 # %%
+session.exercise("LayerNormalization.__init__", "LayerNormalization.forward")
 reset_seed(0)
 norm = LayerNormalization(4)
 x = torch.linspace(-0.4, 0.6, 8).reshape(2, 4).requires_grad_()
@@ -228,6 +235,7 @@ session.check_error("its gradient", x.grad, EXPECTED["layer_normalization"]["exp
 # Attention only mixes tokens. Thinking about what was fetched is the job of a small network that every token passes alone: Linear, ReLU, Linear.
 
 # %%
+session.exercise("FeedForwardBlock.__init__", "FeedForwardBlock.forward")
 reset_seed(0)
 feed_forward = fill_with_ramp(FeedForwardBlock(4, 8))
 x = torch.linspace(-0.4, 0.6, 8).reshape(2, 4).requires_grad_()
@@ -250,6 +258,7 @@ figure = show.block_scheme()
 # Dropout draws random masks, and today's PyTorch draws others from the same seed than the version with which the expected numbers were made. So the recorded masks are played back in the place of `dropout`.
 
 # %%
+session.exercise("EncoderBlock.__init__", "EncoderBlock.forward")
 for name, num_heads in (("encoder_block_1", 2), ("encoder_block_2", 1)):
     block = fill_with_ramp(EncoderBlock(num_heads, 4, 8, 0.2))
     block.dropout = ReplayedDropout(EXPECTED[name]["dropout_calls"])
@@ -262,6 +271,7 @@ for name, num_heads in (("encoder_block_1", 2), ("encoder_block_2", 1)):
 # While training, the decoder reads the *true* result and must predict each next token. It would be easy to copy it from one place further on. So a mask forbids every token to look at later ones: the score is set to $-10^9$ *before* the softmax, so that the remaining shares still sum to one.
 
 # %%
+session.exercise("get_subsequent_mask")
 mask = get_subsequent_mask(torch.linspace(-0.4, 0.6, 12).reshape(4, 3))
 session.check("the mask forbids exactly what comes later", mask.tolist() == EXPECTED["subsequent_mask"]["expected"]["mask"])
 figure = show.mask_map(get_subsequent_mask(torch.zeros(1, 4))[0], ["BOS", "POSITIVE", "0", "4"])
@@ -278,6 +288,7 @@ session.check_error("masked attention", y, EXPECTED["sdp_no_loop_batch_masked"][
 session.check("forbidden tokens get nothing", shares[mask].abs().max().item() == 0.0)
 
 # %%
+session.exercise("DecoderBlock.__init__", "DecoderBlock.forward")
 for name, hidden, length in (("decoder_block_1", 8, 2), ("decoder_block_2", 4, 4)):
     block = fill_with_ramp(DecoderBlock(2, 4, hidden, 0.2))
     block.dropout = ReplayedDropout(EXPECTED[name]["dropout_calls"])
@@ -309,6 +320,7 @@ session.check("every output reads the encoder", moved.min().item() > 1e-4)
 # Attention treats tokens as a set: 12 and 21 would be the same. So every place gets a vector of its own, added to the token's embedding. The simplest idea numbers the places: row $n$ holds $n/K$ everywhere.
 
 # %%
+session.exercise("position_encoding_simple")
 for K, M in ((4, 4), (5, 3)):
     y = position_encoding_simple(K, M)
     session.check_error(f"simple positions, {K} x {M}", y, EXPECTED[f"position_simple_{K}_{M}"]["expected"]["y"], 1e-9)
@@ -321,6 +333,7 @@ for K, M in ((4, 4), (5, 3)):
 # with $a = 2i/M$ in the paper: a clock with many hands, the fast ones on the left. This course's graded function takes $a = \lfloor 2i/M \rfloor$, which is 0 everywhere, as $2i$ is always below $M$: one hand only, repeated in every pair of columns.
 
 # %%
+session.exercise("position_encoding_sinusoid")
 for K, M in ((4, 4), (5, 3)):
     y = position_encoding_sinusoid(K, M)
     session.check_error(f"sinusoid, {K} x {M}", y, EXPECTED[f"position_sinusoid_{K}_{M}"]["expected"]["y"], TOLERANCE)
@@ -339,6 +352,7 @@ figure = show.position_maps({
 # Nine parts of the rows are for training, one for validation. A data set turns them into tokens and positions once, when it is made; a loader stacks rows into batches.
 
 # %%
+session.exercise("AddSubDataset.__getitem__")
 train_in, valid_in, train_out, valid_out = a2_helper.split_rows(data)
 train_data = AddSubDataset(train_in, train_out, convert_str_to_tokens, SPECIAL_TOKENS, 32, position_encoding_simple)
 valid_data = AddSubDataset(valid_in, valid_out, convert_str_to_tokens, SPECIAL_TOKENS, 32, position_encoding_simple)
@@ -358,6 +372,7 @@ figure = show.shift_scheme(["BOS", "POSITIVE", "0", "4", "EOS"])
 # *The figure shows the shift by one: below what the decoder reads, above what it must say.* Notice that `EOS` is never read and `BOS` never said.
 
 # %%
+session.exercise("Transformer.__init__", "Transformer.forward")
 reset_seed(0)
 model = Transformer(num_heads=4, emb_dim=32, feedforward_dim=64, dropout=0.2, num_enc_layers=4, num_dec_layers=4, vocab_len=16)
 logits = model(inp, inp_pos, out, out_pos)
@@ -366,9 +381,12 @@ session.check("16 rows give 16 x 4 guesses over 16 words", list(logits.shape) ==
 # %% [markdown]
 # ## First: learn four rows by heart
 #
+# The loss is cross entropy over all tokens; beside it you write its smoothed form, which moves a little of the target from the right word to all others, so that a guess need not become certain.
+#
 # A model that cannot memorise four rows has a fault. It is the cheapest test there is, so it comes first: a small model, four rows for training and, on purpose, the same four for validation. We do it from three seeds, to be sure that it is not luck.
 
 # %%
+session.exercise("CrossEntropyLoss", "LabelSmoothingLoss")
 four = torch.linspace(0, len(train_in) - 1, 4).long().tolist()
 four_in, four_out = [train_in[row] for row in four], [train_out[row] for row in four]
 small_data = AddSubDataset(four_in, four_out, convert_str_to_tokens, SPECIAL_TOKENS, 32, position_encoding_simple)

@@ -11,8 +11,7 @@ from torch import nn
 import transformers as T
 from benchmarks.transformers import copy_attention, copy_block
 from dl.arithmetic import SPECIAL_WORDS, VOCABULARY
-from dl.checks import expected
-from dl.checks.transformers import ReplayedDropout, fill_with_ramp
+from dl.checks import ReplayedDropout, expected, fill_with_ramp
 from dl.grad import rel_error
 from dl.utils import reset_seed
 
