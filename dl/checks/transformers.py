@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dl.checks import ReplayedDropout, expected, fill_with_ramp, load_case  # noqa: F401
+from dl.checks import expected, fill_with_ramp, load_case
 from dl.checks.devices import device_probe
 from dl.checks.exercise import Draw, Exercise, Probe, Values, track, unpack, with_gradients
 
