@@ -7,8 +7,9 @@ IN_VENV := $(VENV)/bin/python
 
 .PHONY: run test check notebooks
 
-run: $(INSTALLED)  ## execute the notebooks on fresh kernels; results to build/notebooks/ and results/
+run: $(INSTALLED)  ## execute the notebooks on fresh kernels, then make the hand-in from them; see build/ and results/
 	$(IN_VENV) -m dl run
+	$(IN_VENV) -m dl submit --notebooks build/notebooks --out build
 
 test: $(INSTALLED)  ## the tests
 	$(IN_VENV) -m pytest
