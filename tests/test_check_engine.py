@@ -225,6 +225,23 @@ def test_a_probe_whose_solution_fails_is_a_fault_of_the_checks():
         judge(broken, right, calls, collected)
 
 
+def test_a_probe_that_asks_for_a_gradient_too_late_is_a_fault_of_the_checks():
+    def run(lesson, inputs):
+        y = lesson.rnn_step_forward(*inputs.values())[0]
+        return with_gradients({"y": y}, {"x": inputs["x"].requires_grad_()})
+
+    exercise = course.find(["rnn_step_forward"])[0]
+    late = Probe("late", exercise.probes[0].draw, run)
+    with pytest.raises(RuntimeError, match="no gradient dx at late"):
+        answers.of("captioning").right(exercise, late, 1)
+
+
+def test_gradients_switched_off_by_a_student_are_on_again_for_the_next_call(lesson):
+    root = lesson(rnn_step_forward="torch.set_grad_enabled(False)\nreturn torch.tanh(x @ Wx + prev_h @ Wh + b), None")
+    check.check("rnn_step_forward", root=root)
+    assert torch.is_grad_enabled()
+
+
 def test_student_code_in_another_process_gets_the_same_verdict(lesson, tmp_path):
     """The three parts of a check are apart: only `collect` runs in the other process, and only plain data come back."""
     root = lesson(rnn_step_forward=NO_BIAS)

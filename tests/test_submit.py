@@ -423,7 +423,7 @@ print(len(names))
 """
 
 
-def test_everything_imports_from_the_unpacked_zip_beside_the_installed_package_and_passes_its_checks(tmp_path):
+def test_the_unpacked_zip_imports_and_passes_its_checks_beside_the_installed_package(tmp_path):
     assert hand_in.submit(ROOT, out=tmp_path, pdf=False, partial=True) == SUCCESS
     with zipfile.ZipFile(tmp_path / hand_in.ZIP_NAME) as archived:
         archived.extractall(tmp_path / "unpacked")
@@ -432,7 +432,8 @@ def test_everything_imports_from_the_unpacked_zip_beside_the_installed_package_a
     done = subprocess.run(command, cwd=tmp_path / "unpacked", env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) >= 30
-    command = [sys.executable, "-m", "dl", "check", "--root", str(tmp_path / "unpacked"), "--json", str(tmp_path / "verdicts.json")]
+    command = [sys.executable, "-m", "dl", "check", "--root", str(tmp_path / "unpacked")]
+    command += ["--json", str(tmp_path / "verdicts.json")]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     verdicts = json.loads((tmp_path / "verdicts.json").read_text())

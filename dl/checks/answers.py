@@ -54,6 +54,9 @@ class Computed:
         record = call(self.library, probe, self.inputs(exercise, probe, seed), seed)
         if record.error is not None:  # a fault of the checks, not of the student
             raise RuntimeError(f"the solution of {exercise.name} fails at {probe.name}: {record.error}")
+        lost = [name for name, value in record.outputs.items() if name.startswith("d") and value is None]
+        if lost:  # such a probe would compare nothing with nothing
+            raise RuntimeError(f"the solution of {exercise.name} has no gradient {', '.join(lost)} at {probe.name}")
         return record
 
     def signature(self, exercise: Exercise) -> list[tuple[str, bool]]:

@@ -78,7 +78,7 @@ def collect(library: Library, exercise: Exercise, calls: Sequence[tuple[Probe, V
 @contextlib.contextmanager
 def _quiet(seed: int):
     python_state, numpy_state = random.getstate(), np.random.get_state()
-    threads = torch.get_num_threads()
+    threads, gradients = torch.get_num_threads(), torch.is_grad_enabled()
     with torch.random.fork_rng(devices=[]), contextlib.redirect_stdout(io.StringIO()), \
             contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -92,6 +92,7 @@ def _quiet(seed: int):
             random.setstate(python_state)
             np.random.set_state(numpy_state)
             torch.set_num_threads(threads)
+            torch.set_grad_enabled(gradients)
 
 
 def _place(error: BaseException, library: Library) -> str:
