@@ -48,7 +48,7 @@ def patch_coverage(masks: Tensor, patch_size: int) -> Tensor:
     return F.avg_pool2d(on_object, patch_size).flatten(1)
 
 
-def attention_scores(attention: Tensor, coverage: Tensor) -> dict[str, float | int | list[int]]:
+def attention_scores(attention: Tensor, coverage: Tensor) -> dict[str, float]:
     """Whether the [CLS] token of some head looks at the objects.
 
     Args:
@@ -58,8 +58,6 @@ def attention_scores(attention: Tensor, coverage: Tensor) -> dict[str, float | i
         `gain`: attention on objects over their share of the area, mean over pictures, of the best head; 1 is chance.
         `iou`: overlap of the objects' n patches (those more than half covered) with the n patches of most attention,
         intersection over union, mean over pictures, of the best head. `gain_head`, `iou_head`: which head that is.
-        `iou_of_each`: the same with the best head of each picture: heads share the objects among them. `heads_of_each`:
-        which head that is, a list of N numbers.
     """
     shares = attention / attention.sum(dim=2, keepdim=True)  # of what falls on patches, (N, heads, P)
     mass = (shares * coverage[:, None]).sum(dim=2)  # (N, heads)
@@ -68,11 +66,10 @@ def attention_scores(attention: Tensor, coverage: Tensor) -> dict[str, float | i
     sizes = truth.sum(dim=1)  # (N,)
     ranks = shares.argsort(dim=2, descending=True).argsort(dim=2)  # (N, heads, P), 0 for the most attention
     both = ((ranks < sizes[:, None, None]) & truth[:, None]).sum(dim=2)  # (N, heads)
-    each = both / (2 * sizes[:, None] - both)  # (N, heads)
-    ious = each.mean(dim=0)  # (heads,)
+    ious = (both / (2 * sizes[:, None] - both)).mean(dim=0)  # (heads,)
     return {
-        "gain": gains.max().item(), "iou": ious.max().item(), "iou_of_each": each.amax(dim=1).mean().item(),
-        "gain_head": int(gains.argmax()), "iou_head": int(ious.argmax()), "heads_of_each": each.argmax(dim=1).tolist(),
+        "gain": gains.max().item(), "iou": ious.max().item(),
+        "gain_head": int(gains.argmax()), "iou_head": int(ious.argmax()),
     }
 
 

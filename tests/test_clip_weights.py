@@ -246,8 +246,7 @@ def test_small_dino_looks_at_objects(monkeypatch):
     learnt, fresh = (
         attention_scores(dino_training.look(net, pictures)[0], coverage) for net in (model, untrained_like(model, 0))
     )
-    assert learnt["gain"] > 2.5 and learnt["gain"] > 1.6 * fresh["gain"], (learnt, fresh)
-    assert learnt["iou_of_each"] > 1.6 * fresh["iou_of_each"], (learnt, fresh)
+    assert learnt["gain"] > 2.5 and learnt["gain"] > 1.6 * fresh["gain"] and learnt["iou"] > 0.4, (learnt, fresh)
 
 
 def test_cpu_and_device_arguments_are_plain(monkeypatch):
