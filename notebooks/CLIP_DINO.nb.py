@@ -626,7 +626,7 @@ if not REAL:
     session.check("and against colour and place", learnt - colour >= 0.12, f"{learnt - colour:+.3f}, limit 0.12")
 
 # %% [markdown]
-# *Bars: the mean over the videos; dots: single videos.* Learnt features win. Notice also how far the rivals get: random convolutions answer to edges and stripes too, and the contrast within a patch tells a patterned object from plain ground. On the easy video, the line that the next cell prints first, nearly everything looks splendid: it could not have told you whether training was worth it.
+# *Bars: the mean over the videos; dots: single videos.* Learnt features win. Notice also how far the rivals get: random convolutions answer to edges and stripes too, and the contrast within a patch tells a patterned object from plain ground. On the easy video, the first printed line, nearly everything looks splendid: it could not have told you whether training was worth it.
 #
 # ### Question 5
 #

@@ -1,5 +1,7 @@
 """Notebooks are executed on a fresh kernel of this Python; failures name their place; built ones carry nothing live."""
 
+import base64
+import io
 import json
 import os
 import signal
@@ -9,8 +11,10 @@ import time
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from PIL import Image
 
 from dl import run, settings
 from dl.__main__ import main
@@ -187,6 +191,19 @@ def test_cleaning_keeps_pictures_and_what_a_terminal_would_show():
     assert run.clean(notebook) == []
     assert [output.get("text") or output.data for output in cell.outputs] == ["loss 1\n", picture, video]
     assert notebook.metadata == run.METADATA and notebook.cells[0].metadata == {}
+
+
+def test_cleaning_makes_large_pictures_smaller_and_keeps_their_look():
+    noise = np.random.default_rng(0).normal(128, 20, (300, 300, 3)).clip(0, 255).astype(np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(noise).save(file, "PNG")
+    before = base64.b64encode(file.getvalue()).decode()
+    cell = new_code_cell("1", outputs=[new_output("display_data", data={"image/png": before})])
+    run.clean(new_notebook(cells=[cell]))
+    after = cell.outputs[0].data["image/png"]
+    shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(after))).convert("RGB"))
+    assert len(before) > run.LARGE_PICTURE and len(after) < 0.5 * len(before)
+    assert shown.shape == noise.shape and np.abs(shown.astype(int) - noise).mean() < 12
 
 
 def test_missing_jupytext_says_how_to_install_it(tmp_path, monkeypatch):
