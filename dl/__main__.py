@@ -6,9 +6,10 @@ Modules of the verbs are imported only when their verb runs, so that `--help` an
 from __future__ import annotations
 
 import argparse
-import importlib.util
+import importlib
 import os
 import sys
+from pathlib import Path
 
 from dl.command import SUCCESS, WRONG_USE, UsageError, trainable
 
@@ -70,7 +71,7 @@ def parser() -> argparse.ArgumentParser:
     check.add_argument("--seed", type=int, metavar="N", help="of the random inputs (default: a new one)")
     check.set_defaults(command=_check)
 
-    if importlib.util.find_spec("dl.student"):  # the student edition does not make itself
+    if (Path(__file__).parent / "student").is_dir():  # the student edition does not make itself
         student = _verb(
             verbs, "student", "write the student edition: a stub in the place of each solution, no outputs, no answers",
             "student ../assignment",
