@@ -463,30 +463,41 @@ def inference(
     return written, model
 
 
-def right_answers(
+def right_tokens(
     model: nn.Module, dataset: AddSubDataset, device: torch.device | str = "cpu", batch_size: int = 1024
 ) -> Tensor:
-    """Whether the model writes the whole result of each row, token for token, by greedy decoding.
+    """Which tokens of each row's result the model writes right, by greedy decoding.
 
     Args:
         dataset: an `AddSubDataset`.
     Returns:
-        (rows,) bool on the CPU; its mean is the exact match.
+        (rows, tokens) bool on the CPU, BOS first.
     """
     model.to(device)
     right = []
     for inputs, input_positions, targets, target_positions in DataLoader(dataset, batch_size):
         batch = (tensor.to(device) for tensor in (inputs, input_positions, target_positions))
         written, _ = inference(model, *batch, out_seq_len=targets.shape[1])
-        right.append((written.cpu() == targets).all(dim=1))
+        right.append(written.cpu() == targets)
     return torch.cat(right)
+
+
+def right_answers(
+    model: nn.Module, dataset: AddSubDataset, device: torch.device | str = "cpu", batch_size: int = 1024
+) -> Tensor:
+    """Whether the model writes the whole result of each row: `right_tokens` for all tokens at once.
+
+    Returns:
+        (rows,) bool on the CPU; its mean is the exact match.
+    """
+    return right_tokens(model, dataset, device, batch_size).all(dim=1)
 
 
 def draw(data, x: list[str], y: list[str], ax) -> None:
     """Draw attention weights as a heat map on `ax`.
 
     Args:
-        data: (K_Q, K_K) array in [0, 1]. x: labels of the keys. y: labels of the queries, [] for none.
+        data: (K_Q, K_K) array in [0, 1]. x: labels of the keys. y: labels of the queries. [] for none.
     """
     import seaborn
 

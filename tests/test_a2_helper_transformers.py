@@ -336,6 +336,9 @@ def test_right_answers_compares_whole_results(monkeypatch):
     monkeypatch.setattr(a2_helper, "inference", lambda *arguments, **named: (next(chunks), None))
     right = a2_helper.right_answers(tiny_model(), Subset(dataset, range(5)), batch_size=2)
     assert right.tolist() == [True, False, True, True, True]
+    chunks = iter(wrong.split(2))
+    by_place = a2_helper.right_tokens(tiny_model(), Subset(dataset, range(5)), batch_size=2)
+    assert by_place.shape == (5, 5) and (~by_place).nonzero().tolist() == [[1, 3]]
 
 
 def test_exact_match_is_watched_every_few_epochs(monkeypatch):

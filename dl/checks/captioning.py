@@ -269,6 +269,11 @@ def _loss_gradients(lesson, inputs: Values) -> Values:
     return with_gradients(_loss(lesson, inputs), wanted)
 
 
+def _far_off(draw: Draw) -> Values:
+    inputs = _loss_inputs(draw, scale=1e3)
+    return {**inputs, "x": inputs["x"].scatter(2, inputs["y"].clamp(min=0)[..., None], -1e4)}
+
+
 def _null_ignored(draw: Draw) -> Values:
     inputs = _loss_inputs(draw)
     inputs["y"][:, -1] = 0
@@ -303,7 +308,7 @@ WORDS = (
             Probe("batch of one", lambda d: _loss_inputs(d, N=1), _loss, about="with N = 1"),
             Probe("one step", lambda d: _loss_inputs(d, T=1), _loss, about="with T = 1"),
             Probe("square sizes", lambda d: _loss_inputs(d, N=4, T=4, V=4), _loss, about="with N = T = V"),
-            Probe("large scores", lambda d: _loss_inputs(d, scale=1e3), _loss),
+            Probe("large scores", _far_off, _loss, about="that of each true word far below the others"),
             Probe("gradients", _loss_inputs, _loss_gradients),
             Probe("gradients, nothing ignored", lambda d: _loss_inputs(d, ignore="none"), _loss_gradients,
                   about="with ignore_index None"),

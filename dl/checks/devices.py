@@ -1,6 +1,7 @@
 """Does a function stay on its inputs' device? Asked on a computer that has one device only.
 
-`device_probe` takes tensors on "meta", a device that has shapes and no numbers: it finds tensors that are made elsewhere.
+`device_probe` takes tensors on "meta", a device that has shapes and no numbers: it finds tensors that are made elsewhere;
+`named_device_probe` names that device to a function that takes one.
 Where torch has to load its Python code for it, that takes a second; `move_probe` only watches for calls that move a tensor.
 """
 
@@ -26,13 +27,22 @@ def device_probe(draw: Callable[[Draw], Values], call: Callable[..., object], na
 
     def run(lesson, inputs: Values) -> Values:
         moved = {key: value.to("meta") if isinstance(value, Tensor) else value for key, value in inputs.items()}
-        try:
-            result = call(lesson, moved)
-        except (RuntimeError, TypeError, NotImplementedError) as error:
-            if any(words in str(error) for words in STRANGERS):
-                return {"device": f"{type(error).__name__}: {str(error).splitlines()[0]}"}
-            return {"device": "meta"}  # a question to numbers that are not there (a mask as index, an if): nothing is known
-        return {"device": str(result.device) if isinstance(result, Tensor) else "none"}
+        return _device_of_result(lambda: call(lesson, moved))
+
+    return Probe(name, draw, run, judge=_judge)
+
+
+def named_device_probe(
+    draw: Callable[[Draw], Values], call: Callable[..., object], name: str = "another device by name"
+) -> Probe:
+    """A probe whose tensors lie on the CPU while the function is told to work on another device.
+
+    Args:
+        draw: as of `Probe`. call: (lesson, inputs, device) -> tensor, on that device.
+    """
+
+    def run(lesson, inputs: Values) -> Values:
+        return _device_of_result(lambda: call(lesson, inputs, torch.device("meta")))
 
     return Probe(name, draw, run, judge=_judge)
 
@@ -50,6 +60,16 @@ def move_probe(draw: Callable[[Draw], Values], call: Callable[..., object], name
         return {"moves": moves.names}
 
     return Probe(name, draw, run, judge=_judge_moves)
+
+
+def _device_of_result(call: Callable[[], object]) -> Values:
+    try:
+        result = call()
+    except (RuntimeError, TypeError, NotImplementedError) as error:
+        if any(words in str(error) for words in STRANGERS):
+            return {"device": f"{type(error).__name__}: {str(error).splitlines()[0]}"}
+        return {"device": "meta"}  # a question to numbers that are not there (a mask as index, an if): nothing is known
+    return {"device": str(result.device) if isinstance(result, Tensor) else "none"}
 
 
 class _Moves(TorchFunctionMode):
@@ -77,5 +97,5 @@ def _judge(inputs: Values, got: Values, right: Values) -> Fault | None:
     device = got.get("device")
     if device == str(torch.device("meta")):
         return None
-    return Fault(f"inputs on the device meta, result: {device}", "device-not-followed",
+    return Fault(f"wanted on the device meta, result: {device}", "device-not-followed",
                  "a tensor made inside, or the result, is not on the device of the inputs")

@@ -88,7 +88,7 @@ class Exercise:
         partner: an exercise that shares private data with this one, such as a cache: this one cannot be checked without
             it, and where this one is replaced by its solution, so is the partner.
         hints: steps from a first question to the point, never the solution.
-        no_loop: a Python loop, also in a helper that is called, is refused.
+        no_loop: a Python loop, also in a helper that is called, is refused. Such an exercise must be pure.
         remarks: library calls that do the whole exercise, with what to say about them; they are accepted.
         aliases: other names by which the exercise is found.
         pure: calling it twice with equal inputs gives equal outputs and leaves the inputs as they were.

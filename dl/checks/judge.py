@@ -16,6 +16,7 @@ from dl.grad import rel_error
 
 PASSED, FAILED, ERROR, MISSING, SKIPPED = "passed", "failed", "error", "missing", "skipped"
 SMALL = 12  # tensors of at most so many elements are printed whole
+ENOUGH = 0.5  # a mistake is named if the student's outputs are its in at least this share of the calls
 WIDTH = 150  # of a message's line
 
 
@@ -111,13 +112,25 @@ class _Bench:
         return alike(self.calls[position][0], self.expected(position, mistake), self.records[position])
 
     def recognise(self, position: int) -> str | None:
-        """The known mistake that brings the student's outputs to a failing call; of several, the one alike most often."""
+        """The known mistake that brings the student's outputs to a failing call; of several, the one alike most often.
+
+        One that is unlike in most other calls is another mistake, which only looks the same here.
+        """
         likeness = {
-            name: sum(self.looks_like(name, other) for other in range(len(self.exercise.probes)))
-            for name in self.answers.mistakes(self.exercise)
+            name: self.likeness(name) for name in self.answers.mistakes(self.exercise)
             if self.looks_like(name, position) and self.fault(position, name) is not None
         }
-        return max(likeness, key=likeness.get, default=None)
+        best = max(likeness, key=likeness.get, default=None)
+        return best if best is not None and likeness[best] >= ENOUGH else None
+
+    def likeness(self, mistake: str) -> float:
+        """Share of the calls, of those for which it is known what the mistake brings, in which the student's record is its."""
+        known = [position for position in range(len(self.exercise.probes)) if self.expected(position, mistake) is not None]
+        same = [self.looks_like(mistake, position) or self._both_raise(mistake, position) for position in known]
+        return sum(same) / len(known)
+
+    def _both_raise(self, mistake: str, position: int) -> bool:
+        return None not in (self.expected(position, mistake).error, self.records[position].error)
 
 
 def differs(probe: Probe, right: Record, got: Record, inputs: Values) -> Fault | None:
@@ -173,7 +186,8 @@ def compare(name: str, got: object, right: object, rtol: float, atol: float, sam
             return Fault(f"{name}: no gradient arrives, expected {describe(right)}", "no-gradient",
                          f"the result is cut off from {name[1:]} (detach, no_grad, .data, .item(), or not used at all)")
         return Fault(f"{name}: got None, expected {describe(right)}")
-    if not isinstance(got, (Tensor, int, float)) or isinstance(got, bool):
+    numbers = (Tensor, int, float)
+    if not isinstance(got, numbers) or isinstance(got, bool) or not isinstance(right, numbers):
         return Fault(f"{name}: got {describe(got)}, expected {describe(right)}")
     if isinstance(right, Tensor) and isinstance(got, Tensor) and same_dtype and got.dtype != right.dtype:
         kind = (None, None)
@@ -181,7 +195,9 @@ def compare(name: str, got: object, right: object, rtol: float, atol: float, sam
             kind = ("dtype-not-followed", "a tensor made inside has a dtype of its own instead of that of the inputs")
         if got.shape == right.shape or right.dim() == 0:
             return Fault(f"{name}: got dtype {_dtype(got)}, expected {_dtype(right)}", *kind)
-    got_tensor, right_tensor = torch.as_tensor(got).detach(), torch.as_tensor(right).detach()
+    if isinstance(got, Tensor) and got.device.type == "meta":
+        return Fault(f"{name}: got a tensor on the device meta, expected {describe(right)} on the CPU")
+    got_tensor, right_tensor = _as_tensor(got), _as_tensor(right)
     if got_tensor.shape != right_tensor.shape:
         return Fault(f"{name}: got shape {tuple(got_tensor.shape)}, expected {tuple(right_tensor.shape)}")
     x, y = got_tensor.double(), right_tensor.double()
@@ -192,14 +208,22 @@ def compare(name: str, got: object, right: object, rtol: float, atol: float, sam
     worst = tuple(int(i) for i in torch.unravel_index(gap.argmax(), gap.shape)) if gap.dim() else ()
     share = f"{int((~agrees).sum())} of {agrees.numel()} elements differ"
     where = f"worst at [{', '.join(map(str, worst))}]" if worst else "value"
-    text = f"{name}: {share}, {where}: got {_number(x[worst])}, expected {_number(y[worst])}"
+    digits = 6 if _number(x[worst]) != _number(y[worst]) else 12
+    text = f"{name}: {share}, {where}: got {_number(x[worst], digits)}, expected {_number(y[worst], digits)}"
     if 1 < x.numel() <= SMALL:
         text += f"\ngot {_show(x, worst)}, expected {_show(y, worst)}"
     return Fault(text, details=f"{name}, got:\n{got_tensor}\n{name}, expected:\n{right_tensor}")
 
 
+def _as_tensor(value: Tensor | float) -> Tensor:
+    return value.detach() if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float64)
+
+
 def loops_in(sources: Iterable[str], exercise: str) -> str | None:
-    """The first Python loop in a function, or in one of the lesson that it calls; None if there is none."""
+    """The first Python loop in a function, or in one of the lesson that it calls; None if there is none.
+
+    Loops over what is written out one by one do not count, since they do not grow with the data.
+    """
     functions: dict[str, ast.AST] = {}
     for source in sources:
         for node in ast.parse(source).body:
@@ -216,7 +240,7 @@ def loops_in(sources: Iterable[str], exercise: str) -> str | None:
             continue
         seen.add(name)
         for node in ast.walk(functions[name]):
-            if isinstance(node, loops):
+            if isinstance(node, loops) and not _is_over_a_few(node):
                 return f"{name}, line {node.lineno}"
             if isinstance(node, ast.Call):
                 called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
@@ -224,6 +248,18 @@ def loops_in(sources: Iterable[str], exercise: str) -> str | None:
                     return f"{name}, line {node.lineno}"
                 waiting.append(called)
     return None
+
+
+def _is_over_a_few(loop: ast.AST) -> bool:
+    """Whether a loop only runs over things written out one by one: `for z in (left, right)`, or over `.chunk(2)`."""
+    over = [loop.iter] if isinstance(loop, ast.For) else [part.iter for part in getattr(loop, "generators", ())]
+    return bool(over) and all(isinstance(source, (ast.Tuple, ast.List)) or _is_chunk(source) for source in over)
+
+
+def _is_chunk(source: ast.AST) -> bool:
+    """Whether this is `something.chunk(2)`."""
+    return isinstance(source, ast.Call) and ast.unparse(source.func).endswith(".chunk") and (
+        len(source.args) > 0 and isinstance(source.args[0], ast.Constant))
 
 
 def remarks_on(exercise: Exercise, sources: Iterable[str]) -> str:
@@ -245,17 +281,14 @@ def _faults(bench: _Bench, collected: dict) -> Iterator[tuple[str, Fault | None,
     """(check, what is wrong or None, the call it is about) for every check, simplest first."""
     exercise = bench.exercise
     yield "signature", _signature_fault(bench.answers.signature(exercise), collected["signature"]), None
-    if exercise.no_loop:
-        place = loops_in(collected["sources"].values(), exercise.name)
-        fault = place and Fault(f"{place} loops in Python; this exercise is to be done without a loop", "python-loop",
-                                "a Python loop stands where one operation on whole tensors should")
-        yield "no Python loop", fault or None, None
     repeated = _repeated(exercise)
     for position, probe in enumerate(exercise.probes):
         yield probe.name, bench.fault(position), position
         if probe is repeated:
             yield "inputs unchanged", _changed(bench.calls[position][1], bench.records[position].after), position
             yield "no state between calls", _state_fault(bench.records[position], bench.records[-1]), position
+            if exercise.no_loop:
+                yield "no Python loop", _loop_fault(collected["sources"].values(), exercise.name), None
 
 
 def _failure(bench: _Bench, name: str, fault: Fault, position: int | None) -> CheckResult:
@@ -320,6 +353,12 @@ def _state_fault(first: Record, again: Record) -> Fault | None:
     return None
 
 
+def _loop_fault(sources: Iterable[str], exercise: str) -> Fault | None:
+    place = loops_in(sources, exercise)
+    return place and Fault(f"{place} loops in Python; this exercise is to be done without a loop", "python-loop",
+                           "a Python loop stands where one operation on whole tensors should")
+
+
 def _repeated(exercise: Exercise) -> Probe | None:
     """The probe that is made twice, to see whether a call changes its inputs or the next call."""
     return next((probe for probe in exercise.probes if probe.published is None), None) if exercise.pure else None
@@ -334,8 +373,8 @@ def _dtype(tensor: Tensor) -> str:
     return str(tensor.dtype).removeprefix("torch.")
 
 
-def _number(value: Tensor) -> str:
-    return f"{float(value):.6g}"
+def _number(value: Tensor, digits: int = 6) -> str:
+    return f"{float(value):.{digits}g}"
 
 
 def _show(tensor: Tensor, worst: tuple[int, ...]) -> str:

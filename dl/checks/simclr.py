@@ -8,17 +8,22 @@ import torch
 from torch import Tensor
 
 from dl.checks import expected
-from dl.checks.devices import device_probe
-from dl.checks.exercise import Draw, Exercise, Probe, Values, track, unpack, with_gradients
+from dl.checks.devices import device_probe, named_device_probe
+from dl.checks.exercise import Draw, Exercise, Probe, Values, WrongReturn, track, unpack, with_gradients
 
 TOPIC = "simclr"
 EXACT = {"rtol": 1e-5, "atol": 1e-7}  # in float64; leaves room for an epsilon of 1e-6 in a denominator, not for 1e-4
 GRADIENT = {"rtol": 1e-4, "atol": 1e-5}  # in float64; an epsilon shows more there, where terms cancel
 SINGLE = {"rtol": 1e-4, "atol": 1e-5}
+TIGHT = {"rtol": 1e-9, "atol": 1e-10}  # for long vectors in float64, where no epsilon shows, but single precision does
+SHORT = {"rtol": 1e-3, "atol": 1e-4}  # for short vectors: an epsilon of 1e-6 may show, a floor of 0.1 may not
 TAUS = (5.0, 1.0, 0.5, 0.05, 0.01)
 COSINE = "torch's cosine_similarity does the whole exercise, and does it well; write the formula once yourself as well."
 OVERFLOW = ("in float32 exp(cosine / tau) overflows where tau is below 0.011, unless the largest exponent is taken out first: "
             "what does torch offer for the logarithm of a sum of exponentials?")
+
+SUBTRACTED = ("at a small tau the term of k = i is by far the largest. Added and subtracted again, it leaves nothing but "
+              "rounding errors of the others: leave it out from the start.")
 
 
 # --- Augmentation ---
@@ -77,13 +82,14 @@ class _Noisy:
 
         self.calls += 1
         pixels = torch.from_numpy(np.asarray(picture.convert("RGB"), dtype=np.float64))  # a PIL picture has `convert`
-        return pixels.permute(2, 0, 1) / 255 + 10 * torch.rand((), dtype=torch.float64)
+        return (pixels.permute(2, 0, 1) / 255 + 10 * torch.rand((), dtype=torch.float64)).float()
 
 
 def _data_inputs(draw: Draw) -> Values:
     index = draw.integer(1, 4)
-    return {"data": draw.integers(0, 256, 5, 4, 6, 3).to(torch.uint8), "targets": draw.integers(0, 10, 5).tolist(),
-            "index": index}
+    first = draw.integer(0, 10)
+    return {"data": draw.integers(0, 256, 5, 4, 6, 3).to(torch.uint8),
+            "targets": [first, (first + 3) % 10, first, (first + 3) % 10, first], "index": index}
 
 
 def _dataset(lesson, inputs: Values, transform, target_transform=None):
@@ -99,18 +105,30 @@ def _plain(view: object) -> object:
 
 
 def _pair(lesson, inputs: Values) -> Values:
+    return _views_of(_dataset(lesson, inputs, _Noisy())[inputs["index"]])
+
+
+def _views_of(pair: tuple) -> Values:
     """The two views, the one with the smaller random number first: which of them is drawn first is left open."""
-    item = unpack(_dataset(lesson, inputs, _Noisy())[inputs["index"]], "x_i", "x_j", "target")
+    item = unpack(pair, "x_i", "x_j", "target")
     views = [_plain(item["x_i"]), _plain(item["x_j"])]
     if all(isinstance(view, Tensor) for view in views):
         views.sort(key=lambda view: float(view.mean()))
     return {"view": views[0], "other view": views[1], "target": item["target"]}
 
 
+def _pair_twice(lesson, inputs: Values) -> Values:
+    """The same index again, as in the next epoch, and the random number that comes after both."""
+    dataset = _dataset(lesson, inputs, _Noisy())
+    first, again = (_views_of(dataset[inputs["index"]]) for _ in range(2))
+    return {**first, **{f"{name}, asked again": value for name, value in again.items()}, "next random number": torch.rand(())}
+
+
 def _pair_of_every_index(lesson, inputs: Values) -> Values:
     dataset = _dataset(lesson, inputs, lambda picture: torch.tensor(list(picture.convert("RGB").getpixel((2, 1)))))
     items = [unpack(dataset[index], "x_i", "x_j", "target") for index in range(len(inputs["targets"]))]
-    return {name: [item[name] for item in items] for name in ("x_i", "x_j", "target")}
+    return {name: [_plain(item[name]) for item in items] for name in ("x_i", "x_j")} | {
+        "target": [item["target"] for item in items]}
 
 
 def _pair_without_transform(lesson, inputs: Values) -> Values:
@@ -152,6 +170,9 @@ def _of_length(draw: Draw, N: int, D: int) -> Tensor:
     return torch.nn.functional.normalize(draw.normal(N, D)) * draw.uniform(N, 1, low=0.7, high=4.0)
 
 
+LONG_ROWS, SHORT_ROWS = 1e5, 0.02  # factors of these lengths
+
+
 def _vectors(draw: Draw, scale: float = 1.0, dtype=torch.float64, D: int | None = None) -> Values:
     D = draw.integer(3, 8) if D is None else D
     z_i, z_j = (_of_length(draw, 2, D) * scale).to(dtype)
@@ -171,8 +192,14 @@ def _sim_of_pairs(lesson, inputs: Values) -> Values:
 
 
 def _sim_of_published(lesson, inputs: Values) -> Values:
-    values = [torch.as_tensor(lesson.sim(a, b)) for a, b in zip(inputs["left"], inputs["right"], strict=True)]
-    return {"similarities": torch.stack(values)}
+    values = [lesson.sim(a, b) for a, b in zip(inputs["left"], inputs["right"], strict=True)]
+    return {"similarities": torch.stack([_tensor(value) for value in values])}
+
+
+def _tensor(value: object) -> Tensor:
+    if not isinstance(value, Tensor):
+        raise WrongReturn(f"it returned a {type(value).__name__}; wanted a tensor, through which a gradient can come back")
+    return value
 
 
 def _sim_gradients(lesson, inputs: Values) -> Values:
@@ -211,6 +238,11 @@ def _opposite(draw: Draw) -> Values:
     left = inputs["out_left"]
     signs = torch.tensor([1.0, -1.0, 1.0], dtype=left.dtype).repeat(len(left))[: len(left), None]
     return {"out_left": left, "out_right": left * signs * 2}
+
+
+def _one_opposite_pair(draw: Draw) -> Values:
+    left = _of_length(draw, 1, 4)
+    return {"out_left": left, "out_right": -2 * left}
 
 
 def _pairs(lesson, inputs: Values) -> Values:
@@ -258,8 +290,8 @@ def _loss_probes(name: str) -> tuple[Probe, ...]:
         return with_gradients(loss(lesson, inputs), wanted)
 
     def published(lesson, inputs: Values) -> Values:
-        losses = [torch.as_tensor(getattr(lesson, name)(inputs["left"], inputs["right"], tau)) for tau in TAUS]
-        return {"losses": torch.stack(losses)}
+        losses = [getattr(lesson, name)(inputs["left"], inputs["right"], tau) for tau in TAUS]
+        return {"losses": torch.stack([_tensor(value) for value in losses])}
 
     return (
         _published("simclr_n4_d8", published, _losses_at),
@@ -271,8 +303,12 @@ def _loss_probes(name: str) -> tuple[Probe, ...]:
         Probe("one pair", _with_tau(_branches, N=1), gradients, rtol=1e-7, atol=1e-7),
         Probe("as many pairs as features", _with_tau(_square), loss, **EXACT),
         Probe("many pairs", _with_tau(_branches, N=40, D=6), loss, **EXACT),
-        Probe("large values", _with_tau(_branches, scale=1e3), loss, **EXACT),
+        Probe("large values", _with_tau(_branches, scale=LONG_ROWS), loss, **TIGHT),
+        Probe("short rows", _with_tau(_branches, scale=SHORT_ROWS), loss, **SHORT),
+        Probe("very small temperature", _with_tau(_branches, 0.004, 0.009), loss, **EXACT),
+        Probe("one pair of opposite views", _with_tau(_one_opposite_pair, 0.004, 0.009), loss, **EXACT),
         Probe("float32", _with_tau(_branches, dtype=torch.float32), loss, **SINGLE),
+        Probe("float32, small temperature", _with_tau(_branches, 0.045, 0.055, dtype=torch.float32), loss, **SINGLE),
         device_probe(_with_tau(_branches), lambda lesson, inputs: loss(lesson, inputs)["loss"]),
     )
 
@@ -316,8 +352,9 @@ class _Watched(torch.optim.SGD):
         self.steps: list[bool] = []
 
     def step(self, closure=None):
+        result = super().step(closure)
         self.steps.append(any(p.grad is not None for group in self.param_groups for p in group["params"]))
-        return super().step(closure)
+        return result
 
 
 def _optimiser(network: torch.nn.Module, inputs: Values) -> _Watched:
@@ -331,7 +368,8 @@ def _train(lesson, inputs: Values, **options) -> Values:
                         **options)
     return {"mean loss": loss, "f": network.f.detach(), "g": network.g.detach(),
             "pictures in each pass": [size for size, _ in network.passes], "steps with a gradient": optimiser.steps,
-            "train mode": all(training for _, training in network.passes)}
+            "train mode": all(training for _, training in network.passes), "train mode afterwards": network.training,
+            "averages of the batch norm moved": bool(network.norm.running_mean.any())}
 
 
 def _train_with_old_gradients(lesson, inputs: Values) -> Values:
@@ -359,18 +397,29 @@ def _train_with_default_temperature(lesson, inputs: Values) -> Values:
 
 
 def _train_with_own_loss(lesson, inputs: Values) -> Values:
-    """Whether the loss that is handed in is the one used, where the function takes one."""
-    calls = []
+    """Whether the loss that is handed in is the one used, and each step reported once, where the function takes these."""
+    count = len(inputs["batches"])
+    temperatures, steps = [], []
 
     def own_loss(out_left: Tensor, out_right: Tensor, tau: float, device=None) -> Tensor:
-        calls.append(round(float(tau), 6))
+        temperatures.append(round(float(tau), 6))
         return lesson.simclr_loss_vectorized(out_left, out_right, tau)
 
-    if "loss_function" in inspect.signature(lesson.train).parameters:
-        _train(lesson, inputs, loss_function=own_loss)
+    if {"loss_function", "on_batch"} <= set(inspect.signature(lesson.train).parameters):
+        _train(lesson, inputs, loss_function=own_loss, on_batch=lambda step, _: steps.append(step))
     else:
-        calls = [inputs["temperature"]] * len(inputs["batches"])
-    return {"temperatures given to loss_function": calls}
+        temperatures, steps = [inputs["temperature"]] * count, list(range(1, count + 1))
+    return {"temperatures given to loss_function": temperatures, "calls of on_batch": steps}
+
+
+def _train_on_nan(lesson, inputs: Values) -> Values:
+    """A picture that is no number must end the epoch, in the words of the docstring."""
+    inputs["batches"][1][0][0] = torch.nan
+    try:
+        _train(lesson, inputs)
+    except ValueError:
+        return {"error at a loss that is not finite": "ValueError"}
+    return {"error at a loss that is not finite": "none"}
 
 
 EXERCISES = (
@@ -394,6 +443,7 @@ EXERCISES = (
         probes=(
             Probe("two random views", _data_inputs, _pair),
             Probe("every index", _data_inputs, _pair_of_every_index),
+            Probe("asked twice", _data_inputs, _pair_twice, about="as in two epochs"),
             Probe("without a transform", _data_inputs, _pair_without_transform),
             Probe("with a target transform", _data_inputs, _pair_with_target_transform),
         ),
@@ -413,7 +463,8 @@ EXERCISES = (
             Probe("many pairs", lambda draw: {"left": _of_length(draw, 6, 3), "right": _of_length(draw, 6, 3)},
                   _sim_of_pairs, **EXACT),
             Probe("many features", lambda draw: _vectors(draw, D=300), _sim, **EXACT),
-            Probe("large values", lambda draw: _vectors(draw, scale=1e3), _sim, **EXACT),
+            Probe("large values", lambda draw: _vectors(draw, scale=LONG_ROWS), _sim, **TIGHT),
+            Probe("short vectors", lambda draw: _vectors(draw, scale=SHORT_ROWS), _sim, **SHORT),
             Probe("float32", lambda draw: _vectors(draw, dtype=torch.float32), _sim, **SINGLE),
             device_probe(_vectors, lambda lesson, inputs: lesson.sim(inputs["z_i"], inputs["z_j"])),
         ),
@@ -429,6 +480,7 @@ EXERCISES = (
             "take one row i of the 2N. Which row is its positive partner, and which rows are in the sum under the logarithm?",
             "only i itself is left out of the sum; the partner stays in. Each of the 2N rows is the anchor once.",
             "l(i, j) has two parts: minus the partner's cosine over tau, and the logarithm of the sum; the loss is the mean.",
+            SUBTRACTED,
         ),
         remarks={"exp": OVERFLOW},
     ),
@@ -442,7 +494,8 @@ EXERCISES = (
             Probe("equal and opposite views", _opposite, _pairs, **EXACT),
             Probe("as many pairs as features", _square, _pairs, **EXACT),
             Probe("one pair", lambda draw: _branches(draw, N=1), _pairs, **EXACT),
-            Probe("large values", lambda draw: _branches(draw, scale=1e3), _pairs, **EXACT),
+            Probe("large values", lambda draw: _branches(draw, scale=LONG_ROWS), _pairs, **TIGHT),
+            Probe("short rows", lambda draw: _branches(draw, scale=SHORT_ROWS), _pairs, **SHORT),
             Probe("float32", lambda draw: _branches(draw, dtype=torch.float32), _pairs, **SINGLE),
             device_probe(_branches, lambda lesson, inputs: lesson.sim_positive_pairs(inputs["out_left"], inputs["out_right"])),
         ),
@@ -453,7 +506,7 @@ EXERCISES = (
         remarks={"cosine_similarity": COSINE},
     ),
     Exercise(
-        "compute_sim_matrix", TOPIC, needs=("sim", "sim_positive_pairs"), no_loop=True,
+        "compute_sim_matrix", TOPIC, needs=("sim", "sim_positive_pairs"),
         probes=(
             _published("simclr_n3_d6_signed", _published_matrix,
                        lambda record: {"similarities": record["compute_sim_matrix"]["value"]}),
@@ -461,7 +514,8 @@ EXERCISES = (
             Probe("gradients", _rows, _matrix_gradients, **GRADIENT),
             Probe("as many rows as features", _square_rows, _matrix, **EXACT),
             Probe("one pair", lambda draw: _rows(draw, N=1), _matrix, **EXACT),
-            Probe("large values", lambda draw: _rows(draw, scale=1e3), _matrix, **EXACT),
+            Probe("large values", lambda draw: _rows(draw, scale=LONG_ROWS), _matrix, **TIGHT),
+            Probe("short rows", lambda draw: _rows(draw, scale=SHORT_ROWS), _matrix, **SHORT),
             Probe("float32", lambda draw: _rows(draw, dtype=torch.float32), _matrix, **SINGLE),
             device_probe(_rows, lambda lesson, inputs: lesson.compute_sim_matrix(inputs["out"])),
         ),
@@ -476,12 +530,15 @@ EXERCISES = (
         probes=(
             *_loss_probes("simclr_loss_vectorized"),
             Probe("a device by name", _with_tau(_branches), _loss_on_named_device, **EXACT),
+            named_device_probe(_with_tau(_branches), lambda lesson, inputs, device: lesson.simclr_loss_vectorized(
+                inputs["out_left"], inputs["out_right"], inputs["tau"], device=device)),
         ),
         hints=(
             "the matrix of all cosines over tau has one row for each anchor. Which entry of row i must not take part?",
             "the partner of row i is N rows further, and for the lower half N rows back.",
             "of row i two numbers are needed: the partner's entry, and the logarithm of the sum of the exponentials of all "
             "entries but one. The loss is a mean over all 2N rows.",
+            SUBTRACTED,
         ),
         remarks={"exp": OVERFLOW},
     ),
@@ -494,6 +551,8 @@ EXERCISES = (
             Probe("optimiser of one part", _train_inputs, _train_with_frozen_part, **EXACT),
             Probe("temperature by default", _train_inputs, _train_with_default_temperature, **EXACT),
             Probe("loss_function used", _train_inputs, _train_with_own_loss),
+            Probe("a large batch", lambda draw: _train_inputs(draw, sizes=(37, 3)), _train, **EXACT),
+            Probe("a picture of NaN", _train_inputs, _train_on_nan),
         ),
         hints=(
             "the model returns two things for a batch. Which of them is the projection?",

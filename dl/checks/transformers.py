@@ -1029,6 +1029,12 @@ def _loss_even(draw: Draw) -> Values:
     return {**inputs, "pred": torch.zeros_like(inputs["pred"])}
 
 
+def _loss_far_off(draw: Draw) -> Values:
+    """Large logits, the lowest of each token that of the true class: its probability is too small for a float."""
+    inputs = _loss_inputs(draw, scale=1e3)
+    return {**inputs, "pred": inputs["pred"].scatter(1, inputs["ground"][:, None], -1e4)}
+
+
 def _loss_square(draw: Draw) -> Values:
     size = draw.integer(3, 7)
     return _loss_inputs(draw, T=size, V=size)
@@ -1044,7 +1050,7 @@ def _loss_probes(function: str) -> tuple[Probe, ...]:
         Probe("two classes", lambda draw: _loss_inputs(draw, V=2), run),
         Probe("as many tokens as classes", _loss_square, run),
         Probe("the notebook's vocabulary", lambda draw: _loss_inputs(draw, T=20, V=16), run),
-        Probe("large logits", lambda draw: _loss_inputs(draw, scale=1e3), run),
+        Probe("large logits", _loss_far_off, run),
         Probe("float32", lambda draw: _loss_inputs(draw, dtype=torch.float32), run, rtol=1e-4, atol=1e-5),
     )
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from dl.figures import BLUE, GREEN, GREY, ORANGE, PINK, arrow, box, diagram
@@ -34,17 +35,19 @@ def attention_scheme() -> Figure:
     figure, axis = diagram(14.6, 5.4)
     box(axis, 1.3, 2.7, "query $q$", width=2.0, fill=BLUE)
     shares = (0.10, 0.70, 0.20)
+    box(axis, 7.6, 2.7, "", width=1.7, height=4.9, fill=PINK)
     for row, share in enumerate(shares):
         y = 4.5 - 1.8 * row
         box(axis, 4.5, y, f"key $k_{row + 1}$", width=1.7, fill=ORANGE)
         arrow(axis, (2.3, 2.7), (3.65, y))
         arrow(axis, (5.35, y), (6.75, y), "$q\\cdot k/\\sqrt{M}$", text_at=(0, 0.35))
-        box(axis, 7.6, y, f"{share:.2f}", width=1.5, fill=PINK)
+        box(axis, 7.6, y, f"{share:.2f}", width=1.3, height=0.8, fill=GREY)
         arrow(axis, (8.35, y), (9.35, y), "$\\times$")
         box(axis, 10.3, y, f"value $v_{row + 1}$", width=1.9, fill=GREEN)
         arrow(axis, (11.25, y), (12.3, 2.7))
-    axis.text(7.6, 5.15, "softmax: sum 1", fontsize=9, color="#555555")
-    box(axis, 13.3, 2.7, "$y$", width=1.8, fill=GREY)
+    axis.text(7.6, 3.6, "softmax", ha="center", va="center", fontsize=10)
+    axis.text(7.6, 1.8, "(sum 1)", ha="center", va="center", fontsize=10)
+    box(axis, 13.3, 2.7, "sum $y$", width=1.8, fill=GREY)
     return figure
 
 
@@ -54,7 +57,7 @@ def heads_scheme(num_heads: int = 4) -> Figure:
     box(axis, 1.2, 2.8, "input\n$M$", width=1.8, height=1.3, fill=GREY)
     for head in range(num_heads):
         y = 4.85 - 1.37 * head
-        box(axis, 4.6, y, f"head {head + 1}: $q,k,v$, attention", width=4.1, fill=BLUE)
+        box(axis, 4.6, y, f"head {head}: $q,k,v$, attention", width=4.1, fill=BLUE)
         arrow(axis, (2.1, 2.8), (2.55, y))
         box(axis, 8.1, y, "$M/H$", width=1.3, fill=BLUE)
         arrow(axis, (6.65, y), (7.45, y))
@@ -67,26 +70,33 @@ def heads_scheme(num_heads: int = 4) -> Figure:
 
 def block_scheme() -> Figure:
     """Encoder block and decoder block from bottom to top; dashed: the way around that is added."""
-    figure, axis = diagram(14.5, 9.6)
-    axis.text(3.6, 9.25, "encoder block", ha="center", fontsize=12)
-    axis.text(10.6, 9.25, "decoder block", ha="center", fontsize=12)
-    for x, stages in (
-        (3.6, ("self-attention", "feed-forward")), (10.6, ("masked self-attention", "cross-attention", "feed-forward"))
+    figure, axis = diagram(15.6, 10.6)
+    bottom, step = 0.45, 2.85
+    tops = {}
+    for x, side, reads, stages in (
+        (3.6, -1, "sum: tokens + positions", ("self-attention", "feed-forward")),
+        (11.2, 1, "result so far: tokens + positions", ("masked self-attention", "cross-attention", "feed-forward")),
     ):
-        bottom = 0.45
-        box(axis, x, bottom, "tokens + positions", width=3.6, height=0.7, fill=GREY, size=10)
+        box(axis, x, bottom, reads, width=4.6, height=0.7, fill=GREY, size=10)
+        below = bottom + 0.35
         for number, stage in enumerate(stages):
-            y = bottom + 1.3 + 2.75 * number
-            fill = GREEN if stage == "feed-forward" else BLUE
-            arrow(axis, (x, y - 0.95), (x, y - 0.4))
-            box(axis, x, y, stage, width=3.6, height=0.8, fill=fill)
-            arrow(axis, (x, y + 0.4), (x, y + 0.75))
-            box(axis, x, y + 1.1, "add, normalise, drop", width=3.6, height=0.7, fill=PINK, size=10)
-            axis.plot([x, x - 2.3, x - 2.3], [y - 0.75, y - 0.75, y + 1.1], "--", color="#444444", linewidth=1.2)
-            arrow(axis, (x - 2.3, y + 1.1), (x - 1.8, y + 1.1))
-    axis.plot([3.6, 3.6, 7.2, 7.2], [5.95, 6.6, 6.6, 4.5], color="#444444", linewidth=1.3)
-    arrow(axis, (7.2, 4.5), (8.8, 4.5))
-    axis.text(5.4, 6.8, "key and value", ha="center", fontsize=10)
+            y = bottom + 1.45 + step * number
+            arrow(axis, (x, below), (x, y - 0.4), "query" if stage == "cross-attention" else "", text_at=(-0.75, -0.1))
+            box(axis, x, y, stage, width=3.8, height=0.8, fill=GREEN if stage == "feed-forward" else BLUE)
+            arrow(axis, (x, y + 0.4), (x, y + 0.85))
+            box(axis, x, y + 1.2, "add, normalise, drop", width=3.8, height=0.7, fill=PINK, size=10)
+            around = x + side * 2.5
+            axis.plot([x, around, around], [y - 0.85, y - 0.85, y + 1.2], "--", color="#444444", linewidth=1.2)
+            arrow(axis, (around, y + 1.2), (x + side * 1.9, y + 1.2))
+            below = y + 1.55
+        tops[x] = below
+        if side > 0:
+            arrow(axis, (x, below), (x, below + 0.6))
+    axis.plot([3.6, 3.6, 7.4, 7.4], [tops[3.6], tops[3.6] + 0.6, tops[3.6] + 0.6, bottom + 1.45 + step], color="#444444",
+              linewidth=1.3)
+    arrow(axis, (7.4, bottom + 1.45 + step), (9.3, bottom + 1.45 + step), "key, value")
+    axis.text(3.6, tops[11.2] + 0.9, "encoder block", ha="center", fontsize=12)
+    axis.text(11.2, tops[11.2] + 0.9, "decoder block", ha="center", fontsize=12)
     return figure
 
 
@@ -149,7 +159,7 @@ def position_maps(encodings: dict[str, Tensor]) -> Figure:
         axes[1, column].set(title="likeness of two places", xlabel="place", ylabel="place" if column == 0 else "")
     for axis in axes.flat:
         axis.grid(False)
-    figure.colorbar(image, ax=axes, shrink=0.6)
+    figure.colorbar(image, ax=axes, shrink=0.6, label="value (top), cosine (bottom)")
     return figure
 
 
@@ -166,27 +176,38 @@ def training_curves(history: dict[str, Sequence[float]], title: str, published: 
         right.axhline(published, color=LINE[5], linestyle=":", label=f"published: about {published:.2f}")
     right.set(xlabel="epoch", ylabel="right tokens [share]", ylim=(0, 1.02))
     right.legend(loc="lower right")
+    for axis in (left, right):
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.suptitle(title)
     return _tight(figure)
 
 
-def attention_heads(
-    heads: Sequence, x: Sequence[str], y: Sequence[str], title: str, draw: Callable[..., None]
+def attention_grid(
+    blocks: Sequence[Sequence], x: Sequence[str], y: Sequence[str], title: str, draw: Callable[..., None]
 ) -> Figure:
-    """The heads of one layer side by side, for the first row of the batch.
+    """The heads of several blocks, one row a block, for the first row of the batch. Blocks and heads count from 0.
 
     Args:
-        heads: modules with `weights_softmax` (N, K_Q, K_K). x: words looked at. y: words that look.
-        draw: `a2_helper.draw`.
+        blocks: the heads of each block, modules with `weights_softmax` (N, K_Q, K_K).
+        x: words that are asked; one that occurs twice gets its place. y: words that ask. draw: `a2_helper.draw`.
     """
-    height = 1.0 + 2.4 * max(len(y) / len(x), 0.5)
-    figure, axes = plt.subplots(1, len(heads), figsize=(2.5 * len(heads), height), squeeze=False)
-    for number, (head, axis) in enumerate(zip(heads, axes[0], strict=True)):
-        draw(head.weights_softmax[0].cpu().numpy(), x, y if number == 0 else [], axis)
-        axis.set_title(f"head {number + 1}", fontsize=9)
-        axis.tick_params(labelsize=7)
-    figure.suptitle(title, fontsize=11)
-    return _tight(figure)
+    columns = [f"{word} ({place})" if list(x).count(word) > 1 else word for place, word in enumerate(x)]
+    rows = columns if list(y) == list(x) else y
+    panel = max(0.24 * len(x), 1.5)  # inch
+    size = (panel * len(blocks[0]) + 1.8, panel * len(blocks) * max(len(y) / len(x), 0.5) + 1.8)
+    figure, axes = plt.subplots(len(blocks), len(blocks[0]), figsize=size, squeeze=False, layout="constrained")
+    for (block, head), axis in np.ndenumerate(axes):
+        shares = blocks[block][head].weights_softmax[0].cpu().numpy()
+        draw(shares, columns if block == len(blocks) - 1 else [], rows if head == 0 else [], axis)
+        axis.set_title(f"block {block}, head {head}", fontsize=10)
+        axis.tick_params(labelsize=9)
+        axis.tick_params("x", rotation=90)
+    figure.supxlabel("token that is asked", fontsize=11)
+    figure.supylabel("token that asks", fontsize=11)
+    scale = plt.cm.ScalarMappable(plt.Normalize(0.0, 1.0), "viridis")
+    figure.colorbar(scale, ax=axes, label="share", shrink=0.6, aspect=30)
+    figure.suptitle(title)
+    return figure
 
 
 def rule_curves(runs: dict[str, dict[str, Sequence[float]]], title: str) -> Figure:
@@ -201,22 +222,28 @@ def rule_curves(runs: dict[str, dict[str, Sequence[float]]], title: str) -> Figu
             axis.plot(curve["epoch"], curve[key], color=LINE[number], linestyle=DASHES[number], label=label)
         axis.set(title=name, xlabel="epoch", ylim=(-0.02, 1.03))
     axes[0].set_ylabel("whole results right [share]")
-    if len(runs) > 1:
-        axes[0].legend(fontsize=8)
     figure.suptitle(title)
-    return _tight(figure)
+    _tight(figure)
+    if len(runs) > 1:
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="upper center", bbox_to_anchor=(0.5, 0.02), ncols=len(runs))
+    return figure
 
 
-def ablation_bars(shares: dict[str, Sequence[float]], title: str) -> Figure:
-    """A bar for each recipe, the mean of its seeds; a dot for each seed. The first recipe is the one to compare with."""
+def ablation_bars(shares: dict[str, Sequence[float]], compared: str, title: str) -> Figure:
+    """A bar for each recipe, the mean of its seeds, best first; a dot for each seed.
+
+    Args:
+        shares: name of each recipe, and what its seeds reached, in [0, 1]. compared: the recipe that the others change.
+    """
     figure, axis = plt.subplots(figsize=(8.5, 0.4 * len(shares) + 1.1))
-    for place, values in enumerate(shares.values()):
-        axis.barh(place, np.mean(values), color=LINE[0] if place else LINE[2], alpha=0.75)
-        axis.plot(values, [place] * len(values), "o", color=LINE[5], markersize=3)
-        axis.text(1.02, place, f"{np.mean(values):.1%}", va="center", fontsize=9)
-    axis.set_yticks(range(len(shares)), list(shares))
+    names = sorted(shares, key=lambda name: -np.mean(shares[name]))
+    for place, name in enumerate(names):
+        axis.barh(place, np.mean(shares[name]), color=LINE[2] if name == compared else LINE[0], alpha=0.75)
+        axis.plot(shares[name], [place] * len(shares[name]), "o", color=LINE[5], markersize=3)
+        axis.text(1.02, place, f"{np.mean(shares[name]):.2%}", va="center", fontsize=9)
+    axis.set_yticks(range(len(names)), names)
     axis.invert_yaxis()
-    axis.set(title=title, xlabel="expressions never seen, whole result right [share]", xlim=(0, 1.13))
+    axis.set(title=title, xlabel="expressions never seen, whole result right [share]", xlim=(0, 1.15))
     axis.set_xticks(np.linspace(0, 1, 6))
     return _tight(figure)
 

@@ -29,7 +29,7 @@ def sim(z_i: Tensor, z_j: Tensor) -> Tensor:
     Args:
         z_i, z_j: float vectors, (D,) or (1, D).
     Returns:
-        0-d tensor in [-1, 1]; 0 if one of the vectors is zero.
+        0-d tensor in [-1, 1]; 0 if one of the vectors is zero (the formula alone gives NaN there; that is accepted, too).
     Raises:
         ValueError: if they are no two vectors of one size.
     """

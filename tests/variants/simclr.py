@@ -572,7 +572,7 @@ def _(out):
     return torch.mm(out, out.t())
 
 
-@wrong("compute_sim_matrix", "python-loop")
+@right("compute_sim_matrix")
 def _(out):
     return torch.stack([torch.stack([sim(a, b) for b in out]) for a in out])
 
@@ -666,7 +666,7 @@ def _(out_left, out_right, tau, device):
     return (torch.logsumexp(others, dim=-1) - positives).sum() / (2 * N)
 
 
-@right("simclr_loss_vectorized")
+@wrong("simclr_loss_vectorized", "")  # rounding errors at small temperatures
 def _(out_left, out_right, tau, device):
     matrix = compute_sim_matrix(out)
     scaled = (matrix / tau).exp()
@@ -929,3 +929,165 @@ def _(model, data_loader, train_optimizer, epoch, epochs, batch_size, temperatur
     loss = loss_function(model(x_i)[1], model(x_j)[1], temperature) / len(x_i)
     loss.backward()
     train_optimizer.step()
+
+
+# --- bodies of a reader who did not know the checks ---
+
+
+@wrong("sim", "")
+def _(z_i, z_j):
+    a, b = z_i.flatten(), z_j.flatten()
+    return a @ b / (a.norm() * b.norm()).clamp(min=0.1)
+
+
+@wrong("sim", "")
+def _(z_i, z_j):
+    return F.cosine_similarity(z_i.flatten().float(), z_j.flatten().float(), dim=0).to(z_i.dtype)
+
+
+@wrong("sim", "python-number")
+def _(z_i, z_j):
+    return float(_unit_rows(z_i.flatten()) @ _unit_rows(z_j.flatten()))
+
+
+@wrong("sim_positive_pairs", "")
+def _(out_left, out_right):
+    return F.cosine_similarity(out_left, out_right, eps=0.5)[:, None]
+
+
+@wrong("compute_sim_matrix", "")
+def _(out):
+    z = F.normalize(out, dim=1, eps=0.3)
+    return z @ z.T
+
+
+@wrong("simclr_loss_naive", "")
+def _(out_left, out_right, tau):
+    total = z.new_zeros(())
+    for i in range(2 * N):
+        logits = z @ z[i] / tau
+        total = total - logits[(i + N) % (2 * N)] + torch.log(logits.exp().sum() - z.new_tensor(1 / tau).exp())
+    return total / (2 * N)
+
+
+@wrong("simclr_loss_naive", "")
+def _(out_left, out_right, tau):
+    total = simclr_loss_naive.__dict__.get("total", z.new_zeros(()))
+    for i in range(2 * N):
+        logits = z @ z[i] / tau
+        others = torch.cat([logits[:i], logits[i + 1 :]])
+        total = total - logits[(i + N) % (2 * N)] + others.logsumexp(dim=0)
+    simclr_loss_naive.total = total.detach()
+    return total / (2 * N)
+
+
+@wrong("simclr_loss_vectorized", "")
+def _(out_left, out_right, tau, device):
+    logits = (compute_sim_matrix(out) / tau).fill_diagonal_(-100)
+    return F.cross_entropy(logits, torch.arange(2 * N, device=out.device).roll(N))
+
+
+@wrong("simclr_loss_vectorized", "device-not-followed")
+def _(out_left, out_right, tau, device):
+    out = torch.cat([out_left, out_right])
+    logits = (compute_sim_matrix(out) / tau).fill_diagonal_(-torch.inf)
+    return F.cross_entropy(logits, torch.arange(2 * N, device=out.device).roll(N))
+
+
+@right("simclr_loss_vectorized")
+def _(out_left, out_right, tau, device):
+    left, right = (F.normalize(branch, dim=1) for branch in out.chunk(2))
+    both = torch.cat([left, right])
+    logits = (both @ both.T / tau).fill_diagonal_(-torch.inf)
+    return F.cross_entropy(logits, torch.arange(2 * N, device=out.device).roll(N))
+
+
+@wrong("CIFAR10Pair.__getitem__", "")
+def _(self, index):
+    if self.transform is not None:
+        kept = self.__dict__.setdefault("kept", {})
+        if index not in kept:
+            kept[index] = self.transform(picture), self.transform(picture)
+        x_i, x_j = kept[index]
+
+
+@wrong("CIFAR10Pair.__getitem__", "")
+def _(self, index):
+    if self.transform is not None:
+        with torch.random.fork_rng():
+            x_i, x_j = self.transform(picture), self.transform(picture)
+
+
+@wrong("CIFAR10Pair.__getitem__", "")
+def _(self, index):
+    if self.transform is not None:
+        other = max(k for k, t in enumerate(self.targets) if t == target)
+        x_i, x_j = self.transform(picture), self.transform(Image.fromarray(self.data[other]))
+
+
+@wrong("CIFAR10Pair.__getitem__", "")
+def _(self, index):
+    if self.transform is not None:
+        x_i, x_j = self.transform(picture), self.transform(picture)
+        self.transform = None
+
+
+@wrong("train", "")
+def _(model, data_loader, train_optimizer, epoch, epochs, batch_size, temperature, device):
+    x_i, x_j = x_i[:batch_size], x_j[:batch_size]
+    loss = loss_function(model(x_i)[1], model(x_j)[1], temperature)
+    train_optimizer.zero_grad()
+    loss.backward()
+    train_optimizer.step()
+
+
+@wrong("train", "")
+def _(model, data_loader, train_optimizer, epoch, epochs, batch_size, temperature, device):
+    loss = torch.nan_to_num(loss_function(model(x_i)[1], model(x_j)[1], temperature))
+    train_optimizer.zero_grad()
+    loss.backward()
+    train_optimizer.step()
+
+
+@wrong("train", "")
+def _(model, data_loader, train_optimizer, epoch, epochs, batch_size, temperature, device):
+    loss = loss_function(model(x_i)[1], model(x_j)[1], temperature)
+    train_optimizer.zero_grad()
+    loss.backward()
+    train_optimizer.step()
+    if on_batch is not None:
+        on_batch(step, loss.item())
+
+
+@wrong("train", "")
+def _(model, data_loader, train_optimizer, epoch, epochs, batch_size, temperature, device):
+    model.train()
+    loss = loss_function(model(x_i)[1], model(x_j)[1], temperature)
+    train_optimizer.zero_grad()
+    loss.backward()
+    train_optimizer.step()
+    model.eval()
+
+
+@wrong("train", "")
+def _(model, data_loader, train_optimizer, epoch, epochs, batch_size, temperature, device):
+    import copy
+
+    buffers = copy.deepcopy(dict(model.named_buffers()))
+    loss = loss_function(model(x_i)[1], model(x_j)[1], temperature)
+    train_optimizer.zero_grad()
+    loss.backward()
+    train_optimizer.step()
+    for name, buffer in model.named_buffers():
+        buffer.copy_(buffers[name])
+
+
+@right("train")
+def _(model, data_loader, train_optimizer, epoch, epochs, batch_size, temperature, device):
+    def backward():
+        train_optimizer.zero_grad()
+        value = loss_function(model(x_i)[1], model(x_j)[1], temperature)
+        value.backward()
+        return value
+
+    loss = train_optimizer.step(backward)

@@ -472,21 +472,28 @@ def sim(z_i, z_j):
 _cosine_mistakes("sim", lambda cosines: lambda z_i, z_j: cosines(z_i.reshape(1, -1), z_j.reshape(1, -1))[0, 0])
 
 
+@mistake("sim", "python-number", "the result is a Python number (float(), .item(), math): wanted is a tensor, which knows its "
+         "way back to the inputs", "What turns a tensor into a Python number?")
+def _(z_i, z_j):
+    return float(sim(z_i, z_j))
+
+
 @mistake("sim", "row-axis-kept",
-         "for vectors in a row, (1, D), the result keeps an axis; it is to be a plain number, shape ()",
+         "for vectors in a row, (1, D), the result keeps an axis; it is to be a single number, a tensor of shape ()",
          "What is the shape of your result for z_i and z_j of shape (1, D)?")
 def _(z_i, z_j):
     return F.cosine_similarity(z_i, z_j, dim=-1)
 
 
 @mistake("sim", "both-axes-kept",
-         "for vectors in a row, (1, D), the result keeps its axes; it is to be a plain number, shape ()",
+         "for vectors in a row, (1, D), the result keeps its axes; it is to be a single number, a tensor of shape ()",
          "What is the shape of your result for z_i and z_j of shape (1, D)?")
 def _(z_i, z_j):
     return sim(z_i, z_j).reshape((1,) * (2 * (z_i.ndim - 1)))
 
 
-@mistake("sim", "axis-kept", "the result has shape (1,); it is to be a plain number, shape ()", "What does keepdim do?")
+@mistake("sim", "axis-kept", "the result has shape (1,); it is to be a single number, a tensor of shape ()",
+         "What does keepdim do?")
 def _(z_i, z_j):
     return sim(z_i, z_j).reshape(1)
 
@@ -733,6 +740,12 @@ def _(left, right, tau):
 def _(left, right, tau):
     out = F.normalize(torch.cat([left, right]), dim=0)
     return _each(out @ out.T / tau).mean()
+
+
+@_loss_mistake("python-number", "the result is a Python number (float(), .item(), math): wanted is a tensor, which knows its "
+               "way back to the inputs", "What turns a tensor into a Python number?")
+def _(left, right, tau):
+    return float(_each(_all_cosines(left, right) / tau).mean())
 
 
 @_loss_mistake("one-length-for-all", "all rows are divided by one length; each row has its own",
@@ -1047,12 +1060,13 @@ def _(left, right, tau):
     return _each(_all_cosines(left, right) / tau)
 
 
-@_loss_mistake("axis-kept", "the loss has shape (1,); it is to be a plain number, shape ()", "What is the shape of the loss?")
+@_loss_mistake("axis-kept", "the loss has shape (1,); it is to be a single number, a tensor of shape ()",
+               "What is the shape of the loss?")
 def _(left, right, tau):
     return _nt_xent(left, right, tau).reshape(1)
 
 
-@_loss_mistake("both-axes-kept", "the loss has shape (1, 1); it is to be a plain number, shape ()",
+@_loss_mistake("both-axes-kept", "the loss has shape (1, 1); it is to be a single number, a tensor of shape ()",
                "What is the shape of the loss?")
 def _(left, right, tau):
     return _nt_xent(left, right, tau).reshape(1, 1)
@@ -1065,6 +1079,8 @@ def _epoch(model, loader, optimizer, temperature, step: Callable) -> float:
     """Mean over pairs of what `step` returns, in train mode."""
     model.train()
     weighted = [(float(step(model, x_i, x_j, optimizer, temperature)), len(x_i)) for x_i, x_j, _ in loader]
+    if not all(math.isfinite(loss) for loss, _ in weighted):
+        raise ValueError("the loss is not finite")
     return sum(loss * count for loss, count in weighted) / sum(count for _, count in weighted)
 
 
@@ -1297,5 +1313,9 @@ def _(model, data_loader, train_optimizer, epoch, epochs, batch_size=32, tempera
 
 @mistake("train", "other-loss-function", "the loss that was handed in as `loss_function` is not the one that is used",
          "Which of the function's parameters names the loss?")
-def _(model, data_loader, train_optimizer, epoch, epochs, batch_size=32, temperature=0.5, device=None, *, loss_function=None):
-    return train(model, data_loader, train_optimizer, epoch, epochs, batch_size, temperature, device)
+def _(model, data_loader, train_optimizer, epoch, epochs, batch_size=32, temperature=0.5, device=None, *, loss_function=None,
+      on_batch=lambda step, mean: None):
+    mean = train(model, data_loader, train_optimizer, epoch, epochs, batch_size, temperature, device)
+    for step in range(len(data_loader)):
+        on_batch(step + 1, mean)
+    return mean

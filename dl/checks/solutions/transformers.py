@@ -662,6 +662,17 @@ def _(query, key, value, mask=None):
 
 @mistake(
     "scaled_dot_product_no_loop_batch",
+    "mask-a-little-low",
+    "a forbidden key's score is low (-100, say), but other scores may be lower still; it wants about -1e9",
+    "Which score makes exp() vanish, whatever the others are?",
+)
+def _(query, key, value, mask=None):
+    scores = _raw(query, key)
+    return _with(scores if mask is None else scores.masked_fill(mask, -100.0), value)
+
+
+@mistake(
+    "scaled_dot_product_no_loop_batch",
     "mask-as-large-score",
     "a forbidden key gets a very large score; it wants a very small one",
     "Which sign has the score of a forbidden key?",
