@@ -520,7 +520,7 @@ session.check("in decoding too, nothing looks ahead", shares.triu(1).abs().max()
 session.check("the maps fit their labels", shares.shape == (len(read), len(read)))
 
 # %% [markdown]
-# *Two figures: self-attention, whose upper triangle is dark (the mask), and cross-attention, whose columns are the tokens of the question. A row is the token just read, and after the arrow the one it is about to write.* Notice how flat the cross-attention is: every share is about 1/9. The encoder has mixed the question until its nine outputs are nearly one and the same vector, so it does not matter which of them the decoder reads. Keep this in mind: the model of the last part does choose.
+# *Two figures: self-attention, whose upper triangle is dark (the mask), and cross-attention, whose columns are the tokens of the question. A row is the token just read, and after the arrow the one it is about to write.* Notice how flat the cross-attention is: hardly a share is far from 1/9. The encoder has mixed the question until its nine outputs are nearly one and the same vector, so it does not matter which of them the decoder reads. Keep this in mind: the model of the last part does choose.
 #
 # The weights in use are saved as a file.
 

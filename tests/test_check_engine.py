@@ -113,7 +113,8 @@ def test_drawn_sizes_differ_and_follow_the_seed():
     "return [a for a in x]",
     "return sum(a for a in x)",
     "return list(map(str, x))",
-    "return torch.vmap(abs)(x)",
+    "return numpy.vectorize(abs)(x)",
+    "return torch.stack([a for a in x.chunk(n)])",
     "return helper(x)",
     "return f(x)",
 ])
@@ -123,8 +124,9 @@ def test_a_loop_is_found_also_in_a_helper_and_in_recursion(body):
 
 
 def test_no_loop_is_seen_where_there_is_none():
-    source = "def f(x):\n    return x @ x.T\n\ndef other(x):\n    for a in x:\n        pass\n"
-    assert loops_in([source], "f") is None
+    for body in ("x @ x.T", "[a + 1 for a in (x, x.T)]", "sum(a for a in x.chunk(2))", "torch.vmap(abs)(x)"):
+        source = f"def f(x):\n    return {body}\n\ndef other(x):\n    for a in x:\n        pass\n"
+        assert loops_in([source], "f") is None
 
 
 def test_a_library_call_that_does_it_all_is_remarked():
@@ -236,10 +238,24 @@ def test_a_probe_that_asks_for_a_gradient_too_late_is_a_fault_of_the_checks():
         answers.of("captioning").right(exercise, late, 1)
 
 
-def test_gradients_switched_off_by_a_student_are_on_again_for_the_next_call(lesson):
-    root = lesson(rnn_step_forward="torch.set_grad_enabled(False)\nreturn torch.tanh(x @ Wx + prev_h @ Wh + b), None")
+def test_global_settings_of_a_student_are_put_back_for_the_next_call(lesson):
+    settings = "torch.set_grad_enabled(False); torch.set_default_dtype(torch.float64)"
+    root = lesson(rnn_step_forward=f"{settings}\nreturn torch.tanh(x @ Wx + prev_h @ Wh + b), None")
     check.check("rnn_step_forward", root=root)
-    assert torch.is_grad_enabled()
+    assert torch.is_grad_enabled() and torch.get_default_dtype() == torch.float32
+
+
+def test_results_kept_for_inputs_of_the_same_sizes_are_noticed(lesson):
+    kept = "h = globals().setdefault('kept', {}).setdefault(x.shape, torch.tanh(x @ Wx + prev_h @ Wh + b))\nreturn h, None"
+    result, = check.check("rnn_step_forward", root=lesson(rnn_step_forward=kept))
+    assert (result.cause.name, result.cause.diagnosis) == ("no state between calls", "keeps-state")
+
+
+def test_a_seed_and_its_twin_give_other_tensors_of_the_same_sizes():
+    one, twin = Draw(6), Draw(7)
+    sizes = one.sizes(3)
+    assert twin.sizes(3) == sizes and one.integer(0, 10**6) == twin.integer(0, 10**6)
+    assert not torch.equal(one.normal(*sizes), twin.normal(*sizes))
 
 
 def test_student_code_in_another_process_gets_the_same_verdict(lesson, tmp_path):

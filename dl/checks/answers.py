@@ -43,9 +43,9 @@ class Computed:
         self._replaced.__enter__()
 
     def seeds(self, asked: int | None = None) -> tuple[int, int]:
-        """A seed for fresh inputs, and another one."""
+        """A seed for fresh inputs, and its twin, which gives other tensors of the same sizes."""
         seed = secrets.randbelow(SEEDS) if asked is None else asked
-        return seed, seed + 1
+        return seed, seed ^ 1
 
     def inputs(self, exercise: Exercise, probe: Probe, seed: int) -> Values:
         return probe.draw(Draw(seed))
@@ -92,9 +92,10 @@ class Recorded:
         self._about: dict[str, dict] = {}
 
     def seeds(self, asked: int | None = None) -> tuple[int, int]:
-        """Two of the recorded seeds."""
+        """A recorded seed and its twin, or the next one where that is not recorded."""
         first = secrets.randbelow(len(self._seeds)) if asked is None else asked % len(self._seeds)
-        return self._seeds[first], self._seeds[(first + 1) % len(self._seeds)]
+        seed, following = self._seeds[first], self._seeds[(first + 1) % len(self._seeds)]
+        return seed, seed ^ 1 if seed ^ 1 in self._seeds else following
 
     def inputs(self, exercise: Exercise, probe: Probe, seed: int) -> Values:
         return self._value(exercise, self._cell(exercise, probe, seed)["inputs"])

@@ -177,7 +177,7 @@ def _retriever_inputs(draw: Draw, pictures: int | None = None) -> Values:
 
 
 def _made(lesson, inputs: Values, device: str = "cpu"):
-    model = _Clip()
+    model = _Clip().eval()
     return lesson.CLIPImageRetriever(model, _preprocess, _arrays(inputs["pictures"]), device), model
 
 
@@ -258,7 +258,19 @@ def _retrieve_often(lesson, inputs: Values) -> Values:
     """Several queries on one retriever, and how many pictures the model has seen in all."""
     retriever, model = _made(lesson, inputs)
     found = [_found(retriever.retrieve(query, k=3))["indices"] for query in inputs["queries"]]
-    return {"indices": found, "pictures encoded": model.pictures}
+    return {"indices": found, "pictures encoded": model.pictures, "model in train mode": model.training}
+
+
+def _retrieve_too_long(lesson, inputs: Values) -> Values:
+    """A query of more than 77 tokens must be an error, not a query cut off."""
+    retriever, _ = _made(lesson, inputs)
+    try:
+        retriever.retrieve(" ".join(["a dog"] * 60))
+    except Exception as error:
+        if isinstance(error, NotImplementedError):
+            raise
+        return {"of 120 words": "an error"}
+    return {"of 120 words": "no error"}
 
 
 def _query_device(lesson, inputs: Values) -> Values:
@@ -319,6 +331,11 @@ def _lopsided(draw: Draw) -> Values:
     return {"pred": pred, "gt": gt, "num_classes": 5}
 
 
+def _bytes(draw: Draw) -> Values:
+    labels = _labels(draw, 400, classes=20)
+    return {**labels, "pred": labels["pred"].to(torch.uint8), "gt": labels["gt"].to(torch.uint8)}
+
+
 def _disjoint(draw: Draw) -> Values:
     gt = draw.integers(0, 2, 20)
     return {"pred": gt + 2, "gt": gt, "num_classes": 5}
@@ -346,9 +363,11 @@ def _judge_present(inputs: Values, got: Values, right: Values) -> Fault | None:
 # --- DINOSegmentation: what can be said of any head ---
 
 
-def _tokens(draw: Draw, N: int = 36, D: int = 20, classes: int = 4, present=(0, 1, 3), dtype=torch.float32) -> Values:
+def _tokens(
+    draw: Draw, N: int = 36, D: int = 20, classes: int = 4, present=(0, 1, 3), dtype=torch.float32, centre: float = 0.0
+) -> Values:
     """Tokens of a few well separated classes, one of which may be absent; and further tokens of the same."""
-    centres = draw.normal(classes, D, scale=2.0)
+    centres = centre + draw.normal(classes, D, scale=2.0)
     labels = torch.tensor(present)[draw.integers(0, len(present), 2 * N)]
     labels[: len(present)] = torch.tensor(present)
     tokens = centres[labels] + draw.normal(2 * N, D, scale=0.5)
@@ -424,7 +443,8 @@ def _init(lesson, inputs: Values) -> Values:
     parameters, optimiser, head = _parameters(model), _optimiser(model), _head(model, width, classes)
     facts: Values = {"seed left alone": torch.initial_seed() == seed, "trainable": any(p.requires_grad for p in parameters),
                      "dtypes": sorted({str(p.dtype) for p in parameters}), "optimised": "unknown", "scores": "unknown",
-                     "lowest": -1.0, "highest": 1.0, "learned": 1.0}
+                     "lowest": -1.0, "highest": 1.0, "learned": 1.0, "alone": True,
+                     "unheard": _unheard_classes(model, classes)}
     if optimiser is not None:
         held = {id(p) for group in optimiser.param_groups for p in group["params"]}
         own = {id(p) for p in parameters if p.requires_grad}
@@ -435,9 +455,23 @@ def _init(lesson, inputs: Values) -> Values:
         facts["scores"] = list(scores.shape)
         if optimiser is not None and facts["scores"] == [len(X), classes]:
             facts["learned"] = _learn(head, optimiser, inputs)
+        if facts["scores"] == [len(X), classes]:
+            facts["alone"] = torch.allclose(_scores(head, X), torch.cat([_scores(head, pair) for pair in X.split(2)]), atol=1e-3)
         scores = torch.cat([scores, _scores(head, torch.cat([X, -X]) * 3)])  # of a linear head some are surely negative
         facts["lowest"], facts["highest"] = float(scores.min()), float(scores.max())
     return facts
+
+
+def _unheard_classes(model: object, classes: int) -> list[int]:
+    """Classes whose tokens cost nothing, however wrong their scores; [] without a cross entropy among the attributes."""
+    unheard = []
+    for loss in (value for value in _attributes(model) if isinstance(value, nn.CrossEntropyLoss)):
+        for c in range(classes if classes > 1 else 0):
+            scores, target = torch.zeros(1, classes), torch.tensor([c])
+            scores[0, c] = -9.0
+            if not float(loss(scores, target).mean()) > 0.1:
+                unheard.append(c)
+    return unheard
 
 
 def _learn(head: nn.Module, optimiser: torch.optim.Optimizer, inputs: Values, steps: int = 200) -> float:
@@ -475,6 +509,12 @@ def _judge_init(inputs: Values, got: Values, right: Values) -> Fault | None:
     if got["optimised"] not in ("all", "unknown"):
         return Fault(f"of the head's weights, the optimiser holds {got['optimised']}", "optimiser-of-other-weights",
                      "the optimiser was not given all weights of the head that is kept")
+    if got["unheard"]:
+        return Fault(f"tokens of the classes {got['unheard']} cost nothing, however wrong their scores are", "classes-unheard",
+                     "the loss leaves out some classes (ignore_index, or a weight of 0)")
+    if not got["alone"]:
+        return Fault("in eval mode, two tokens among others get other scores than the two alone", "tokens-not-alone",
+                     "the head lets tokens act on each other (batch statistics, attention, a mean), or draws at random")
     if got["learned"] < 0.9:
         return Fault(f"after 200 steps on separable tokens {got['learned']:.0%} of new ones are told apart, expected 90 %",
                      "does-not-learn", "with this head and this optimiser hardly anything is learned (rate, start values?)")
@@ -528,6 +568,8 @@ def _watched(model: object) -> Iterator[Values]:
 
     def before_step(optimiser, args, kwargs) -> None:
         notes["steps"] += 1
+        if len(args) > 1 or kwargs.get("closure") is not None:
+            return  # the gradients come in the step
         used = [p for group in optimiser.param_groups for p in group["params"]]
         if all(p.grad is None or not bool(p.grad.any()) for p in used):
             notes["steps without gradients"] += 1
@@ -629,15 +671,15 @@ def _judge_training_steps(inputs: Values, got: Values, right: Values | None = No
     if got["steps without gradients"]:
         return Fault(f"{got['steps without gradients']} of {steps} steps are made without gradients", "step-without-gradients",
                      "the optimiser steps while the gradients of this loss are not there: not computed yet, or cleared again")
+    if got["rows"] != len(inputs["X_train"]):
+        return Fault(f"the loss sees {got['rows']} tokens at once, expected {len(inputs['X_train'])}", "part-of-the-tokens",
+                     "a step sees a part of the tokens; here every step sees all of them")
     if got["freshness"] < 0.999:
         return Fault(f"gradients at a step and those of its loss: cosine {got['freshness']:.3f}, expected 1", "no-zero-grad",
                      "gradients of earlier steps are still there: each step adds to them")
     if steps not in (0, wanted):
         return Fault(f"steps of the optimiser: {steps}, expected {wanted}", "number-of-steps",
                      "the number of steps is not num_iters")
-    if got["rows"] != len(inputs["X_train"]):
-        return Fault(f"the loss sees {got['rows']} tokens at once, expected {len(inputs['X_train'])}", "part-of-the-tokens",
-                     "a step sees a part of the tokens; here every step sees all of them")
     if not got["train mode"]:
         return Fault("dropout or batch norm is in eval mode during training", "eval-mode",
                      "the head is trained in eval mode")
@@ -681,7 +723,12 @@ def _judge_twice(inputs: Values, got: Values, right: Values) -> Fault | None:
 
 def _inference_inputs(draw: Draw, N: int = 11, D: int = 6, classes: int = 4, dtype=torch.float32) -> Values:
     return {"X_train": draw.normal(N, D, scale=2.0, dtype=dtype), "weight": draw.normal(classes, D, dtype=torch.float32),
-            "num_classes": classes}
+            "bias": draw.normal(classes, scale=4.0, dtype=torch.float32), "num_classes": classes}
+
+
+def _far_tokens(draw: Draw) -> Values:
+    inputs = _inference_inputs(draw)
+    return {**inputs, "X_train": inputs["X_train"] * 300}
 
 
 def _prepared(lesson, inputs: Values):
@@ -696,7 +743,7 @@ def _prepared(lesson, inputs: Values):
             all(isinstance(m, (nn.Linear, nn.Sequential, nn.Dropout, nn.Identity)) for m in head.modules())
         if linear:
             for parameter in head.parameters():
-                parameter.data.copy_(inputs["weight"] if parameter.ndim == 2 else torch.zeros(classes))
+                parameter.data.copy_(inputs["weight"] if parameter.ndim == 2 else inputs["bias"])
         else:
             head.train()
             for _ in range(20):
@@ -771,7 +818,9 @@ EXERCISES = (
             Probe("square sizes", lambda draw: _features(draw, sizes=(4, 4, 4)), _similarity, **EXACT),
             Probe("one text", lambda draw: _features(draw, sizes=(1, 4, 3)), _similarity, **EXACT),
             Probe("one picture", lambda draw: _features(draw, sizes=(5, 1, 3)), _similarity, **EXACT),
+            Probe("as wide as ViT-L's", lambda draw: _features(draw, sizes=(3, 2, 768)), _similarity, **EXACT),
             Probe("large values", lambda draw: _features(draw, scale=1e3), _similarity, **EXACT),
+            Probe("short rows", lambda draw: _features(draw, scale=0.02), _similarity, rtol=1e-3, atol=1e-4),
             Probe("float32", lambda draw: _features(draw, dtype=torch.float32), _similarity, **SINGLE),
             move_probe(_features, lambda lesson, inputs: _similarity(lesson, inputs)["similarity"]),
         ),
@@ -789,6 +838,7 @@ EXERCISES = (
             Probe("as many texts as pictures", lambda draw: _zero_shot_inputs(draw, 5, 5), _zero_shot, about="a fake CLIP"),
             Probe("more texts than pictures", lambda draw: _zero_shot_inputs(draw, 3, 9), _zero_shot, about="a fake CLIP"),
             Probe("one picture", lambda draw: _zero_shot_inputs(draw, 1, 6), _zero_shot, about="a fake CLIP"),
+            Probe("many pictures", lambda draw: _zero_shot_inputs(draw, 13, 4), _zero_shot, about="a fake CLIP"),
             Probe("one text", lambda draw: _zero_shot_inputs(draw, 4, 1), _zero_shot, about="a fake CLIP"),
             Probe("device followed, no gradient", _zero_shot_inputs, _zero_shot_on_device, judge=_judge_devices),
         ),
@@ -803,6 +853,7 @@ EXERCISES = (
         probes=(
             Probe("features kept", _retriever_inputs, _kept_features, judge=_judge_kept, about="a fake CLIP"),
             Probe("one picture", lambda draw: _retriever_inputs(draw, 1), _kept_features, judge=_judge_kept),
+            Probe("many pictures", lambda draw: _retriever_inputs(draw, 13), _kept_features, judge=_judge_kept),
             Probe("device followed", _retriever_inputs, _retriever_devices, judge=_judge_devices),
         ),
         hints=(
@@ -819,6 +870,7 @@ EXERCISES = (
             Probe("more than there are", _retriever_inputs, _retrieve_too_many, about="a fake CLIP"),
             Probe("one picture", lambda draw: _retriever_inputs(draw, 1), _retrieve, about="a fake CLIP"),
             Probe("several queries", _retriever_inputs, _retrieve_often, about="a fake CLIP"),
+            Probe("a query that is too long", _retriever_inputs, _retrieve_too_long),
             Probe("device followed", _retriever_inputs, _query_device, judge=_judge_devices),
         ),
         hints=(
@@ -842,6 +894,10 @@ EXERCISES = (
             Probe("masks (H, W)", lambda draw: _labels(draw, 5, 6, classes=3), _iou, rtol=1e-5, atol=1e-6),
             Probe("absent classes left out", lambda draw: _labels(draw, 30, classes=6, present=(1, 2, 4)),
                   _iou_of_present_classes, judge=_judge_present),
+            Probe("absent classes left out, others in one of the two", _lopsided, _iou_of_present_classes,
+                  judge=_judge_present),
+            Probe("a whole frame", lambda draw: _labels(draw, 240, 320, classes=2), _iou, rtol=1e-5, atol=1e-6),
+            Probe("labels of one byte", _bytes, _iou, rtol=1e-5, atol=1e-6, about="uint8, 20 classes"),
         ),
         hints=(
             "take one class. In how many places do both labellings have it? In how many has at least one of them?",
@@ -865,10 +921,12 @@ EXERCISES = (
     Exercise(
         "DINOSegmentation.train", TOPIC, partner="DINOSegmentation.__init__",
         probes=(
-            Probe("separable tokens", _tokens, _train, judge=_judge_train, about="tokens of three classes, far apart"),
+            Probe("separable tokens", lambda draw: _tokens(draw, N=150), _train, judge=_judge_train,
+                  about="tokens of three classes, far apart"),
+            Probe("tokens far from zero", lambda draw: _tokens(draw, centre=4.0), _train, judge=_judge_train),
             Probe("seven steps", _tokens, lambda lesson, inputs: _train(lesson, inputs, 7), judge=_judge_training_steps),
-            Probe("number of steps by default", lambda draw: _tokens(draw, N=12, D=8),
-                  lambda lesson, inputs: _train(lesson, inputs, None), judge=_judge_train),
+            Probe("number of steps by default", _tokens, lambda lesson, inputs: _train(lesson, inputs, None),
+                  judge=_judge_train),
             Probe("after inference", _tokens, _after_inference, judge=_judge_train),
             Probe("a second call", _tokens, _train_twice, judge=_judge_twice),
             Probe("float64 tokens", lambda draw: _tokens(draw, dtype=torch.float64), _train, judge=_judge_train),
@@ -888,6 +946,8 @@ EXERCISES = (
             Probe("each token by itself", _inference_inputs, _row_by_row, judge=_judge_rows),
             Probe("float64 tokens", lambda draw: _inference_inputs(draw, dtype=torch.float64), _inference,
                   judge=_judge_inference),
+            Probe("tokens of a large frame", lambda draw: _inference_inputs(draw, 3700), _inference, judge=_judge_inference),
+            Probe("large tokens", _far_tokens, _inference, judge=_judge_inference),
         ),
         hints=(
             "the head gives a score for each class. Which axis do the classes lie on?",

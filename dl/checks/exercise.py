@@ -107,11 +107,14 @@ class Exercise:
 
 
 class Draw:
-    """Random inputs from a seed; floats are float64 unless asked otherwise."""
+    """Random inputs from a seed; floats are float64 unless asked otherwise.
+
+    Single numbers, such as sizes, come from half the seed: the seeds 2 n and 2 n + 1 give other tensors of the same sizes.
+    """
 
     def __init__(self, seed: int) -> None:
-        self.seed = seed
         self.generator = torch.Generator().manual_seed(seed)
+        self.of_numbers = torch.Generator().manual_seed(seed // 2)
 
     def normal(self, *shape: int, scale: float = 1.0, dtype: torch.dtype = torch.float64) -> Tensor:
         return torch.randn(shape, generator=self.generator, dtype=torch.float64).mul(scale).to(dtype)
@@ -126,14 +129,14 @@ class Draw:
 
     def integer(self, low: int, high: int) -> int:
         """One number in low … high - 1."""
-        return int(self.integers(low, high))
+        return int(torch.randint(low, high, (), generator=self.of_numbers))
 
     def choice(self, options):
         return options[self.integer(0, len(options))]
 
     def sizes(self, count: int, low: int = 2, high: int = 7) -> list[int]:
         """Different numbers in low … high - 1, so that exchanged axes cannot agree by chance."""
-        return (low + torch.randperm(high - low, generator=self.generator)[:count]).tolist()
+        return (low + torch.randperm(high - low, generator=self.of_numbers)[:count]).tolist()
 
     def permutation(self, count: int) -> Tensor:
         return torch.randperm(count, generator=self.generator)

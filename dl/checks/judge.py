@@ -58,7 +58,7 @@ Plan = list[tuple[Probe, Values, int]]
 
 
 def plan(exercise: Exercise, answers: Computed | Recorded, seeds: tuple[int, int]) -> Plan:
-    """The calls to make: every probe once; for a pure exercise the first on random inputs again, after other inputs."""
+    """The calls to make: every probe once; for a pure exercise the first on random inputs again, after its twin."""
     seed, other = seeds
     calls = [(probe, seed) for probe in exercise.probes]
     again = _repeated(exercise)
@@ -232,7 +232,7 @@ def loops_in(sources: Iterable[str], exercise: str) -> str | None:
             elif isinstance(node, ast.ClassDef):
                 functions.update({f"{node.name}.{m.name}": m for m in node.body if isinstance(m, ast.FunctionDef)})
     loops = (ast.For, ast.While, ast.ListComp, ast.GeneratorExp, ast.SetComp, ast.DictComp)
-    mappers = {"map", "vmap", "vectorize", "apply_along_axis", "reduce", "starmap", "accumulate"}
+    mappers = {"map", "vectorize", "apply_along_axis", "reduce", "starmap", "accumulate"}
     seen, waiting = set(), [exercise]
     while waiting:
         name = waiting.pop()
@@ -286,7 +286,7 @@ def _faults(bench: _Bench, collected: dict) -> Iterator[tuple[str, Fault | None,
         yield probe.name, bench.fault(position), position
         if probe is repeated:
             yield "inputs unchanged", _changed(bench.calls[position][1], bench.records[position].after), position
-            yield "no state between calls", _state_fault(bench.records[position], bench.records[-1]), position
+            yield "no state between calls", *_state_fault(bench, position)
             if exercise.no_loop:
                 yield "no Python loop", _loop_fault(collected["sources"].values(), exercise.name), None
 
@@ -341,16 +341,27 @@ def _is_other(before: object, after: object) -> bool:
     return isinstance(before, (int, float, str)) and before != after
 
 
-def _state_fault(first: Record, again: Record) -> Fault | None:
+def _state_fault(bench: _Bench, position: int) -> tuple[Fault | None, int]:
+    """What is wrong with the third call, on the inputs of the first again, or with the second, on other ones; and where."""
     says = "something is kept from one call to the next (a cache, a global, an attribute, a default argument)"
+    first, other, again = bench.records[position], bench.records[-2], bench.records[-1]
     if again.error is not None:
-        return Fault("the same inputs, given a second time, raise " + _cut(again.error["message"]), "keeps-state", says)
-    for name, value in first.outputs.items():
-        fault = compare(name, again.outputs.get(name), value, 1e-9, 1e-12)
-        if fault is not None:
-            return Fault(f"the same inputs, given a second time, give another result\n{fault.text.splitlines()[0]}",
-                         "keeps-state", says)
-    return None
+        text = "the same inputs, given a second time, raise " + _cut(again.error["message"])
+        return Fault(text, "keeps-state", says), position
+    fault = _unlike(again, first)
+    if fault is not None:
+        return Fault(f"the same inputs, given a second time, give another result\n{fault.text.splitlines()[0]}",
+                     "keeps-state", says), position
+    position = len(bench.records) - 2
+    fault = bench.fault(position)
+    if fault is not None and other.error is None and _unlike(other, first) is None:
+        fault = Fault(f"other inputs of the same sizes, given next: {fault.text.splitlines()[0]}", "keeps-state", says)
+    return fault, position
+
+
+def _unlike(record: Record, first: Record) -> Fault | None:
+    faults = (compare(name, record.outputs.get(name), value, 1e-9, 1e-12) for name, value in first.outputs.items())
+    return next((fault for fault in faults if fault), None)
 
 
 def _loop_fault(sources: Iterable[str], exercise: str) -> Fault | None:

@@ -78,7 +78,7 @@ def collect(library: Library, exercise: Exercise, calls: Sequence[tuple[Probe, V
 @contextlib.contextmanager
 def _quiet(seed: int):
     python_state, numpy_state = random.getstate(), np.random.get_state()
-    threads, gradients = torch.get_num_threads(), torch.is_grad_enabled()
+    threads, gradients, dtype = torch.get_num_threads(), torch.is_grad_enabled(), torch.get_default_dtype()
     with torch.random.fork_rng(devices=[]), contextlib.redirect_stdout(io.StringIO()), \
             contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -93,6 +93,7 @@ def _quiet(seed: int):
             np.random.set_state(numpy_state)
             torch.set_num_threads(threads)
             torch.set_grad_enabled(gradients)
+            torch.set_default_dtype(dtype)
 
 
 def _place(error: BaseException, library: Library) -> str:

@@ -77,7 +77,7 @@ def block_scheme() -> Figure:
         (3.6, -1, "sum: tokens + positions", ("self-attention", "feed-forward")),
         (11.2, 1, "result so far: tokens + positions", ("masked self-attention", "cross-attention", "feed-forward")),
     ):
-        box(axis, x, bottom, reads, width=4.6, height=0.7, fill=GREY, size=10)
+        box(axis, x, bottom, reads, width=5.2, height=0.7, fill=GREY, size=10)
         below = bottom + 0.35
         for number, stage in enumerate(stages):
             y = bottom + 1.45 + step * number

@@ -926,3 +926,137 @@ def _(self, X_test):
 @wrong("DINOSegmentation.inference", "drawn")
 def _(self, X_test):
     return torch.multinomial(self.head(X_test).softmax(dim=1), 1).squeeze(1)
+
+
+# --- bodies of a reader who did not know the checks ---
+
+
+@wrong("get_similarity_no_loop", "keeps-state")
+def _(text_features, image_features):
+    kept = get_similarity_no_loop.__dict__.setdefault("kept", {})
+    product = _unit_rows(text_features) @ _unit_rows(image_features).T
+    return kept.setdefault((text_features.shape, image_features.shape, text_features.requires_grad), product)
+
+
+@right("get_similarity_no_loop")
+def _(text_features, image_features):
+    return torch.vmap(lambda text: _unit_rows(image_features) @ text)(_unit_rows(text_features))
+
+
+@wrong("clip_zero_shot_classifier", "")
+def _(clip_model, clip_preprocess, images, class_texts, device):
+    image_features = encode_images(clip_model, clip_preprocess, images[:10], device)
+    similarity = get_similarity_no_loop(clip_model.encode_text(tokens), image_features)
+    return [class_texts[best] for best in similarity.argmax(dim=0).tolist()]
+
+
+@wrong("clip_zero_shot_classifier", "keeps-state")
+def _(clip_model, clip_preprocess, images, class_texts, device):
+    image_features = encode_images(clip_model, clip_preprocess, images, device)
+    kept = clip_zero_shot_classifier.__dict__.setdefault("kept", {})
+    similarity = kept.setdefault(len(images), get_similarity_no_loop(clip_model.encode_text(tokens), image_features))
+    names = kept.setdefault("names", class_texts)
+    return [names[best % len(names)] for best in similarity.argmax(dim=0).tolist()]
+
+
+@wrong("CLIPImageRetriever.__init__", "")
+def _(self, clip_model, clip_preprocess, images, device):
+    self.clip_model, self.device = clip_model, device
+    self.image_features = encode_images(clip_model, clip_preprocess, images[:10], device)
+
+
+@wrong("CLIPImageRetriever.retrieve", "")
+def _(self, query, k=2):
+    tokens = clip.tokenize([query], truncate=True).to(self.device)
+    similarity = get_similarity_no_loop(self.clip_model.encode_text(tokens), self.image_features)[0]
+    return similarity.argsort(descending=True)[:k].tolist()
+
+
+@wrong("CLIPImageRetriever.retrieve", "")
+def _(self, query, k=2):
+    self.clip_model.train()
+    tokens = _tokens("CLIPImageRetriever.retrieve", [query], self.device)
+    similarity = get_similarity_no_loop(self.clip_model.encode_text(tokens), self.image_features)[0]
+    return similarity.argsort(descending=True)[:k].tolist()
+
+
+@wrong("compute_iou", "")
+def _(pred, gt, num_classes, skip_absent=False):
+    intersection = torch.stack([((pred == c) & (gt == c)).sum() for c in range(num_classes)])
+    union = torch.stack([((pred == c) | (gt == c)).sum() for c in range(num_classes)])
+    iou = intersection / (union + 1e-8)
+    present = torch.stack([(gt == c).any() for c in range(num_classes)])
+    return (iou[present] if skip_absent else iou).mean().item()
+
+
+@wrong("compute_iou", "")
+def _(pred, gt, num_classes, skip_absent=False):
+    pairs = (gt.flatten().byte() * num_classes + pred.flatten().byte()).long()
+    counts = pairs.bincount(minlength=num_classes**2)[: num_classes**2].view(num_classes, num_classes)
+    union = counts.sum(0) + counts.sum(1) - counts.diagonal()
+    iou = counts.diagonal() / (union + 1e-8)
+    return (iou[union > 0] if skip_absent else iou).mean().item()
+
+
+@wrong("compute_iou", "")
+def _(pred, gt, num_classes, skip_absent=False):
+    intersection = torch.stack([((pred == c) & (gt == c)).sum(dtype=torch.int16) for c in range(num_classes)])
+    union = torch.stack([((pred == c) | (gt == c)).sum(dtype=torch.int16) for c in range(num_classes)])
+    iou = intersection / (union + 1e-8)
+    return (iou[union > 0] if skip_absent else iou).mean().item()
+
+
+@wrong("DINOSegmentation.__init__", "classes-unheard")
+def _(self, device, num_classes, inp_dim=384):
+    self.head = nn.Linear(self.inp_dim, self.num_classes).to(device)
+    self.optimizer = torch.optim.AdamW(self.head.parameters(), lr=1e-2)
+    self.loss = nn.CrossEntropyLoss(ignore_index=0)
+
+
+@wrong("DINOSegmentation.__init__", "tokens-not-alone")
+def _(self, device, num_classes, inp_dim=384):
+    norm = nn.BatchNorm1d(self.inp_dim, track_running_stats=False)
+    self.head = nn.Sequential(norm, nn.Linear(self.inp_dim, self.num_classes)).to(device)
+    self.optimizer = torch.optim.AdamW(self.head.parameters(), lr=1e-2)
+    self.loss = nn.CrossEntropyLoss()
+
+
+@wrong("DINOSegmentation.train", "part-of-the-tokens")
+def _(self, X_train, Y_train, num_iters=500):
+    self.head.train()
+    for _ in range(num_iters):
+        self.optimizer.zero_grad()
+        for x, y in zip(X_train.split(64), Y_train.split(64)):
+            self.loss(self.head(x), y).backward()
+        self.optimizer.step()
+
+
+@right("DINOSegmentation.train")
+def _(self, X_train, Y_train, num_iters=500):
+    def closure():
+        self.optimizer.zero_grad()
+        loss = self.loss(self.head(X_train), Y_train)
+        loss.backward()
+        return loss
+
+    self.head.train()
+    for _ in range(num_iters):
+        self.optimizer.step(closure)
+
+
+@wrong("DINOSegmentation.inference", "")
+def _(self, X_test):
+    self.head.eval()
+    whole = max(1, len(X_test) // 32) * 32
+    return torch.cat([self.head(X_test[a : a + 32]).argmax(dim=1) for a in range(0, whole, 32)])
+
+
+@wrong("DINOSegmentation.inference", "")
+def _(self, X_test):
+    return (X_test @ self.head.weight.T).argmax(dim=1)
+
+
+@wrong("DINOSegmentation.inference", "")
+def _(self, X_test):
+    self.head.eval()
+    return self.head(X_test).exp().argmax(dim=1)
