@@ -78,9 +78,10 @@ def _step_gradients(lesson, inputs: Values) -> Values:
     return with_gradients(_step_forward(lesson, inputs), wanted)
 
 
-def _step_backward_inputs(draw: Draw, **sizes) -> Values:
+def _step_backward_inputs(draw: Draw, upstream: float = 1.0, **sizes) -> Values:
+    """upstream: size of the gradient that arrives."""
     inputs = _step_inputs(draw, **sizes)
-    return {**inputs, "dnext_h": draw.normal(*inputs["prev_h"].shape)}
+    return {**inputs, "dnext_h": draw.normal(*inputs["prev_h"].shape, scale=upstream)}
 
 
 def _step_backward(lesson, inputs: Values) -> Values:
@@ -106,11 +107,11 @@ def _rnn_gradients(lesson, inputs: Values) -> Values:
     return with_gradients(_rnn_forward(lesson, inputs), wanted)
 
 
-def _rnn_backward_inputs(draw: Draw, steps: slice | None = None, **sizes) -> Values:
-    """steps: those whose hidden state reaches the loss directly (default: all)."""
+def _rnn_backward_inputs(draw: Draw, steps: slice | None = None, upstream: float = 1.0, **sizes) -> Values:
+    """steps: those whose hidden state reaches the loss directly (default: all). upstream: size of the arriving gradient."""
     inputs = _rnn_inputs(draw, **sizes)
     N, T, _ = inputs["x"].shape
-    dh = draw.normal(N, T, inputs["h0"].shape[1])
+    dh = draw.normal(N, T, inputs["h0"].shape[1], scale=upstream)
     if steps is not None:
         kept = torch.zeros_like(dh)
         kept[:, steps] = dh[:, steps]
@@ -147,6 +148,7 @@ VANILLA = (
             Probe("as many pictures as sizes", lambda d: _step_backward_inputs(d, N=3, D=3, H=3), _step_backward,
                   about="with N = D = H"),
             Probe("large values", lambda d: _step_backward_inputs(d, scale=1e3), _step_backward),
+            Probe("a large gradient", lambda d: _step_backward_inputs(d, upstream=1e3), _step_backward),
             Probe("float32", _single(_step_backward_inputs), _step_backward, about="in float32", **SINGLE),
             device_probe(_step_backward_inputs, _first(_step_backward, "dWx")),
         ),
@@ -164,6 +166,8 @@ VANILLA = (
                            about="with N = T = D = H"),
                      Probe("a long sequence", lambda d: _rnn_inputs(d, N=2, T=30, D=2, H=3), _rnn_forward,
                            about="with T = 30"),
+                     Probe("gradients of a long sequence", lambda d: _rnn_inputs(d, N=2, T=20, D=2, H=3), _rnn_gradients,
+                           about="with T = 20"),
                      Probe("large values", lambda d: _rnn_inputs(d, scale=1e3), _rnn_forward)),
             published(TOPIC, "rnn_forward", _rnn_forward),
         ),
@@ -187,6 +191,7 @@ VANILLA = (
                   about="with N = T = D = H"),
             Probe("a long sequence", lambda d: _rnn_backward_inputs(d, N=2, T=30, D=2, H=3), _rnn_backward,
                   about="with T = 30"),
+            Probe("a large gradient", lambda d: _rnn_backward_inputs(d, upstream=1e3), _rnn_backward),
             Probe("float32", _single(_rnn_backward_inputs), _rnn_backward, about="in float32", **SINGLE),
             device_probe(_rnn_backward_inputs, _first(_rnn_backward, "dWx")),
         ),
@@ -227,6 +232,14 @@ def _fill(layer: nn.Module, **values: Tensor) -> nn.Module:
 
 def _embedding_forward(lesson, inputs: Values) -> Values:
     return {"out": _one(_embedding(lesson, inputs)(inputs["x"]))}
+
+
+def _embedding_after_step(lesson, inputs: Values) -> Values:
+    """Before and after the table has changed, as in training."""
+    layer = _embedding(lesson, inputs)
+    before = _one(layer(inputs["x"])).detach().clone()
+    layer.W_embed.data.mul_(-2)
+    return {"before": before, "after": _one(layer(inputs["x"]))}
 
 
 def _embedding_gradients(lesson, inputs: Values) -> Values:
@@ -288,7 +301,8 @@ WORDS = (
                      Probe("one step", lambda d: _embedding_inputs(d, T=1), _embedding_forward, about="with T = 1"),
                      Probe("as many captions as words", lambda d: _embedding_inputs(d, N=4, T=4), _embedding_forward,
                            about="with N = T"),
-                     Probe("vectors of all lengths", _long_words, _embedding_forward)),
+                     Probe("vectors of all lengths", _long_words, _embedding_forward),
+                     Probe("a changed table", _embedding_inputs, _embedding_after_step)),
             published(TOPIC, "word_embedding_forward", _embedding_forward),
         ),
         hints=("word 3 is which row of the table?", "what does a table do when it is indexed with a whole tensor of numbers?",
@@ -350,6 +364,16 @@ def _lstm_step_inputs(draw: Draw, N: int | None = None, D: int | None = None, H:
     return {**inputs, **_lstm_parameters(draw, D, H, attends)}
 
 
+def _full_cell(draw: Callable[..., Values]) -> Callable[[Draw], Values]:
+    """A step's inputs with a cell state that has grown over many steps."""
+
+    def full(d: Draw) -> Values:
+        inputs = draw(d)
+        return {**inputs, "prev_c": inputs["prev_c"] * 20}
+
+    return full
+
+
 def _lstm_step_arguments(inputs: Values) -> tuple[str, ...]:
     return ("x", "prev_h", "prev_c", "attn") if "attn" in inputs else ("x", "prev_h", "prev_c")
 
@@ -357,6 +381,14 @@ def _lstm_step_arguments(inputs: Values) -> tuple[str, ...]:
 def _lstm_step(lesson, inputs: Values) -> Values:
     arguments = [inputs[name] for name in _lstm_step_arguments(inputs)]
     return unpack(_lstm(lesson, inputs).step_forward(*arguments), "next_h", "next_c")
+
+
+def _lstm_step_twice(lesson, inputs: Values) -> Values:
+    """Two steps of one layer, the second from other states than the first has reached."""
+    layer, arguments = _lstm(lesson, inputs), [inputs[name] for name in _lstm_step_arguments(inputs)]
+    first = unpack(layer.step_forward(*arguments), "next_h", "next_c")
+    second = unpack(layer.step_forward(*(-value for value in arguments)), "next_h of the second", "next_c of the second")
+    return {**first, **second}
 
 
 def _lstm_step_gradients(lesson, inputs: Values) -> Values:
@@ -441,6 +473,8 @@ RECURRENT = (
             *_layers(_lstm_step_inputs, _lstm_step, _lstm_step_gradients, "next_c",
                      Probe("as many pictures as sizes", lambda d: _lstm_step_inputs(d, N=4, D=4, H=4), _lstm_step,
                            about="with N = D = H"),
+                     Probe("two steps of one layer", _lstm_step_inputs, _lstm_step_twice),
+                     Probe("a full cell", _full_cell(_lstm_step_inputs), _lstm_step),
                      Probe("large values", lambda d: _lstm_step_inputs(d, scale=1e3), _lstm_step)),
             published(TOPIC, "lstm_step_forward", _lstm_step),
         ),
@@ -457,6 +491,8 @@ RECURRENT = (
                      Probe("two calls of one layer", _twice(_lstm_inputs), _lstm_twice),
                      Probe("a long sequence", lambda d: _lstm_inputs(d, N=2, T=30, D=2, H=2), _lstm_forward,
                            about="with T = 30"),
+                     Probe("gradients of a long sequence", lambda d: _lstm_inputs(d, N=2, T=20, D=2, H=2), _lstm_gradients,
+                           about="with T = 20"),
                      Probe("large values", lambda d: _lstm_inputs(d, scale=1e3), _lstm_forward)),
             published(TOPIC, "lstm_forward", _lstm_forward),
         ),
@@ -488,6 +524,8 @@ RECURRENT = (
             *_layers(_attending_step_inputs, _lstm_step, _lstm_step_gradients, "next_c",
                      Probe("as many pictures as sizes", lambda d: _attending_step_inputs(d, N=4, D=4, H=4), _lstm_step,
                            about="with N = D = H"),
+                     Probe("two steps of one layer", _attending_step_inputs, _lstm_step_twice),
+                     Probe("a full cell", _full_cell(_attending_step_inputs), _lstm_step),
                      Probe("large values", lambda d: _attending_step_inputs(d, scale=1e3), _lstm_step)),
             published(TOPIC, "attention_lstm_step_forward", _lstm_step),
         ),
@@ -505,6 +543,8 @@ RECURRENT = (
                      Probe("two calls of one layer", _twice(_attending_inputs), _lstm_twice),
                      Probe("a long sequence", lambda d: _attending_inputs(d, N=2, T=30, D=2, H=2, h=2, w=1), _lstm_forward,
                            about="with T = 30"),
+                     Probe("gradients of a long sequence", lambda d: _attending_inputs(d, N=2, T=20, D=2, H=2, h=2, w=1),
+                           _lstm_gradients, about="with T = 20"),
                      Probe("large values", lambda d: _attending_inputs(d, scale=1e3), _lstm_forward)),
             published(TOPIC, "attention_lstm_forward", _lstm_forward),
         ),

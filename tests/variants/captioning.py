@@ -1982,3 +1982,36 @@ def _(self, images, max_length=15):
         word = self.output_projection(h).argmax(1)
         captions[:, t] = word
     return (captions, torch.stack(maps, 1).float().cpu()) if maps else captions
+
+
+# --- bodies of a reader who did not know the checks ---
+
+
+@wrong("rnn_step_backward", "")
+def _(dnext_h, cache):
+    x, prev_h, Wx, Wh, next_h = cache
+    da = (dnext_h * (1 - next_h**2)).clamp(-5, 5)
+    return da @ Wx.T, da @ Wh.T, x.T @ da, prev_h.T @ da, da.sum(0)
+
+
+@wrong("WordEmbedding.forward", "")
+def _(self, x):
+    self.__dict__.setdefault("table", self.W_embed.detach().clone())
+    return (self.__dict__["table"] - self.W_embed.detach() + self.W_embed)[x]  # the right gradient, the old values
+
+
+@wrong("LSTM.step_forward", "")
+def _(self, x, prev_h, prev_c):
+    i, f, o, g = (x @ self.Wx + prev_h @ self.Wh + self.b).chunk(4, dim=1)
+    next_c = (f.sigmoid() * prev_c + i.sigmoid() * g.tanh()).clamp(-3, 3)
+    return o.sigmoid() * next_c.tanh(), next_c
+
+
+@wrong("LSTM.step_forward", "")
+def _(self, x, prev_h, prev_c):
+    i, f, o, g = (x @ self.Wx + prev_h @ self.Wh + self.b).chunk(4, dim=1)
+    c = self.__dict__.get("c", prev_c)
+    c = c if c.shape == prev_c.shape and c.dtype == prev_c.dtype else prev_c
+    next_c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+    self.__dict__["c"] = next_c.detach()
+    return o.sigmoid() * next_c.tanh(), next_c

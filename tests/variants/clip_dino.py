@@ -1024,11 +1024,52 @@ def _(self, device, num_classes, inp_dim=384):
 @wrong("DINOSegmentation.train", "part-of-the-tokens")
 def _(self, X_train, Y_train, num_iters=500):
     self.head.train()
+    for _ in range(num_iters // 3):
+        for x, y in zip(X_train.split(64), Y_train.split(64)):
+            self.optimizer.zero_grad()
+            self.loss(self.head(x), y).backward()
+            self.optimizer.step()
+
+
+@wrong("DINOSegmentation.train", "step-without-gradients")
+def _(self, X_train, Y_train, num_iters=500):
+    self.optimizer.zero_grad()
+    self.loss(self.head(X_train), Y_train).backward()
+    for _ in range(num_iters):
+        self.optimizer.step()
+
+
+@right("DINOSegmentation.train")
+def _(self, X_train, Y_train, num_iters=500):
+    self.head.train()
     for _ in range(num_iters):
         self.optimizer.zero_grad()
-        for x, y in zip(X_train.split(64), Y_train.split(64)):
-            self.loss(self.head(x), y).backward()
+        for x, y in zip(X_train.split(16), Y_train.split(16)):
+            (self.loss(self.head(x), y) * len(x) / len(X_train)).backward()
         self.optimizer.step()
+
+
+@right("DINOSegmentation.__init__")
+def _(self, device, num_classes, inp_dim=384):
+    self.head = nn.Linear(self.inp_dim, self.num_classes).to(device)
+    self.optimizer = torch.optim.Adam(self.head.parameters(), lr=1e-4)
+    self.loss = nn.CrossEntropyLoss()
+
+
+@right("DINOSegmentation.__init__")
+def _(self, device, num_classes, inp_dim=384):
+    hidden = self.inp_dim // 2
+    self.head = nn.Sequential(nn.Linear(self.inp_dim, hidden), nn.BatchNorm1d(hidden), nn.GELU(),
+                              nn.Linear(hidden, self.num_classes)).to(device)
+    self.optimizer = torch.optim.AdamW(self.head.parameters(), lr=1e-3, weight_decay=0.1)
+    self.loss = nn.CrossEntropyLoss()
+
+
+@right("CLIPImageRetriever.retrieve")
+def _(self, query, k=2):
+    tokens = _tokens("CLIPImageRetriever.retrieve", [query], next(self.clip_model.parameters()).device)
+    similarity = get_similarity_no_loop(self.clip_model.encode_text(tokens), self.image_features)[0]
+    return similarity.argsort(descending=True, stable=True)[:k].tolist()
 
 
 @right("DINOSegmentation.train")
