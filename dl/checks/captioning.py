@@ -302,6 +302,8 @@ WORDS = (
                      Probe("as many captions as words", lambda d: _embedding_inputs(d, N=4, T=4), _embedding_forward,
                            about="with N = T"),
                      Probe("vectors of all lengths", _long_words, _embedding_forward),
+                     Probe("many words", lambda d: _embedding_inputs(d, N=20, T=20, V=400), _embedding_forward,
+                           about="with V = 400"),
                      Probe("a changed table", _embedding_inputs, _embedding_after_step)),
             published(TOPIC, "word_embedding_forward", _embedding_forward),
         ),
@@ -322,6 +324,7 @@ WORDS = (
             Probe("batch of one", lambda d: _loss_inputs(d, N=1), _loss, about="with N = 1"),
             Probe("one step", lambda d: _loss_inputs(d, T=1), _loss, about="with T = 1"),
             Probe("square sizes", lambda d: _loss_inputs(d, N=4, T=4, V=4), _loss, about="with N = T = V"),
+            Probe("long captions", lambda d: _loss_inputs(d, T=20), _loss, about="with T = 20"),
             Probe("large scores", _far_off, _loss, about="that of each true word far below the others"),
             Probe("gradients", _loss_inputs, _loss_gradients),
             Probe("gradients, nothing ignored", lambda d: _loss_inputs(d, ignore="none"), _loss_gradients,
@@ -442,7 +445,18 @@ def _twice(draw: Callable[..., Values]) -> Callable[[Draw], Values]:
 
 def _lstm_twice(lesson, inputs: Values) -> Values:
     layer, start = _lstm(lesson, inputs), inputs[_lstm_start(inputs)]
-    return {"first call": layer(inputs["x"], start), "second call": layer(inputs["second"], start)}
+    return {"first call": layer(inputs["x"], start), "second call": layer(inputs["second"], start),
+            "third call, another start": layer(inputs["second"], -start)}
+
+
+def _open_gates(draw: Callable[..., Values]) -> Callable[[Draw], Values]:
+    """A layer's inputs with a bias that opens all gates, so that the cell grows from step to step."""
+
+    def open_(d: Draw) -> Values:
+        inputs = draw(d)
+        return {**inputs, "b": inputs["b"] + 5}
+
+    return open_
 
 
 def _attention_inputs(draw: Draw, N: int | None = None, H: int | None = None, h: int | None = None, w: int | None = None,
@@ -489,6 +503,7 @@ RECURRENT = (
                      Probe("square sizes", lambda d: _lstm_inputs(d, N=3, T=3, D=3, H=3), _lstm_forward,
                            about="with N = T = D = H"),
                      Probe("two calls of one layer", _twice(_lstm_inputs), _lstm_twice),
+                     Probe("a cell that grows", _open_gates(lambda d: _lstm_inputs(d, T=9)), _lstm_forward),
                      Probe("a long sequence", lambda d: _lstm_inputs(d, N=2, T=30, D=2, H=2), _lstm_forward,
                            about="with T = 30"),
                      Probe("gradients of a long sequence", lambda d: _lstm_inputs(d, N=2, T=20, D=2, H=2), _lstm_gradients,
@@ -541,6 +556,7 @@ RECURRENT = (
                      Probe("square sizes", lambda d: _attending_inputs(d, N=3, T=3, D=3, H=3, h=3, w=3), _lstm_forward,
                            about="with all sizes equal"),
                      Probe("two calls of one layer", _twice(_attending_inputs), _lstm_twice),
+                     Probe("a cell that grows", _open_gates(lambda d: _attending_inputs(d, T=9)), _lstm_forward),
                      Probe("a long sequence", lambda d: _attending_inputs(d, N=2, T=30, D=2, H=2, h=2, w=1), _lstm_forward,
                            about="with T = 30"),
                      Probe("gradients of a long sequence", lambda d: _attending_inputs(d, N=2, T=20, D=2, H=2, h=2, w=1),
@@ -572,6 +588,8 @@ class _Encoder(nn.Module):
     def __init__(self, pretrained: bool = True, verbose: bool = True) -> None:
         super().__init__()
         self.mixtures = nn.Parameter(_mixtures(torch.get_default_dtype()))
+        for name in ("mean", "std"):
+            self.register_buffer(name, torch.ones(1, 3, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, 3, height, width) -> (N, 400, height / 32, width / 32)."""
@@ -633,10 +651,12 @@ def _model_inputs(draw: Draw, cell_type: str, V: int | None = None) -> Values:
 
 
 def _shapes(part: object) -> str:
-    """The shapes of a part's parameters, as a text."""
+    """The shapes of a part's parameters, as a text, and what is unusual about them."""
     if not isinstance(part, nn.Module):
         return f"no layer, but {describe(part)}"
-    return " ".join(str(tuple(p.shape)) for p in part.parameters()) or "no parameters"
+    return " ".join(f"{tuple(p.shape)}{'' if p.requires_grad else ' frozen'}"
+                    f"{'' if p.dtype == torch.get_default_dtype() else f' {p.dtype}'}" for p in part.parameters()
+                    ) or "no parameters"
 
 
 def _parts(lesson, inputs: Values) -> Values:
@@ -645,6 +665,7 @@ def _parts(lesson, inputs: Values) -> Values:
     found["image_encoder"] = "kept" if isinstance(getattr(model, "image_encoder", None), nn.Module) else "lost"
     found["class of recurrent"] = type(getattr(model, "recurrent", None)).__name__
     listed = {name.partition(".")[0] for name, p in model.named_parameters() if p.requires_grad}
+    found["in train mode"] = model.training and all(part.training for part in model.children())
     found["parts that train"] = ", ".join(name for name in ("image_encoder", *PARTS) if name in listed)
     return found
 
@@ -688,6 +709,14 @@ def _forward_inputs(draw: Draw, cell_type: str, N: int | None = None, T: int | N
 
 def _caption_loss(lesson, inputs: Values) -> Values:
     return {"loss": _one(_captioner(lesson, inputs)(_features(inputs), inputs["captions"]))}
+
+
+def _loss_twice(lesson, inputs: Values) -> Values:
+    """Two calls of one model in train mode, the second with the pictures in reverse order and the captions of others."""
+    model, features, captions = _captioner(lesson, inputs).train(), _features(inputs), inputs["captions"]
+    first, second = model(features, captions), model(features.flip(0), captions.roll(1, dims=0))
+    return {"first call": _one(first), "second call": _one(second), "knows its way back": second.requires_grad,
+            "in train mode": model.training}
 
 
 def _trained_gradients(lesson, inputs: Values) -> Values:
@@ -767,7 +796,7 @@ def _sample_twice(lesson, inputs: Values) -> Values:
     model, features = _captioner(lesson, inputs), _features(inputs)
     first = _captions_and_maps(model.sample(features, inputs["max_length"]), inputs["cell_type"])
     again = _captions_and_maps(model.sample(features.flip(0), inputs["max_length"]), inputs["cell_type"])
-    return {"first call": first["captions"], "second call": again["captions"]}
+    return {"first call": first["captions"], "second call": again["captions"], "in train mode": model.training}
 
 
 def _each(draw: Callable[..., Values], run: Callable, what: str = "", cells: Mapping[str, str] = CELLS, about: str = "",
@@ -801,6 +830,8 @@ CAPTIONER = (
                    about="with an ignore_index that is not that of <NULL>", ignore="other"),
             *_each(_forward_inputs, _caption_loss, ": one picture", about="with N = 1", N=1),
             *_each(_forward_inputs, _caption_loss, ": captions of two words", about="T + 1 = 2", T=2),
+            *_each(_forward_inputs, _caption_loss, ": long captions", about="T + 1 = 22", N=2, T=22),
+            *_each(_forward_inputs, _loss_twice, ": two calls"),
             *_each(_forward_inputs, _trained_gradients, ": gradients from images", N=2, ignore="null"),
             _published_loss("rnn"), _published_loss("lstm"),
             device_probe(lambda d: _forward_inputs(d, "lstm"), lambda lesson, inputs: _captioner(lesson, inputs).to("meta")(
@@ -817,6 +848,7 @@ CAPTIONER = (
             *_each(_sample_inputs, _sample, ": few words", about="six words in all, max_length 12", N=9, length=12, V=6),
             *_each(_sample_inputs, _sample, ": one picture", about="with N = 1", N=1),
             *_each(_sample_inputs, _sample, ": one word", about="with max_length 1", N=5, length=1),
+            *_each(_sample_inputs, _sample, ": long captions", about="with max_length 34", N=2, length=34),
             *_each(_sample_inputs, _sample_by_default, ": images, max_length left out", N=2),
             *_each(_sample_inputs, _sample_twice, ": two calls", about="the second with the pictures in reverse order"),
         ),

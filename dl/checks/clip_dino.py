@@ -482,7 +482,7 @@ def _unheard_classes(model: object, classes: int) -> list[int]:
     return unheard
 
 
-def _learn(head: nn.Module, optimiser: torch.optim.Optimizer, inputs: Values, steps: int = 500) -> float:
+def _learn(head: nn.Module, optimiser: torch.optim.Optimizer, inputs: Values, steps: int = 300) -> float:
     """Share of tokens of the right class after some steps of the student's head with the student's optimiser."""
     head.train()
     with torch.enable_grad():
@@ -524,7 +524,7 @@ def _judge_init(inputs: Values, got: Values, right: Values) -> Fault | None:
         return Fault("in eval mode, two tokens among others get other scores than the two alone", "tokens-not-alone",
                      "the head lets tokens act on each other (batch statistics, attention, a mean), or draws at random")
     if got["learned"] < 0.9:
-        return Fault(f"after 500 steps on separable tokens {got['learned']:.0%} of new ones are told apart, expected 90 %",
+        return Fault(f"after 300 steps on separable tokens {got['learned']:.0%} of new ones are told apart, expected 90 %",
                      "does-not-learn", "with this head and this optimiser hardly anything is learned (rate, start values?)")
     return None
 
@@ -626,7 +626,7 @@ def _watched(model: object) -> Iterator[Values]:
 
 
 @torch.enable_grad()
-def _train(lesson, inputs: Values, num_iters: int | None = 500, before=None) -> Values:
+def _train(lesson, inputs: Values, num_iters: int | None = 300, before=None) -> Values:
     model = _new(lesson, inputs)
     if before is not None:
         before(model)
@@ -650,6 +650,10 @@ def _train(lesson, inputs: Values, num_iters: int | None = 500, before=None) -> 
         "new tokens": _share(_classes(model, inputs["X_test"], classes), inputs["Y_test"]),
     }
     return facts
+
+
+def _train_shortly(lesson, inputs: Values) -> Values:
+    return _train(lesson, inputs, 7)
 
 
 def _judge_train(inputs: Values, got: Values, right: Values) -> Fault | None:
@@ -944,13 +948,15 @@ EXERCISES = (
         probes=(
             Probe("separable tokens", lambda draw: _tokens(draw, N=150), _train, judge=_judge_train,
                   about="tokens of three classes, far apart"),
-            Probe("seven steps", _tokens, lambda lesson, inputs: _train(lesson, inputs, 7), judge=_judge_training_steps),
+            Probe("seven steps", _tokens, _train_shortly, judge=_judge_training_steps),
             Probe("number of steps by default", _tokens, lambda lesson, inputs: _train(lesson, inputs, None),
                   judge=_judge_train),
             Probe("after inference", _tokens, _after_inference, judge=_judge_train),
             Probe("a second call", _tokens, _train_twice, judge=_judge_twice),
-            Probe("float64 tokens", lambda draw: _tokens(draw, dtype=torch.float64), _train, judge=_judge_train),
-            Probe("float16 tokens", lambda draw: _tokens(draw, dtype=torch.float16), _train, judge=_judge_train),
+            Probe("float64 tokens", lambda draw: _tokens(draw, dtype=torch.float64), _train_shortly,
+                  judge=_judge_training_steps),
+            Probe("float16 tokens", lambda draw: _tokens(draw, dtype=torch.float16), _train_shortly,
+                  judge=_judge_training_steps),
         ),
         hints=(
             "what does a step of training need, in which order: scores, a loss, gradients, something that moves the weights?",
