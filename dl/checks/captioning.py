@@ -265,7 +265,7 @@ def _loss_inputs(draw: Draw, N: int | None = None, T: int | None = None, V: int 
     elif ignore == "row":
         y[0] = ignored
         y[1:, 0] = 0
-    y.view(-1)[-1] = ignored  # at least one
+    y.view(-1)[-1] = 0 if ignore == "none" else ignored  # at least one; 0 is a word like any other where none is ignored
     return {"x": x, "y": y, "ignore_index": None if ignore == "none" else ignored}
 
 
@@ -553,6 +553,7 @@ RECURRENT = (
                      Probe("one step", lambda d: _attending_inputs(d, T=1), _lstm_forward, about="with T = 1"),
                      Probe("a grid of one cell", lambda d: _attending_inputs(d, h=1, w=1), _lstm_forward,
                            about="with h = w = 1"),
+                     Probe("a large grid", lambda d: _attending_inputs(d, h=6, w=7), _lstm_forward, about="6 by 7 cells"),
                      Probe("square sizes", lambda d: _attending_inputs(d, N=3, T=3, D=3, H=3, h=3, w=3), _lstm_forward,
                            about="with all sizes equal"),
                      Probe("two calls of one layer", _twice(_attending_inputs), _lstm_twice),
@@ -610,7 +611,7 @@ def _vocabulary(size: int, start: int) -> dict[str, int]:
     words.insert(0, "<NULL>")
     words.insert(start, "<START>")
     words.insert(start + 2, "<END>")
-    return {word: index for index, word in enumerate(words)}
+    return {word: index for index, word in reversed(list(enumerate(words)))}  # words come in any order
 
 
 def _captioner(lesson, inputs: Values) -> nn.Module:
@@ -845,7 +846,7 @@ CAPTIONER = (
         "CaptioningRNN.sample", TOPIC, needs=NEEDED,
         probes=(
             *_each(_sample_inputs, _sample, ": captions", about="with features in place of images"),
-            *_each(_sample_inputs, _sample, ": few words", about="six words in all, max_length 12", N=9, length=12, V=6),
+            *_each(_sample_inputs, _sample, ": few words", about="six words in all, max_length 14", N=20, length=14, V=6),
             *_each(_sample_inputs, _sample, ": one picture", about="with N = 1", N=1),
             *_each(_sample_inputs, _sample, ": one word", about="with max_length 1", N=5, length=1),
             *_each(_sample_inputs, _sample, ": long captions", about="with max_length 34", N=2, length=34),
