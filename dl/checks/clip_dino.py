@@ -337,8 +337,14 @@ def _lopsided(draw: Draw) -> Values:
     return {"pred": pred, "gt": gt, "num_classes": 5}
 
 
-def _bytes(draw: Draw, *shape: int, classes: int) -> Values:
-    labels = _labels(draw, *shape, classes=classes)
+def _frame(draw: Draw) -> Values:
+    """More places of one class than 16 bits can count, half of them found."""
+    pred = draw.integers(0, 2, 200, 200).to(torch.uint8)
+    return {"pred": pred, "gt": torch.zeros_like(pred), "num_classes": 2}
+
+
+def _bytes(draw: Draw) -> Values:
+    labels = _labels(draw, 400, classes=20)
     return {**labels, "pred": labels["pred"].to(torch.uint8), "gt": labels["gt"].to(torch.uint8)}
 
 
@@ -921,10 +927,8 @@ EXERCISES = (
                   _iou_of_present_classes, judge=_judge_present),
             Probe("absent classes left out, others in one of the two", _lopsided, _iou_of_present_classes,
                   judge=_judge_present),
-            Probe("a whole frame", lambda draw: _bytes(draw, 200, 200, classes=2), _iou, rtol=1e-5, atol=1e-6,
-                  about="uint8, 2 classes"),
-            Probe("labels of one byte", lambda draw: _bytes(draw, 400, classes=20), _iou, rtol=1e-5, atol=1e-6,
-                  about="uint8, 20 classes"),
+            Probe("a whole frame", _frame, _iou, rtol=1e-5, atol=1e-6, about="uint8, all of it background"),
+            Probe("labels of one byte", _bytes, _iou, rtol=1e-5, atol=1e-6, about="uint8, 20 classes"),
         ),
         hints=(
             "take one class. In how many places do both labellings have it? In how many has at least one of them?",
