@@ -456,7 +456,7 @@ def _init(lesson, inputs: Values) -> Values:
     untouched = torch.initial_seed() == seed and np.random.get_state()[1].tolist() == numpy_state
     facts: Values = {"seed left alone": untouched, "trainable": any(p.requires_grad for p in parameters),
                      "dtypes": sorted({str(p.dtype) for p in parameters}), "optimised": "unknown", "scores": "unknown",
-                     "lowest": -1.0, "highest": 1.0, "learned": 1.0, "alone": True,
+                     "lowest": -1.0, "highest": 1.0, "learned": 1.0, "alone": True, "spread": 1.0,
                      "unheard": _unheard_classes(model, classes)}
     if optimiser is not None:
         held = {id(p) for group in optimiser.param_groups for p in group["params"]}
@@ -473,6 +473,7 @@ def _init(lesson, inputs: Values) -> Values:
             facts["alone"] = torch.allclose(_scores(head, X), in_pairs, atol=1e-3)
         scores = torch.cat([scores, _scores(head, torch.cat([X, -X]) * 3)])  # of a linear head some are surely negative
         facts["lowest"], facts["highest"] = float(scores.min()), float(scores.max())
+        facts["spread"] = float(scores.std(dim=0).max())  # 0 if all tokens have the same scores
     return facts
 
 
@@ -517,7 +518,7 @@ def _judge_init(inputs: Values, got: Values, right: Values) -> Fault | None:
     if not got["seed left alone"]:
         return Fault("the global seed of torch or NumPy is another one afterwards", "seed-set-inside",
                      "your code sets the seed; seeds are the caller's")
-    if got["lowest"] >= 0 and got["highest"] > 0:
+    if got["lowest"] >= 0 and got["highest"] > 0 and got["spread"] > 1e-3:
         return Fault("no score is ever negative", "activation-at-the-end",
                      "an activation or softmax follows the last layer; the loss wants the plain scores")
     if got["optimised"] not in ("all", "unknown"):
