@@ -15,15 +15,15 @@ RIGHT = [(topic, variant) for topic, variant in ALL if variant.diagnosis is None
 MOST_LINES = 5
 
 
-def examined(topic, variant, folder):
+def examined(topic, variant, folder, seed):
     """The verdict on an exercise when its body is the variant's."""
     root = write_lesson(folder, topic, {variant.exercise: variant.body})
-    return Examiner(root).check(course.find([variant.exercise])[0])
+    return Examiner(root, seed).check(course.find([variant.exercise])[0])
 
 
 @pytest.mark.parametrize(("topic", "variant"), WRONG, ids=str)
-def test_wrong_implementation_is_refused_and_named(topic, variant, tmp_path):
-    result = examined(topic, variant, tmp_path)
+def test_wrong_implementation_is_refused_and_named(topic, variant, tmp_path, seed):
+    result = examined(topic, variant, tmp_path, seed)
     assert result.status != PASSED, "a wrong implementation passes"
     assert result.cause is not None, result
     assert len(result.message.splitlines()) <= MOST_LINES
@@ -32,8 +32,8 @@ def test_wrong_implementation_is_refused_and_named(topic, variant, tmp_path):
 
 
 @pytest.mark.parametrize(("topic", "variant"), RIGHT, ids=str)
-def test_right_implementation_passes(topic, variant, tmp_path):
-    result = examined(topic, variant, tmp_path)
+def test_right_implementation_passes(topic, variant, tmp_path, seed):
+    result = examined(topic, variant, tmp_path, seed)
     assert result.status == PASSED, result.message
 
 
@@ -49,8 +49,8 @@ def test_every_exercise_has_wrong_and_right_variants():
         assert [e.name for e in course.find(()) if e.name not in covered] == []
 
 
-def test_a_failing_check_has_a_message_and_says_what_comes_next(tmp_path):
+def test_a_failing_check_has_a_message_and_says_what_comes_next(tmp_path, seed):
     topic, variant = WRONG[0]
-    result = examined(topic, variant, tmp_path)
+    result = examined(topic, variant, tmp_path, seed)
     assert result.status == FAILED
     assert "Next: " in result.message.splitlines()[-1]

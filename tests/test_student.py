@@ -313,9 +313,9 @@ assert isinstance(answers.of("captioning"), answers.Recorded)
 passed, report = {}, []
 for name, path, text in json.load(open(sys.argv[1])):
     exercise = course.find([name])[0]
-    before = Examiner(".").check(exercise).status
+    before = Examiner(".", seed=0).check(exercise).status
     pathlib.Path(path).write_text(text)
-    examiner = Examiner(".")
+    examiner = Examiner(".", seed=0)
     examiner.results.update(passed)
     result = examiner.check(exercise)
     passed[name] = result
@@ -350,7 +350,7 @@ report = []
 for name, path, text in json.load(open(sys.argv[1])):
     whole = pathlib.Path(path).read_text()
     pathlib.Path(path).write_text(text)
-    result = Examiner(".").check(course.find([name])[0])
+    result = Examiner(".", seed=0).check(course.find([name])[0])
     report.append([name, result.status, result.message, result.cause and result.cause.diagnosis])
     pathlib.Path(path).write_text(whole)
 print(json.dumps(report))

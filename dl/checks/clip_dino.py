@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import numbers
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ EXACT = {"rtol": 1e-5, "atol": 1e-7}  # in float64; leaves room for an epsilon o
 GRADIENT = {"rtol": 1e-4, "atol": 1e-5}  # in float64; an epsilon shows more there, where terms cancel
 SINGLE = {"rtol": 1e-4, "atol": 1e-5}
 WIDTH = 7  # of the fake model's features
+LOSS_LEFT = 0.6  # most that a head may keep of its loss; 0.35 is the most seen of slow ones, 0.91 the least of idle ones
 COSINE = "torch's cosine_similarity does the whole exercise, and does it well; write the formula once yourself as well."
 TEXTS = (
     "a dog", "a red bus on a street", "two people playing tennis", "food", "a landscape with mountains", "an animal", "other",
@@ -440,6 +442,10 @@ def _classes(model: object, X: Tensor, classes: int) -> Tensor:
     return model.inference(X) if head is None else _scores(head, X).max(dim=1)[1]
 
 
+def _loss(head: nn.Module, X: Tensor, Y: Tensor) -> float:
+    return float(F.cross_entropy(_scores(head, X), Y))
+
+
 def _share(labels: object, wanted: Tensor) -> float:
     return float((torch.as_tensor(labels).flatten() == wanted).double().mean()) if len(labels) == len(wanted) else 0.0
 
@@ -456,7 +462,7 @@ def _init(lesson, inputs: Values) -> Values:
     untouched = torch.initial_seed() == seed and np.random.get_state()[1].tolist() == numpy_state
     facts: Values = {"seed left alone": untouched, "trainable": any(p.requires_grad for p in parameters),
                      "dtypes": sorted({str(p.dtype) for p in parameters}), "optimised": "unknown", "scores": "unknown",
-                     "lowest": -1.0, "highest": 1.0, "learned": 1.0, "alone": True, "spread": 1.0,
+                     "lowest": -1.0, "highest": 1.0, "loss left": 0.0, "alone": True, "spread": 1.0,
                      "unheard": _unheard_classes(model, classes)}
     if optimiser is not None:
         held = {id(p) for group in optimiser.param_groups for p in group["params"]}
@@ -467,7 +473,10 @@ def _init(lesson, inputs: Values) -> Values:
         scores = _scores(head, X * 3)
         facts["scores"] = list(scores.shape)
         if optimiser is not None and facts["scores"] == [len(X), classes]:
-            facts["learned"] = _learn(head, optimiser, inputs)
+            new = inputs["X_test"], inputs["Y_test"]
+            before = _loss(head, *new)
+            _learn(head, optimiser, X, inputs["Y_train"])
+            facts["loss left"] = _loss(head, *new) / before
         if facts["scores"] == [len(X), classes]:
             in_pairs = torch.cat([_scores(head, pair) for pair in X.split(2)])
             facts["alone"] = torch.allclose(_scores(head, X), in_pairs, atol=1e-3)
@@ -489,12 +498,12 @@ def _unheard_classes(model: object, classes: int) -> list[int]:
     return unheard
 
 
-def _learn(head: nn.Module, optimiser: torch.optim.Optimizer, inputs: Values, steps: int = 300) -> float:
-    """Share of tokens of the right class after some steps of the student's head with the student's optimiser."""
+def _learn(head: nn.Module, optimiser: torch.optim.Optimizer, X: Tensor, Y: Tensor, steps: int = 300) -> None:
+    """The training loop, with the student's head and optimiser."""
     head.train()
     with torch.enable_grad():
         for _ in range(steps):
-            loss = F.cross_entropy(head(inputs["X_train"].float()), inputs["Y_train"])
+            loss = F.cross_entropy(head(X.float()), Y)
             if not loss.requires_grad:
                 break
             for group in optimiser.param_groups:
@@ -502,7 +511,6 @@ def _learn(head: nn.Module, optimiser: torch.optim.Optimizer, inputs: Values, st
                     parameter.grad = None
             loss.backward()
             optimiser.step()
-    return _share(_scores(head, inputs["X_test"]).max(dim=1)[1], inputs["Y_test"])
 
 
 def _judge_init(inputs: Values, got: Values, right: Values) -> Fault | None:
@@ -530,9 +538,9 @@ def _judge_init(inputs: Values, got: Values, right: Values) -> Fault | None:
     if not got["alone"]:
         return Fault("in eval mode, two tokens among others get other scores than the two alone", "tokens-not-alone",
                      "the head lets tokens act on each other (batch statistics, attention, a mean), or draws at random")
-    if got["learned"] < 0.9:
-        return Fault(f"after 300 steps on separable tokens {got['learned']:.0%} of new ones are told apart, expected 90 %",
-                     "does-not-learn", "with this head and this optimiser hardly anything is learned (rate, start values?)")
+    if not got["loss left"] <= LOSS_LEFT:
+        return Fault(f"300 steps on separable tokens leave {got['loss left']:.0%} of the loss on new ones, expected at most "
+                     f"{LOSS_LEFT:.0%}", "does-not-learn", "with this head and this optimiser hardly anything is learned (rate, start values?)")
     return None
 
 
@@ -632,19 +640,43 @@ def _watched(model: object) -> Iterator[Values]:
             handle.remove()
 
 
+class _Start:
+    """A model before it is trained, to see what the same steps would have brought."""
+
+    def __init__(self, model: object, width: int, classes: int) -> None:
+        self.head, self.optimiser = _head(model, width, classes), _optimiser(model)
+        self._states = [copy.deepcopy(part.state_dict()) for part in (self.head, self.optimiser) if part is not None]
+
+    def loss_within_reach(self, X: Tensor, Y: Tensor, steps: int) -> float | None:
+        """Of the same head with the same optimiser, trained here; None if one of the two is unknown. The model is reset."""
+        if len(self._states) < 2:
+            return None
+        for part, state in zip((self.head, self.optimiser), self._states, strict=True):
+            part.load_state_dict(state)
+        _learn(self.head, self.optimiser, X, Y, steps)
+        return _loss(self.head, X, Y)
+
+
+def _is_slow(got: Values) -> bool:
+    """Whether head and optimiser, not the loop, are why tokens do not get their class yet."""
+    after, within_reach = got["loss after"], got["loss within reach"]
+    return None not in (after, within_reach) and after <= 1.2 * within_reach
+
+
 @torch.enable_grad()
 def _train(lesson, inputs: Values, num_iters: int | None = 300, before=None) -> Values:
     model = _new(lesson, inputs)
     if before is not None:
         before(model)
     X, Y, classes = inputs["X_train"], inputs["Y_train"], inputs["num_classes"]
-    head = _head(model, X.shape[1], classes)
-    first = None if head is None else float(F.cross_entropy(_scores(head, X), Y))
+    start = _Start(model, X.shape[1], classes)
+    head = start.head
+    first = None if head is None else _loss(head, X, Y)
     seed = torch.initial_seed()
     with _watched(model) as notes:
         model.train(X, Y) if num_iters is None else model.train(X, Y, num_iters)
     head = _head(model, X.shape[1], classes)
-    last = None if head is None else float(F.cross_entropy(_scores(head, X), Y))
+    last = None if head is None else _loss(head, X, Y)
     facts: Values = {
         "gradients on afterwards": torch.is_grad_enabled(), "seed left alone": torch.initial_seed() == seed,
         "steps": notes["steps"], "wanted steps": 500 if num_iters is None else num_iters,
@@ -656,6 +688,8 @@ def _train(lesson, inputs: Values, num_iters: int | None = 300, before=None) -> 
         "old tokens": _share(_classes(model, X, classes), Y),
         "new tokens": _share(_classes(model, inputs["X_test"], classes), inputs["Y_test"]),
     }
+    if min(facts["old tokens"], facts["new tokens"]) < 0.9:
+        facts["loss within reach"] = start.loss_within_reach(X, Y, facts["wanted steps"])
     return facts
 
 
@@ -670,7 +704,7 @@ def _judge_train(inputs: Values, got: Values, right: Values) -> Fault | None:
     if got["loss before"] is not None and not got["loss after"] < got["loss before"]:
         return Fault(f"loss: {got['loss before']:.4g} before, {got['loss after']:.4g} after training", "loss-does-not-fall",
                      "training leaves the loss as it was, or raises it")
-    if min(got["old tokens"], got["new tokens"]) < 0.9:
+    if min(got["old tokens"], got["new tokens"]) < 0.9 and not _is_slow(got):
         return Fault(f"of separable tokens, {got['old tokens']:.0%} of those trained on and {got['new tokens']:.0%} of new "
                      "ones get their class, expected at least 90 %")
     return None
@@ -730,16 +764,21 @@ def _train_twice(lesson, inputs: Values) -> Values:
     other = (Y + 1) % classes
     with torch.enable_grad():
         model.train(X, Y, 30)
+        start = _Start(model, X.shape[1], classes)
         with _watched(model) as notes:
             model.train(X, other, 300)
-        return {"steps": notes["steps"], "old tokens": _share(_classes(model, X, classes), other)}
+        facts: Values = {"steps": notes["steps"], "old tokens": _share(_classes(model, X, classes), other)}
+        if facts["old tokens"] < 0.9:
+            facts["loss after"] = None if start.head is None else _loss(start.head, X, other)
+            facts["loss within reach"] = start.loss_within_reach(X, other, 300)
+        return facts
 
 
 def _judge_twice(inputs: Values, got: Values, right: Values) -> Fault | None:
     if got["steps"] not in (0, 300):
         return Fault(f"steps of the optimiser in a second call: {got['steps']}, expected 300", "number-of-steps",
                      "the number of steps is not num_iters")
-    if got["old tokens"] < 0.9:
+    if got["old tokens"] < 0.9 and not _is_slow(got):
         return Fault(f"after a second call with other classes {got['old tokens']:.0%} of the tokens get theirs, expected 90 %")
     return None
 
