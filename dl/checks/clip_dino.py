@@ -455,12 +455,10 @@ def _share(labels: object, wanted: Tensor) -> float:
 
 @torch.enable_grad()
 def _init(lesson, inputs: Values) -> Values:
-    seed, numpy_state = torch.initial_seed(), np.random.get_state()[1].tolist()
     model = _new(lesson, inputs)
     width, classes = inputs["X_train"].shape[1], inputs["num_classes"]
     parameters, optimiser, head = _parameters(model), _optimiser(model), _head(model, width, classes)
-    untouched = torch.initial_seed() == seed and np.random.get_state()[1].tolist() == numpy_state
-    facts: Values = {"seed left alone": untouched, "trainable": any(p.requires_grad for p in parameters),
+    facts: Values = {"trainable": any(p.requires_grad for p in parameters),
                      "dtypes": sorted({str(p.dtype) for p in parameters}), "optimised": "unknown", "scores": "unknown",
                      "lowest": -1.0, "highest": 1.0, "loss left": 0.0, "alone": True, "spread": 1.0,
                      "unheard": _unheard_classes(model, classes)}
@@ -523,9 +521,6 @@ def _judge_init(inputs: Values, got: Values, right: Values) -> Fault | None:
                      "the head does not give one score for each class")
     if got["dtypes"] != ["torch.float32"]:
         return Fault(f"weights: got {', '.join(got['dtypes'])}, expected torch.float32")
-    if not got["seed left alone"]:
-        return Fault("the global seed of torch or NumPy is another one afterwards", "seed-set-inside",
-                     "your code sets the seed; seeds are the caller's")
     if got["lowest"] >= 0 and got["highest"] > 0 and got["spread"] > 1e-3:
         return Fault("no score is ever negative", "activation-at-the-end",
                      "an activation or softmax follows the last layer; the loss wants the plain scores")
@@ -540,7 +535,8 @@ def _judge_init(inputs: Values, got: Values, right: Values) -> Fault | None:
                      "the head lets tokens act on each other (batch statistics, attention, a mean), or draws at random")
     if not got["loss left"] <= LOSS_LEFT:
         return Fault(f"300 steps on separable tokens leave {got['loss left']:.0%} of the loss on new ones, expected at most "
-                     f"{LOSS_LEFT:.0%}", "does-not-learn", "with this head and this optimiser hardly anything is learned (rate, start values?)")
+                     f"{LOSS_LEFT:.0%}", "does-not-learn",
+                     "with this head and this optimiser hardly anything is learned (rate, start values?)")
     return None
 
 
@@ -672,13 +668,12 @@ def _train(lesson, inputs: Values, num_iters: int | None = 300, before=None) -> 
     start = _Start(model, X.shape[1], classes)
     head = start.head
     first = None if head is None else _loss(head, X, Y)
-    seed = torch.initial_seed()
     with _watched(model) as notes:
         model.train(X, Y) if num_iters is None else model.train(X, Y, num_iters)
     head = _head(model, X.shape[1], classes)
     last = None if head is None else _loss(head, X, Y)
     facts: Values = {
-        "gradients on afterwards": torch.is_grad_enabled(), "seed left alone": torch.initial_seed() == seed,
+        "gradients on afterwards": torch.is_grad_enabled(),
         "steps": notes["steps"], "wanted steps": 500 if num_iters is None else num_iters,
         "steps without gradients": notes["steps without gradients"], "freshness": min(notes["freshness"], default=1.0),
         "rows": min(filter(None, notes["rows"]), default=len(X)), "probabilities": notes["probabilities"],
@@ -715,9 +710,6 @@ def _judge_training_steps(inputs: Values, got: Values, right: Values | None = No
     if not got["gradients on afterwards"]:
         return Fault("after the call torch records no gradients any more", "gradients-left-off",
                      "gradients are switched off and not switched on again")
-    if not got["seed left alone"]:
-        return Fault("the global seed of torch is another one afterwards", "seed-set-inside",
-                     "your code sets the seed; seeds are the caller's")
     if got["probabilities"]:
         return Fault("the rows that the cross entropy is given sum to 1", "softmax-before-loss",
                      "a softmax is taken before the cross entropy, which takes one itself")

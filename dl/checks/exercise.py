@@ -92,6 +92,7 @@ class Exercise:
         remarks: library calls that do the whole exercise, with what to say about them; they are accepted.
         aliases: other names by which the exercise is found.
         pure: calling it twice with equal inputs gives equal outputs and leaves the inputs as they were.
+        seeds: it is asked to set the global seed of torch; any other exercise must leave it alone.
     """
 
     name: str
@@ -104,6 +105,7 @@ class Exercise:
     remarks: Mapping[str, str] | None = None
     aliases: tuple[str, ...] = ()
     pure: bool = True
+    seeds: bool = False
 
 
 class Draw:

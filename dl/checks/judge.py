@@ -105,7 +105,11 @@ class _Bench:
         """What is wrong with the student's record of a call, or with that of a known mistake."""
         probe, inputs, _ = self.calls[position]
         got = self.expected(position, mistake) if mistake else self.records[position]
-        return differs(probe, self.expected(position), got, inputs)
+        fault = differs(probe, self.expected(position), got, inputs)
+        if fault is None and got.reseeded and not self.exercise.seeds:
+            return Fault("the global seed of torch is another one after the call", "seed-set-inside",
+                         "your code sets the seed; seeds are the caller's")
+        return fault
 
     def looks_like(self, mistake: str, position: int) -> bool:
         """Whether the student's record of a call is that of a known mistake."""

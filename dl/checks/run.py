@@ -20,19 +20,23 @@ import torch
 from dl.checks.exercise import Exercise, Probe, Values, WrongReturn
 from dl.checks.library import Library
 
+APART = 2**40  # the global seed is none that a student would set
+
 
 @dataclass
 class Record:
     """What one call brought: outputs or an error, both plain data, and the inputs as the call left them.
 
     Args:
-        error: kind (class name), message, place ("transformers.py line 112: …") and whether it is a stub's.
+        error: kind (class name), message and place ("transformers.py line 112: …").
+        reseeded: whether the global seed of torch was set in the call.
     """
 
     outputs: Values | None = None
     error: dict[str, str] | None = None
     after: Values = field(default_factory=dict)
     seconds: float = 0.0
+    reseeded: bool = False
 
 
 def call(library: Library, probe: Probe, inputs: Values, seed: int) -> Record:
@@ -48,6 +52,7 @@ def call(library: Library, probe: Probe, inputs: Values, seed: int) -> Record:
         except (Exception, SystemExit) as error:
             message = str(error).strip() or "(no message)"
             record.error = {"kind": type(error).__name__, "message": message, "place": _place(error, library)}
+        record.reseeded = torch.initial_seed() != APART + seed
     record.seconds = time.perf_counter() - start
     return record
 
@@ -83,7 +88,7 @@ def _quiet(seed: int):
             contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.set_num_threads(1)  # the tensors are tiny
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed also keeps a traceback for a GPU that is not used
+        torch.default_generator.manual_seed(APART + seed)  # torch.manual_seed also keeps a traceback for an unused GPU
         random.seed(seed)
         np.random.seed(seed % 2**32)
         try:

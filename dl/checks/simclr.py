@@ -424,7 +424,7 @@ def _train_on_nan(lesson, inputs: Values) -> Values:
 
 EXERCISES = (
     Exercise(
-        "compute_train_transform", TOPIC,
+        "compute_train_transform", TOPIC, seeds=True,
         probes=(
             Probe("stream of random views", _transform_inputs, _views, rtol=1e-5, atol=1e-5, about="16 views of one picture"),
             Probe("picture of 32 x 32", lambda draw: _transform_inputs(draw, 32, 32), _views, rtol=1e-5, atol=1e-5),

@@ -24,6 +24,7 @@ from dl.checks.exercise import Draw, Exercise, Probe, Values, track, unpack, wit
 
 TOPIC = "transformers"
 COARSE = 0.1  # how near the largest of some hundred uniform draws of one spread are to each other
+LISTS = (nn.ModuleList, nn.Sequential, list, tuple)  # what `heads` may be
 Roles = dict[str, nn.Parameter]
 
 
@@ -453,9 +454,11 @@ def _learnt(module: nn.Module) -> int:
 
 
 def _spreads(roles: Roles, *names: str) -> Values:
-    """The largest first weight of each named Linear map."""
+    """The largest and the smallest first weight of each named Linear map."""
+    weights = {name: roles[f"{name}.weight"] for name in names if f"{name}.weight" in roles}
     return {
-        f"largest weight of {name}": float(roles[f"{name}.weight"].abs().max()) for name in names if f"{name}.weight" in roles
+        **{f"largest weight of {name}": float(weight.max()) for name, weight in weights.items()},
+        **{f"smallest weight of {name}": float(weight.min()) for name, weight in weights.items()},
     }
 
 
@@ -470,7 +473,10 @@ def _head_layers(lesson, inputs: Values) -> Values:
 
 
 def _head_spreads(lesson, inputs: Values) -> Values:
-    return _spreads(_of_head("", lesson.SelfAttention(*inputs["sizes"])), "q", "k", "v")
+    roles = _of_head("", lesson.SelfAttention(*inputs["sizes"]))
+    queries, keys = roles.get("q.weight"), roles.get("k.weight")
+    alike = None not in (queries, keys) and torch.equal(queries, keys)
+    return {**_spreads(roles, "q", "k", "v"), "q and k begin alike": alike}
 
 
 def _head_inputs(
@@ -540,7 +546,7 @@ def _heads_layers(lesson, inputs: Values) -> Values:
     module = lesson.MultiHeadAttention(*inputs["sizes"])
     roles = _of_heads("", module)
     heads = getattr(module, "heads", None)
-    count = len(heads) if isinstance(heads, (nn.ModuleList, list, tuple)) else 0
+    count = len(heads) if isinstance(heads, LISTS) else 0
     return {
         "heads": count,
         **{f"{letter} of head {i}": _text(roles, f"head{i}.{letter}") for i in range(inputs["sizes"][0]) for letter in "qkv"},
@@ -576,7 +582,16 @@ def _norm_layers(lesson, inputs: Values) -> Values:
     norm = lesson.LayerNormalization(*inputs["sizes"])
     own = sorted((p.numel(), float(p.min()), float(p.max())) for p in norm.parameters())
     spans = [f"{count} numbers, " + (f"all {low:g}" if low == high else f"{low:.2f} … {high:.2f}") for count, low, high in own]
-    return {"learnt_numbers": _learnt(norm), "parameters": spans}
+    return {"learnt_numbers": _learnt(norm), "dtypes": sorted({str(p.dtype) for p in norm.parameters()}), "parameters": spans}
+
+
+def _norm_at_first(lesson, inputs: Values) -> Values:
+    """Whether a new layer tells two tokens apart; it is taken to do so where its forward cannot be asked yet."""
+    try:
+        first, second = lesson.LayerNormalization(*inputs["sizes"])(inputs["x"]).detach()
+    except Exception:
+        return {"tokens told apart": True}
+    return {"tokens told apart": not torch.equal(first, second)}
 
 
 def _norm_inputs(
@@ -678,7 +693,7 @@ def _block_structure(block: nn.Module, attentions: Sequence[str], size: int) -> 
     for name in attentions:
         attention = getattr(block, name, None)
         heads = getattr(attention, "heads", None)
-        outputs[f"heads of {name}"] = len(heads) if isinstance(heads, (nn.ModuleList, list, tuple)) else "not there"
+        outputs[f"heads of {name}"] = len(heads) if isinstance(heads, LISTS) else "not there"
         if isinstance(attention, nn.Module):
             outputs[f"shapes in {name}"] = _counted(attention)
     matrices, norms = _block_parts(block, attentions)
@@ -1252,6 +1267,7 @@ EXERCISES = (
         probes=(
             Probe("parameters", lambda draw: {"sizes": [draw.integer(3, 9)]}, _norm_layers),
             Probe("one feature", lambda draw: {"sizes": [1]}, _norm_layers),
+            Probe("a new layer", lambda draw: _norm_inputs(draw, 2, dtype=torch.float32), _norm_at_first),
         ),
         remarks={"LayerNorm": "right; PyTorch's own layer holds both parameters here. Two nn.Parameter would do."},
         hints=(

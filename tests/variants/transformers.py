@@ -1888,3 +1888,47 @@ def _(input_str, token_dict, spc_tokens):
 def _(self, query, key, value, mask=None):
     heads = torch.hstack([head(query, key, value, mask).permute(0, 2, 1) for head in self.heads])
     return self.merge(heads.permute(0, 2, 1))
+
+
+# --- Bodies of a reader who did not know the checks ---
+
+
+@wrong("SelfAttention.__init__", "")
+def _(self, dim_in, dim_q, dim_v):
+    self.q, self.k, self.v = nn.Linear(dim_in, dim_q), nn.Linear(dim_in, dim_q), nn.Linear(dim_in, dim_v)
+    for layer, size in ((self.q, dim_q), (self.k, dim_q), (self.v, dim_v)):
+        nn.init.uniform_(layer.weight, 0, math.sqrt(6 / (dim_in + size)))
+
+
+@wrong("SelfAttention.__init__", "equal-first-weights")
+def _(self, dim_in, dim_q, dim_v):
+    self.q = xavier_linear(dim_in, dim_q)
+    self.k = xavier_linear(dim_in, dim_q)
+    self.v = xavier_linear(dim_in, dim_v)
+    self.k.load_state_dict(self.q.state_dict())
+
+
+@wrong("SelfAttention.__init__", "seed-set-inside")
+def _(self, dim_in, dim_q, dim_v):
+    torch.manual_seed(0)
+    self.q = xavier_linear(dim_in, dim_q)
+    self.k = xavier_linear(dim_in, dim_q)
+    self.v = xavier_linear(dim_in, dim_v)
+
+
+@right("MultiHeadAttention.__init__")
+def _(self, num_heads, dim_in, dim_out):
+    self.heads = nn.Sequential(*[SelfAttention(dim_in, dim_out, dim_out) for _ in range(num_heads)])
+    self.merge = xavier_linear(num_heads * dim_out, dim_in)
+
+
+@wrong("LayerNormalization.__init__", "scale-and-shift-exchanged")
+def _(self, emb_dim, epsilon):
+    self.gamma = nn.Parameter(torch.zeros(emb_dim))
+    self.beta = nn.Parameter(torch.ones(emb_dim))
+
+
+@wrong("LayerNormalization.__init__", "")
+def _(self, emb_dim, epsilon):
+    self.gamma = nn.Parameter(torch.ones(emb_dim, dtype=torch.float64))
+    self.beta = nn.Parameter(torch.zeros(emb_dim, dtype=torch.float64))

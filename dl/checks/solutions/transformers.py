@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import torch
@@ -1007,6 +1008,17 @@ def _(self, dim_in, dim_q, dim_v):
 
 @mistake(
     "SelfAttention.__init__",
+    "equal-first-weights",
+    "queries and keys begin with the same weights; each map draws its own",
+    "How many times are weights drawn?",
+)
+def _(self, dim_in, dim_q, dim_v):
+    first = _glorot(dim_in, dim_q)
+    _head_maps(self, first, copy.deepcopy(first), _glorot(dim_in, dim_v))
+
+
+@mistake(
+    "SelfAttention.__init__",
     "shared-map",
     "queries and keys share one map; each has its own",
     "How many sets of weights do you make?",
@@ -1676,6 +1688,16 @@ def _(self, emb_dim, epsilon=1e-10):
 )
 def _(self, emb_dim, epsilon=1e-10):
     _scale_and_shift(self, epsilon, nn.Parameter(torch.ones(emb_dim)), nn.Parameter(torch.ones(emb_dim)))
+
+
+@mistake(
+    "LayerNormalization.__init__",
+    "scale-and-shift-exchanged",
+    "the scale begins at 0 and the shift at 1; it is the other way round",
+    "Which number changes nothing when multiplied, which when added?",
+)
+def _(self, emb_dim, epsilon=1e-10):
+    _scale_and_shift(self, epsilon, nn.Parameter(torch.zeros(emb_dim)), nn.Parameter(torch.ones(emb_dim)))
 
 
 @mistake(
