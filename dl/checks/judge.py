@@ -107,8 +107,10 @@ class _Bench:
         got = self.expected(position, mistake) if mistake else self.records[position]
         fault = differs(probe, self.expected(position), got, inputs)
         if fault is None and got.reseeded and not self.exercise.seeds:
-            return Fault("the global seed of torch is another one after the call", "seed-set-inside",
-                         "your code sets the seed; seeds are the caller's")
+            fault = Fault("the global seed of torch is another one after the call", "seed-set-inside",
+                          "your code sets the seed; seeds are the caller's")
+        if fault is None and self.exercise.pure and not mistake and not probe.published:
+            fault = _changed(inputs, got.after)
         return fault
 
     def looks_like(self, mistake: str, position: int) -> bool:
@@ -186,9 +188,10 @@ def compare(name: str, got: object, right: object, rtol: float, atol: float, sam
         same = type(got) is type(right) and got == right
         return None if same else Fault(f"{name}: got {describe(got)}, expected {describe(right)}")
     if got is None:
-        if name.startswith("d") and isinstance(right, Tensor):
+        if name.startswith(("d", "grad_")) and isinstance(right, Tensor):
+            of = name.removeprefix("grad_") if name.startswith("grad_") else name[1:]
             return Fault(f"{name}: no gradient arrives, expected {describe(right)}", "no-gradient",
-                         f"the result is cut off from {name[1:]} (detach, no_grad, .data, .item(), or not used at all)")
+                         f"the result is cut off from {of} (detach, no_grad, .data, .item(), or not used at all)")
         return Fault(f"{name}: got None, expected {describe(right)}")
     numbers = (Tensor, int, float)
     if not isinstance(got, numbers) or isinstance(got, bool) or not isinstance(right, numbers):
@@ -289,8 +292,9 @@ def _faults(bench: _Bench, collected: dict) -> Iterator[tuple[str, Fault | None,
     for position, probe in enumerate(exercise.probes):
         yield probe.name, bench.fault(position), position
         if probe is repeated:
-            yield "inputs unchanged", _changed(bench.calls[position][1], bench.records[position].after), position
-            yield "no state between calls", *_state_fault(bench, position)
+            fault, place = _state_fault(bench, position)
+            kept = fault is None or fault.diagnosis == "keeps-state"
+            yield "no state between calls" if kept else f"{probe.name}, other numbers", fault, place
             if exercise.no_loop:
                 yield "no Python loop", _loop_fault(collected["sources"].values(), exercise.name), None
 

@@ -24,6 +24,7 @@ from dl.checks.exercise import Draw, Exercise, Probe, Values, track, unpack, wit
 
 TOPIC = "transformers"
 COARSE = 0.1  # how near the largest of some hundred uniform draws of one spread are to each other
+MOST_TOKENS = 16  # of a sequence in a probe
 LISTS = (nn.ModuleList, nn.Sequential, list, tuple)  # what `heads` may be
 Roles = dict[str, nn.Parameter]
 
@@ -66,7 +67,8 @@ def _of_head(role: str, head: nn.Module) -> Roles:
 
 def _of_heads(role: str, module: nn.Module) -> Roles:
     roles: Roles = {}
-    for number, head in enumerate(getattr(module, "heads", ())):
+    heads = getattr(module, "heads", ())
+    for number, head in enumerate(heads if isinstance(heads, LISTS) else ()):
         roles |= _of_head(f"{role}head{number}.", head)
     for _, part in _owners(module, ("heads",)):
         roles |= _of_linear(f"{role}merge", part)
@@ -149,10 +151,18 @@ def _drops(masks: Callable[[int, Tensor], Tensor]) -> Iterator[list[float]]:
 
 
 def _in_training(module: nn.Module, seed: int, forward: Callable[[], Tensor]) -> Values:
-    """The module's output in train mode, with masks from a seed, and the dropout rates in the order of the calls."""
+    """The module's output in train mode, with masks from a seed, and the dropout rates in the order of the calls.
+
+    A token's mask does not depend on how many tokens follow it: a decoder may read one more, and cut off the result.
+    """
 
     def keep(call: int, x: Tensor) -> Tensor:
-        return torch.from_numpy(np.random.RandomState((seed + call) % 2**32).random_sample(tuple(x.shape)) < 0.7)
+        random = np.random.RandomState((seed + call) % 2**32)
+        if x.ndim < 3:
+            return torch.from_numpy(random.random_sample(tuple(x.shape)) < 0.7)
+        tokens, features = x.shape[-2:]
+        numbers = random.random_sample((max(tokens, MOST_TOKENS), *x.shape[:-2], features))[:tokens]
+        return torch.from_numpy(np.moveaxis(numbers, 0, -2) < 0.7)
 
     module.train()
     with _drops(keep) as rates:
@@ -348,6 +358,7 @@ def _looped_probes(function: str, case: str, batch: bool) -> tuple[Probe, ...]:
         Probe("one feature", lambda draw: _triple(draw, M=1, batch=batch), run),
         Probe("as many tokens as features", lambda draw: _same_size(draw, batch), run),
         Probe("large scores", lambda draw: _triple(draw, scale=8.0, batch=batch), run),
+        device_probe(lambda draw: _triple(draw, batch=batch), lambda lesson, inputs: run(lesson, inputs)["y"]),
         Probe("float32", lambda draw: _triple(draw, batch=batch, dtype=torch.float32), run, rtol=1e-4, atol=1e-5),
     )
 
@@ -396,9 +407,9 @@ def _nothing_left(draw: Draw) -> Values:
 
 
 def _very_low(draw: Draw) -> Values:
-    """All scores are far below 0, so that a forbidden key wins unless its score is lower still."""
+    """All scores are below -1e4, so that a forbidden key wins unless its score is lower still."""
     inputs = _attention_inputs(draw, masked=True)
-    query, key = (draw.uniform(*inputs[name].shape, low=25.0, high=35.0) for name in ("query", "key"))
+    query, key = (draw.uniform(*inputs[name].shape, low=120.0, high=180.0) for name in ("query", "key"))
     return {**inputs, "query": query, "key": -key}
 
 
@@ -588,7 +599,7 @@ def _norm_layers(lesson, inputs: Values) -> Values:
 def _norm_at_first(lesson, inputs: Values) -> Values:
     """Whether a new layer tells two tokens apart; it is taken to do so where its forward cannot be asked yet."""
     try:
-        first, second = lesson.LayerNormalization(*inputs["sizes"])(inputs["x"]).detach()
+        first, second = lesson.LayerNormalization(*inputs["sizes"])(inputs["x"].clone()).detach()
     except Exception:
         return {"tokens told apart": True}
     return {"tokens told apart": not torch.equal(first, second)}
@@ -1066,6 +1077,7 @@ def _loss_probes(function: str) -> tuple[Probe, ...]:
         Probe("as many tokens as classes", _loss_square, run),
         Probe("the notebook's vocabulary", lambda draw: _loss_inputs(draw, T=20, V=16), run),
         Probe("large logits", _loss_far_off, run),
+        device_probe(_loss_inputs, lambda lesson, inputs: run(lesson, inputs)["loss"]),
         Probe("float32", lambda draw: _loss_inputs(draw, dtype=torch.float32), run, rtol=1e-4, atol=1e-5),
     )
 

@@ -423,7 +423,7 @@ def _(query, key, value, mask=None):
     return weights @ value, weights
 
 
-@wrong("scaled_dot_product_no_loop_batch", "mask-by-infinity")
+@wrong("scaled_dot_product_no_loop_batch", "no-even-row")
 def _(query, key, value, mask=None):
     scores = query @ key.mT / math.sqrt(query.shape[-1])
     if mask is not None:
@@ -1062,7 +1062,7 @@ def _(self, num_heads, emb_dim, feedforward_dim, dropout):
     self.dropout = nn.Dropout(0.1)
 
 
-@wrong("EncoderBlock.__init__", "norm-of-torch")
+@wrong("EncoderBlock.__init__", "epsilon-of-torch")
 def _(self, num_heads, emb_dim, feedforward_dim, dropout):
     self.MultiHeadBlock = MultiHeadAttention(num_heads, emb_dim, emb_dim // num_heads)
     self.norm1, self.norm2 = nn.LayerNorm(emb_dim), nn.LayerNorm(emb_dim)
@@ -1932,3 +1932,83 @@ def _(self, emb_dim, epsilon):
 def _(self, emb_dim, epsilon):
     self.gamma = nn.Parameter(torch.ones(emb_dim, dtype=torch.float64))
     self.beta = nn.Parameter(torch.zeros(emb_dim, dtype=torch.float64))
+
+
+@wrong("scaled_dot_product_two_loop_single", "device-not-followed")
+def _(query, key, value):
+    scores = torch.zeros(len(query), len(key), dtype=query.dtype)
+    for i in range(len(query)):
+        for j in range(len(key)):
+            scores[i, j] = query[i] @ key[j] / math.sqrt(query.shape[1])
+    return scores.softmax(1) @ value
+
+
+@wrong("scaled_dot_product_two_loop_batch", "device-not-followed")
+def _(query, key, value):
+    out = torch.zeros(query.shape, dtype=query.dtype)
+    for n in range(len(query)):
+        for i in range(query.shape[1]):
+            out[n, i] = (key[n] @ query[n, i] / math.sqrt(query.shape[2])).softmax(0) @ value[n]
+    return out
+
+
+@wrong("scaled_dot_product_no_loop_batch", "mask-a-little-low")
+def _(query, key, value, mask=None):
+    scores = query @ key.mT / math.sqrt(query.shape[-1])
+    if mask is not None:
+        scores = scores.masked_fill(mask, -1e4)
+    weights = scores.softmax(-1)
+    return weights @ value, weights
+
+
+@wrong("scaled_dot_product_no_loop_batch", "changes-input")
+def _(query, key, value, mask=None):
+    scores = query @ key.mT / math.sqrt(query.shape[-1])
+    if mask is not None:
+        mask.logical_not_()
+        scores = scores.masked_fill(~mask, -1e9)
+    weights = scores.softmax(-1)
+    return weights @ value, weights
+
+
+@right("scaled_dot_product_no_loop_batch")
+def _(query, key, value, mask=None):
+    scores = query @ key.mT / math.sqrt(query.shape[-1])
+    if mask is not None:
+        scores = scores + mask * -1e9
+    weights = scores.softmax(-1)
+    return weights @ value, weights
+
+
+@wrong("SelfAttention.forward", "no-gradient")
+def _(self, query, key, value, mask=None):
+    y, weights = scaled_dot_product_no_loop_batch(self.q(query), self.k(key), self.v(value), mask)
+    self.weights_softmax = weights.detach()
+    return y.detach()
+
+
+@wrong("MultiHeadAttention.__init__", "")
+def _(self, num_heads, dim_in, dim_out):
+    self.heads = nn.ModuleDict({f"head{i}": SelfAttention(dim_in, dim_out, dim_out) for i in range(num_heads)})
+    self.merge = xavier_linear(num_heads * dim_out, dim_in)
+
+
+@right("Transformer.forward")
+def _(self, ques_b, ques_pos, ans_b, ans_pos):
+    encoded = self.encoder(self.emb_layer(ques_b) + ques_pos)
+    out = self.decoder(self.emb_layer(ans_b) + ans_pos, encoded, get_subsequent_mask(ans_b))
+    return out[:, :-1].reshape(-1, out.shape[-1])
+
+
+@wrong("LabelSmoothingLoss", "device-not-followed")
+def _(pred, ground):
+    wanted = torch.full(pred.shape, 0.1 / (pred.shape[1] - 1), dtype=pred.dtype)
+    wanted[torch.arange(len(ground)), ground] = 0.9
+    return -(wanted * pred.log_softmax(1)).sum()
+
+
+@wrong("CrossEntropyLoss", "device-not-followed")
+def _(pred, ground):
+    wanted = torch.zeros(pred.shape, dtype=pred.dtype)
+    wanted[torch.arange(len(ground)), ground] = 1.0
+    return -(wanted * pred.log_softmax(1)).sum()

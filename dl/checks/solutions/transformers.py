@@ -685,7 +685,7 @@ def _(query, key, value, mask=None):
 
 @mistake(
     "scaled_dot_product_no_loop_batch",
-    "mask-by-infinity",
+    "no-even-row",
     "a query whose keys are all forbidden gives NaN; it wants an even row",
     "What does the softmax make of a row of minus infinity? Which large finite number does the same otherwise?",
 )
@@ -2397,9 +2397,9 @@ def _(self, parts, num_heads, emb_dim, feedforward_dim, dropout):
 
 
 @_of_blocks(
-    "norm-of-torch",
-    "nn.LayerNorm has its own epsilon, 1e-5; this course uses LayerNormalization",
-    "Which class have you written for this?",
+    "epsilon-of-torch",
+    "the normalisations have an epsilon of 1e-5, as nn.LayerNorm has; this course uses LayerNormalization with its own",
+    "Which class have you written for this, and which epsilon does it have by itself?",
 )
 def _(self, parts, num_heads, emb_dim, feedforward_dim, dropout):
     parts(self, num_heads, emb_dim, feedforward_dim, dropout, norm=nn.LayerNorm)
