@@ -412,9 +412,14 @@ def _train_with_own_loss(lesson, inputs: Values) -> Values:
     return {"temperatures given to loss_function": temperatures, "calls of on_batch": steps}
 
 
+def _inputs_with_nan(draw: Draw) -> Values:
+    inputs = _train_inputs(draw)
+    inputs["batches"][1][0][0] = torch.nan
+    return inputs
+
+
 def _train_on_nan(lesson, inputs: Values) -> Values:
     """A picture that is no number must end the epoch, in the words of the docstring."""
-    inputs["batches"][1][0][0] = torch.nan
     try:
         _train(lesson, inputs)
     except ValueError:
@@ -552,7 +557,7 @@ EXERCISES = (
             Probe("temperature by default", _train_inputs, _train_with_default_temperature, **EXACT),
             Probe("loss_function used", _train_inputs, _train_with_own_loss),
             Probe("a large batch", lambda draw: _train_inputs(draw, sizes=(37, 3)), _train, **EXACT),
-            Probe("a picture of NaN", _train_inputs, _train_on_nan),
+            Probe("a picture of NaN", _inputs_with_nan, _train_on_nan),
         ),
         hints=(
             "the model returns two things for a batch. Which of them is the projection?",
