@@ -18,6 +18,8 @@ from dataclasses import dataclass
 
 import torch
 
+from dl.utils import one_thread
+
 ROUND_SECONDS = 0.05  # within a round each is called until the faster one takes this: far above the clock's step
 
 
@@ -68,16 +70,12 @@ def compare(
     Raises:
         AssertionError: if the results differ; nothing is timed then.
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         got, wanted = ours(), reference()  # also the warm-up
         if check:
             torch.testing.assert_close(got, wanted, rtol=rtol, atol=atol, msg=lambda text: f"compare: {label}: {text}")
         calls = _calls_a_round(ours, reference)
         rounds = [_round(ours, reference, calls, ours_first=index % 2 == 0) for index in range(repeats)]
-    finally:
-        torch.set_num_threads(threads)
     our_seconds, reference_seconds = (statistics.median(column) for column in zip(*rounds, strict=True))
     low, _, high = statistics.quantiles([mine / theirs for mine, theirs in rounds], n=4)
     comparison = Comparison(

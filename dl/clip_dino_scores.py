@@ -17,6 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dl.utils import one_thread
+
 
 def recall_at_1(text_features: Tensor, image_features: Tensor, among: int, draws: int, rng: np.random.Generator) -> float:
     """Share of texts whose nearest picture is their own, among `among` pictures drawn without repetition.
@@ -58,19 +60,27 @@ def attention_scores(attention: Tensor, coverage: Tensor) -> dict[str, float]:
         `gain`: attention on objects over their share of the area, mean over pictures, of the best head; 1 is chance.
         `iou`: overlap of the objects' n patches (those more than half covered) with the n patches of most attention,
         intersection over union, mean over pictures, of the best head. `gain_head`, `iou_head`: which head that is.
+        `gains`, `ious`: of every head.
     """
     shares = attention / attention.sum(dim=2, keepdim=True)  # of what falls on patches, (N, heads, P)
     mass = (shares * coverage[:, None]).sum(dim=2)  # (N, heads)
     gains = (mass / coverage.mean(dim=1, keepdim=True)).mean(dim=0)  # (heads,)
     truth = coverage > 0.5  # (N, P)
     sizes = truth.sum(dim=1)  # (N,)
-    ranks = shares.argsort(dim=2, descending=True).argsort(dim=2)  # (N, heads, P), 0 for the most attention
-    both = ((ranks < sizes[:, None, None]) & truth[:, None]).sum(dim=2)  # (N, heads)
+    both = (most_attended(shares, sizes[:, None]) & truth[:, None]).sum(dim=2)  # (N, heads)
     ious = (both / (2 * sizes[:, None] - both)).mean(dim=0)  # (heads,)
     return {
         "gain": gains.max().item(), "iou": ious.max().item(),
         "gain_head": int(gains.argmax()), "iou_head": int(ious.argmax()),
+        "gains": gains.tolist(), "ious": ious.tolist(),
     }
+
+
+def most_attended(attention: Tensor, counts: Tensor) -> Tensor:
+    """Marks the patches of most attention: attention (..., P), counts (...) how many to mark -> bool (..., P)."""
+    order = attention.argsort(dim=-1, descending=True)
+    ranks = order.argsort(dim=-1)  # place of each patch in that order, 0 for the most attention
+    return ranks < counts[..., None]
 
 
 def principal_components(tokens: Tensor, count: int = 3) -> Tensor:
@@ -111,7 +121,8 @@ def one_shot_iou(features: Tensor, labels: Tensor, train_frame: int, make_head: 
     shown = features[train_frame]
     features = (features - shown.mean(dim=0)) / (shown.std(dim=0) + 1e-6)
     head = (make_head or TwoLayerHead)(num_classes, features.shape[-1])
-    head.train(features[train_frame], labels[train_frame])
+    with one_thread():
+        head.train(features[train_frame], labels[train_frame])
     others = [frame for frame in range(len(features)) if frame != train_frame]
     return float(np.mean([iou_of_present(head.inference(features[t]).cpu(), labels[t], num_classes) for t in others]))
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from dl.dino import STUDENT_TEMPERATURE, TEACHER_TEMPERATURE, DINOHead, dino_loss, make_teacher, update_center, update_teacher
+from dl.utils import one_thread
 
 KINDS, OUTPUTS, WIDTH = 8, 16, 32  # kinds of pictures, K, numbers in a "picture"
 PER_KIND, NOISE, COMMON = 8, 0.7, 1.5  # pictures of a kind in a batch; strength of the noise, and of what all share
@@ -31,7 +32,7 @@ def entropies(centring: bool = True, sharpening: bool = True, steps: int = 300, 
     """
     temperature = TEACHER_TEMPERATURE if sharpening else STUDENT_TEMPERATURE
     of_one, of_all = [], []
-    with torch.random.fork_rng(devices=[]):
+    with one_thread(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         kinds = torch.randn(KINDS, WIDTH) + COMMON * torch.randn(WIDTH)
         student = DINOHead(WIDTH, OUTPUTS)

@@ -1,8 +1,10 @@
-"""Seeds and small picture tools that the notebooks share."""
+"""Seeds, threads and small picture tools that the notebooks share."""
 
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -16,6 +18,17 @@ def reset_seed(number: int) -> None:
     random.seed(number)
     np.random.seed(number % 2**32)
     torch.manual_seed(number)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch compute with one thread inside: on tiny tensors several bring nothing, and wait long beside other programs."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def tensor_to_image(tensor: Tensor) -> np.ndarray:

@@ -41,8 +41,16 @@ def test_attention_scores_take_the_best_head():
     got = scores.attention_scores(torch.stack([even, good], dim=1), coverage)
     gain = np.mean([(0.5 + 0.3) / (2.6 / 8), (0.7 + 0.8 * 0.2) / (2.0 / 8)])
     iou = np.mean([2 / 4, 2 / 2])  # of {0, 1, 2} with {0, 1, 3}, and of {6, 7} with {6, 7}
-    assert got == {"gain": pytest.approx(gain), "iou": pytest.approx(iou), "gain_head": 1, "iou_head": 1}
+    assert (got["gain"], got["iou"]) == (pytest.approx(gain), pytest.approx(iou))
+    assert (got["gain_head"], got["iou_head"]) == (1, 1)
+    assert got["gains"] == pytest.approx([1, gain]) and got["ious"][1] == pytest.approx(iou)
     assert scores.attention_scores(even[:, None], coverage)["gain"] == pytest.approx(1)
+
+
+def test_the_most_attended_patches_are_as_many_as_asked_for():
+    attention = torch.tensor([[0.1, 0.4, 0.2, 0.3], [0.7, 0.1, 0.15, 0.05]])
+    marked = scores.most_attended(attention, torch.tensor([2, 1]))
+    assert marked.tolist() == [[False, True, False, True], [True, False, False, False]]
 
 
 def test_principal_components_are_sklearns_up_to_sign():

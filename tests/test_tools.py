@@ -75,6 +75,18 @@ def test_shapes_return_sizes_and_name_every_problem():
 # --- Utils ---
 
 
+def test_one_thread_is_for_the_block_alone_and_put_back_after_an_error():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with pytest.raises(ZeroDivisionError), utils.one_thread():
+            assert torch.get_num_threads() == 1
+            raise ZeroDivisionError
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_reset_seed_covers_all_three_generators():
     def draw():
         return random.random(), np.random.rand(), torch.rand(1).item()

@@ -19,6 +19,7 @@ import torch
 
 from dl.checks.exercise import Exercise, Probe, Values, WrongReturn
 from dl.checks.library import Library
+from dl.utils import one_thread
 
 APART = 2**40  # the global seed is none that a student would set
 
@@ -83,11 +84,10 @@ def collect(library: Library, exercise: Exercise, calls: Sequence[tuple[Probe, V
 @contextlib.contextmanager
 def _quiet(seed: int):
     python_state, numpy_state = random.getstate(), np.random.get_state()
-    threads, gradients, dtype = torch.get_num_threads(), torch.is_grad_enabled(), torch.get_default_dtype()
-    with torch.random.fork_rng(devices=[]), contextlib.redirect_stdout(io.StringIO()), \
+    gradients, dtype = torch.is_grad_enabled(), torch.get_default_dtype()
+    with one_thread(), torch.random.fork_rng(devices=[]), contextlib.redirect_stdout(io.StringIO()), \
             contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        torch.set_num_threads(1)  # the tensors are tiny
         torch.default_generator.manual_seed(APART + seed)  # torch.manual_seed also keeps a traceback for an unused GPU
         random.seed(seed)
         np.random.seed(seed % 2**32)
@@ -96,7 +96,6 @@ def _quiet(seed: int):
         finally:
             random.setstate(python_state)
             np.random.set_state(numpy_state)
-            torch.set_num_threads(threads)
             torch.set_grad_enabled(gradients)
             torch.set_default_dtype(dtype)
 

@@ -398,12 +398,12 @@ def _square_inputs(draw: Draw) -> Values:
 
 
 def _nothing_left(draw: Draw) -> Values:
-    """One query has every key forbidden; it scores 0 with all, so that each way of writing "very small" gives an even row."""
-    inputs = _attention_inputs(draw, masked=True)
+    """One query has every key forbidden. In float32 a score minus 1e9 is just -1e9: whoever subtracts gets an even row, too."""
+    inputs = _attention_inputs(draw, masked=True, dtype=torch.float32)
     row = draw.integer(0, inputs["mask"].shape[1])
-    mask, query = inputs["mask"].clone(), inputs["query"].clone()
-    mask[:, row], query[:, row] = True, 0.0
-    return {**inputs, "query": query, "mask": mask}
+    mask = inputs["mask"].clone()
+    mask[:, row] = True
+    return {**inputs, "mask": mask}
 
 
 def _very_low(draw: Draw) -> Values:
@@ -719,6 +719,8 @@ def _block_structure(block: nn.Module, attentions: Sequence[str], size: int) -> 
     outputs["feed-forward block takes"] = _first_size(feed, matrices, size)
     outputs["learnt_numbers"] = _learnt(block)
     outputs["dropout"] = _rates(block)
+    named = isinstance(getattr(block, "dropout", None), nn.Dropout)  # the notebook puts another in its place
+    outputs["nn.Dropout named dropout"] = "there" if named else "not there"
     row = torch.arange(size, dtype=torch.float32) / 500  # of so small a variance that a larger epsilon shows
     outputs["normalised row"] = [norm(row[None])[0].detach() for norm in norms if norm is not block]
     return outputs
@@ -842,6 +844,7 @@ def _model_layers(lesson, inputs: Values) -> Values:
     outputs: Values = {
         "emb_layer": _counted(embedding) if isinstance(embedding, nn.Module) else "not there",
         "row that is not learnt": str(getattr(embedding, "padding_idx", None)),
+        "longest row": str(getattr(embedding, "max_norm", None)),
     }
     for name in ("encoder", "decoder"):
         part = getattr(model, name, None)

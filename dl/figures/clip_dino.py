@@ -116,15 +116,16 @@ def two_entropies(runs: Mapping[str, tuple[Sequence[float], Sequence[float]]], k
     """
     figure, axes = plt.subplots(1, len(runs), figsize=(3.3 * len(runs), 3.1), sharey=True, layout="constrained")
     for axis, (name, (of_one, of_all)) in zip(axes, runs.items()):
-        for value, text in ((np.log(outputs), f"ln {outputs}: all answers alike"), (np.log(kinds), f"ln {kinds}: one a kind")):
+        levels = {np.log(outputs): f"ln {outputs}: all equally likely", np.log(kinds): f"ln {kinds}: one for each kind"}
+        for value, text in levels.items():
             axis.axhline(value, color="#888888", linewidth=1, linestyle=":")
-            axis.text(len(of_one), value + 0.04, text, ha="right", fontsize=8, color="#555555")
+            axis.text(len(of_one), value + 0.06, text, ha="right", va="bottom", fontsize=8, color="#555555")
         axis.plot(of_all, color=UNTRAINED, linestyle="--", label="of all pictures together")
         axis.plot(of_one, color=LEARNED, label="of one picture")
-        axis.set(title=name, xlabel="step", ylim=(-0.1, 3.1))
+        axis.set(title=name, xlabel="step", ylim=(-0.1, 3.3))
     axes[0].set_ylabel("entropy (nats)")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncol=2, fontsize=9)
-    figure.suptitle("What keeps the answers from becoming all the same?", fontsize=12)
+    figure.suptitle("What keeps the answers clear, and different from each other?", fontsize=12)
     return figure
 
 

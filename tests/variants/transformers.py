@@ -1027,7 +1027,7 @@ def _(self, num_heads, emb_dim, feedforward_dim, dropout):
     self.MultiHeadBlock = MultiHeadAttention(num_heads=num_heads, dim_in=emb_dim, dim_out=int(emb_dim / num_heads))
     self.norms = nn.ModuleList([LayerNormalization(emb_dim), LayerNormalization(emb_dim)])
     self.ff = FeedForwardBlock(emb_dim, feedforward_dim)
-    self.dropout1, self.dropout2 = nn.Dropout(dropout), nn.Dropout(dropout)
+    self.dropout = nn.Dropout(dropout)
 
 
 @wrong("EncoderBlock.__init__", "head-as-wide-as-token")
@@ -2012,3 +2012,27 @@ def _(pred, ground):
     wanted = torch.zeros(pred.shape, dtype=pred.dtype)
     wanted[torch.arange(len(ground)), ground] = 1.0
     return -(wanted * pred.log_softmax(1)).sum()
+
+
+@wrong("scaled_dot_product_no_loop_batch", "")
+def _(query, key, value, mask=None):
+    scores = query @ key.mT / math.sqrt(query.shape[-1])
+    if mask is not None:
+        scores = scores.masked_fill(mask & ~mask.all(-1, keepdim=True), -torch.inf)
+    weights = scores.softmax(-1)
+    return weights @ value, weights
+
+
+@wrong("EncoderBlock.__init__", "")
+def _(self, num_heads, emb_dim, feedforward_dim, dropout):
+    self.MultiHeadBlock = MultiHeadAttention(num_heads, emb_dim, emb_dim // num_heads)
+    self.norm1, self.norm2 = LayerNormalization(emb_dim), LayerNormalization(emb_dim)
+    self.feed_forward = FeedForwardBlock(emb_dim, feedforward_dim)
+    self.drop = nn.Dropout(dropout)
+
+
+@wrong("Transformer.__init__", "")
+def _(self, num_heads, emb_dim, feedforward_dim, dropout, num_enc_layers, num_dec_layers, vocab_len):
+    self.emb_layer = nn.Embedding(vocab_len, emb_dim, max_norm=1.0)
+    self.encoder = Encoder(num_heads, emb_dim, feedforward_dim, num_enc_layers, dropout)
+    self.decoder = Decoder(num_heads, emb_dim, feedforward_dim, num_dec_layers, dropout, vocab_len)
