@@ -398,7 +398,7 @@ def _square_inputs(draw: Draw) -> Values:
 
 
 def _nothing_left(draw: Draw) -> Values:
-    """One query has every key forbidden. In float32 a score minus 1e9 is just -1e9: whoever subtracts gets an even row, too."""
+    """One query has every key forbidden. In float32 a score minus 1e9 is just -1e9: to subtract gives an even row, too."""
     inputs = _attention_inputs(draw, masked=True, dtype=torch.float32)
     row = draw.integer(0, inputs["mask"].shape[1])
     mask = inputs["mask"].clone()
