@@ -14,7 +14,7 @@
 # 1. **Augmentation:** make two random views of a picture.
 # 2. **Encoder and head:** turn a view into a vector.
 # 3. **Contrastive loss:** from one pair of vectors to the whole batch, first with a loop, then without.
-# 4. **Training and testing:** train one epoch, then ask what the features know, with a tenth of the labels.
+# 4. **Training and testing:** train one epoch, then ask what the features know: their nearest neighbours, and a layer that learns from a tenth of the labels.
 #
 # The code that you fill in is in `dl/simclr/`: `data_utils.py`, `contrastive_loss.py` and `utils.py`. A check that passes prints `ok:`, one that fails stops the notebook and says what was wrong. The method is from [Chen et al. 2020](https://arxiv.org/abs/2002.05709).
 #
@@ -162,7 +162,7 @@ session.check("both outputs have unit length", all(torch.allclose(z.norm(dim=1),
 #
 # $$s(z_i, z_j) = \frac{z_i \cdot z_j}{\lVert z_i \rVert \, \lVert z_j \rVert}$$
 #
-# Fill in `sim`. The numbers to compare with were computed by hand in double precision.
+# Fill in `sim`. The numbers to compare with were computed independently, in double precision.
 
 # %%
 session.exercise("sim")
@@ -176,24 +176,25 @@ for k in (0, 1):
 # %% [markdown]
 # ### One row against all others
 #
-# A batch of $N$ pictures gives $2N$ vectors. Row $i$ has one partner, $j$, and must pick it out of all the others. Take the cosines, divide them by the temperature $\tau$, and the loss is that of a classification among $2N - 1$ candidates:
+# A batch of $N$ pictures gives $2N$ vectors. Row $i$ has one partner, $j$, its *positive*, and must pick it out of all the others, its *negatives*. These are views of other pictures, whatever they show: with ten kinds of things, about one negative in ten is of the same kind. Take the cosines, divide them by the temperature $\tau$, and the loss is that of a classification among $2N - 1$ candidates:
 #
 # $$\ell(i, j) = -\log \frac{\exp(s(z_i, z_j)/\tau)}{\sum_{k \neq i} \exp(s(z_i, z_k)/\tau)}$$
 #
-# Only the row itself is left out of the sum. Averaged over both directions of all pairs:
+# Only the row itself is left out of the sum. The quotient is the *share* of the partner in the sum; every negative has a share, too, and the gradient of the loss with respect to a negative's cosine is its share divided by $\tau$. Averaged over both directions of all pairs:
 #
 # $$L = \frac{1}{2N} \sum_{k=1}^{N} \left[ \ell(k, k+N) + \ell(k+N, k) \right]$$
 
 # %%
-torch.manual_seed(0)
+tau = 0.5
+torch.manual_seed(4)
 z_left = torch.randn(4, 8)
-z_right = z_left + torch.tensor([0.3, 0.9, 1.5, 3.0])[:, None] * torch.randn(4, 8)  # ever worse partners
-figure = draw.loss_in_three_steps(z_left, z_right, tau=0.5)
+z_right = z_left + torch.tensor([0.9, 0.3, 1.5, 3.0])[:, None] * torch.randn(4, 8)  # partners, some better, some worse
+figure = draw.loss_in_three_steps(z_left, z_right, tau)
 
 # %% [markdown]
 # *From left to right: the cosines of row 0 with all eight rows (its partner, row 4, in orange with stripes; itself in grey); the shares that the softmax makes of them; the cosines of all rows, partners framed, the rows themselves crossed out.* Which row will have the largest loss?
 #
-# Fill in `simclr_loss_naive`, with a loop over the rows. Temperatures far below 0.1 make $\exp(s/\tau)$ overflow, so take `logsumexp`.
+# Fill in `simclr_loss_naive`, with a loop over the rows. Temperatures far below 0.1 make $\exp(s/\tau)$ overflow, so take `torch.logsumexp`: the logarithm of a sum of exponentials, computed without ever writing down the large numbers.
 
 # %%
 session.exercise("simclr_loss_naive")
@@ -245,10 +246,12 @@ session.check("unrelated vectors cost the logarithm of 127", abs(guessing - math
 #
 # Fill in `train` in `utils.py`: two views, two forward passes, one loss, one step. The loss sees the *projections*.
 #
-# SimCLR is slow to start with: the course's weights took about 18 hours. So we start from trained weights and train one further epoch. With the sample data they were made by `python -m dl train-weights simclr` in a few minutes, on other pictures than these and with stronger colour changes; `dl/weights/files/simclr.md` says how.
+# SimCLR is slow to start with: the course's weights took about 18 hours. So we start from trained weights and train one further epoch, over half of the pictures. (Adam takes the place of the paper's LARS, which is made for batches of thousands.)
+#
+# **In all honesty:** nearly all of what you will see comes from the weights that are loaded. With the sample data they were made by `python -m dl train-weights simclr` in a few minutes, from 40,000 other pictures, and *not by the recipe above*: with milder crops, stronger colour changes, more grey and a temperature of 0.2. In these drawn pictures background and colour tell two views from all others far too easily, and CIFAR-10's four steps leave too much of both. Which changes are right depends on the pictures; `dl/weights/files/simclr.md` has the numbers.
 
 # %%
-feature_dim, temperature, k = 128, 0.5, 200  # published; the same with the sample data
+feature_dim, temperature, k = 128, 0.5, 200  # the course's; the same with the sample data
 batch_size, epochs, rate = 64, 1, 1e-3 if REAL else 1e-4
 train_data = load_cifar10(train=True, transform=compute_train_transform(), pairs=True)
 train_data = Subset(train_data, range(len(train_data) // 2))  # the first half
@@ -270,9 +273,11 @@ model = model.to(DEVICE)
 optimizer = optim.Adam(model.parameters(), lr=rate, weight_decay=1e-6)
 
 # %% [markdown]
-# How good are the features meanwhile? Ask the **nearest neighbours**: find for a test picture the $k$ training pictures with the most similar features, and let them vote for their class, each with weight $\exp(s/\tau)$. The curve below does so a few times during the epoch, on 2,000 and 500 pictures only.
+# How good are the features meanwhile? Ask the **nearest neighbours**: find for a test picture the $k$ training pictures with the most similar features, and let them vote for their class, each with weight $\exp(s/\tau)$ ([Wu et al. 2018](https://arxiv.org/abs/1805.01978)). Nothing is trained for that, but *every* label of the training pictures is used. First with the weights as loaded, then a few times during the epoch, there with 50 neighbours among 2,000 pictures only.
 
 # %%
+before = test(model, memory_loader, test_loader, 0, epochs, c, k=k, temperature=temperature, device=DEVICE)[0]
+print(f"neighbours, weights as loaded: top-1 {before:.2f} %")
 small_memory, small_test = (DataLoader(Subset(data, range(n)), 250) for data, n in ((memory_data, 2000), (test_data, 500)))
 
 
@@ -290,9 +295,9 @@ loaded = starting_weights(ENCODER)["f.0.weight"].to(DEVICE)
 session.check("training has moved the weights", not torch.equal(model.f[0].weight, loaded))
 
 # %% [markdown]
-# *The figure shows the mean loss so far on the left and the neighbours' accuracy on the right, step by step.* Neither moves much, since most of the learning lies behind these weights. The loss is well below the $4.84$ of guessing. Near 0 it cannot be: even perfect vectors cost $\ln(1 + 126\, e^{-2/\tau}) \approx 1.20$ at $\tau = 0.5$, and two crops may show different parts.
+# *The figure shows the mean loss so far on the left (in nats: natural logarithms) and the neighbours' accuracy on the right, step by step.* Neither moves much, since most of the learning lies behind these weights. The loss is well below the $4.84$ of guessing. Near 0 it cannot be: 64 pictures cannot all be opposite to each other. At best partners coincide and any two pictures have the cosine $-1/63$, and that still costs $\ln(1 + 126\, e^{-(1 + 1/63)/\tau}) \approx 2.86$ at $\tau = 0.5$.
 #
-# Now with all training pictures as memory and all test pictures. The weights are saved whenever the test accuracy improves; with one epoch that is once. Choosing by test accuracy flatters the result a little, so best and last are both reported throughout.
+# Now again with all training pictures as memory and all test pictures. Compare with the line that was printed before training: with the sample data the epoch has gained nothing and lost a little, as the recipe suits these pictures less than that of the loaded weights. (Top-5: the right class is among the five with the most votes.)
 
 # %%
 top1, top5 = test(model, memory_loader, test_loader, 1, epochs, c, k=k, temperature=temperature, device=DEVICE)
@@ -304,7 +309,7 @@ session.check("neighbours name the class of most test pictures", top1 > 60, f"{t
 session.record(simclr_loss=loss, knn_top1=top1, knn_top5=top5)
 
 # %% [markdown]
-# The same epoch with batched views needs one more line. It is what `python -m dl.simclr.pretrain` does, on one device or, started by `torchrun`, on many.
+# To train with batched views takes one more line; here is a trial of 16 steps, going on from these weights. It is what `python -m dl.simclr.pretrain` does, on one device or, started by `torchrun`, on many. There, batch norm and the loss must look across the devices; the docstring of `dl/simclr/distributed.py` says how.
 
 # %%
 raw = DataLoader(TensorDataset(*picture_tensors(memory_data, 1024)), batch_size, shuffle=True, drop_last=True)
@@ -321,7 +326,7 @@ session.check("batched views give about the same loss", abs(batched_loss - loss)
 # One detail is kept from the course: while the layer trains, the frozen encoder is in training mode too, so its batch norm goes on measuring. Its weights do not move.
 
 # %%
-probe_epochs, probe_batch = 10, 128  # published; the same with the sample data
+probe_epochs, probe_batch = 10, 128  # the course's; the same with the sample data
 labelled = load_cifar10(train=True, transform=compute_train_transform())
 labelled = Subset(labelled, range(len(labelled) // 10))  # the first tenth
 plain_test = load_cifar10(train=False, transform=compute_test_transform())
@@ -351,7 +356,7 @@ print(f"Best top-1 accuracy with self-supervised learning: {max(accuracies):.2f}
 figure = draw.probe_curves(no_pretrain_results["test_acc@1"], pretrain_results["test_acc@1"])
 
 # %% [markdown]
-# *The figure shows the test accuracy of both probes over ten epochs.* The encoders have the same architecture, the probes the same labels and the same settings; only where the encoder's weights come from differs. The lower curve is not the most that a random encoder can do: trained to the end, a linear layer on it reaches about twice that (the weights' card has the numbers).
+# *The figure shows the test accuracy of both probes over ten epochs.* The encoders have the same architecture, the probes the same labels and the same settings; what differs is where the encoder's weights come from (and the order of the pictures and the layer's first weights, which are drawn at random). Neither curve is at its end: with the sample data ten epochs are 80 steps. Another probe, a logistic regression on standardised features of pictures without augmentation, gets 30.8 % out of random weights and 97.5 % out of the loaded ones (the weights' card). And do not compare the probe with the neighbours above: they had ten times as many labels.
 
 # %%
 best = {name: max(results["test_acc@1"])
@@ -371,12 +376,13 @@ session.record(probe_with_best=best["with"], probe_with_last=pretrain_results["t
 test_pictures, test_labels = picture_tensors(plain_test, 600)
 random_model = Model(feature_dim, encoder=ENCODER).to(DEVICE)
 with torch.no_grad():
+    random_model.f.load_state_dict(untrained.f.state_dict())  # its batch norm has measured these pictures, as ours has
     features = {name: network.eval()(normalise(test_pictures).to(DEVICE))[0]
                 for name, network in (("Random weights", random_model), ("After SimCLR", model))}
 figure = draw.feature_maps(features, test_labels, plain_test.classes)
 
 # %% [markdown]
-# *Two maps of the same pictures, a colour and a mark for each class.* On the left the classes are mixed: what groups these pictures is light and background. On the right they have drawn apart. Which classes touch, and what do they look like?
+# *Two maps of the same pictures, a colour and a mark for each class.* On the left the classes are mixed. On the right some have drawn apart from all others, and some still touch or overlap. Which ones, and what do these things look like?
 
 # %% [markdown]
 # ## Save
@@ -387,14 +393,14 @@ session.save_results()
 # %% [markdown]
 # ## What to remember
 #
-# * The augmentations say what must not matter; the features learn to ignore exactly that.
+# * The augmentations say what must not matter: the projections are pushed to ignore it, the features partly follow. Which changes are right depends on the pictures.
 # * The contrastive loss is a cross entropy: find your partner among $2N - 1$ rows. More rows make a harder question.
-# * The head $g$ takes the pressure to forget, so that the features $h$ before it may keep more.
-# * A linear probe measures the features, not the classifier: compare it with a probe on random weights, and report the last epoch beside the best.
+# * After training the head $g$ is thrown away. The paper finds that $h$, before it, keeps more, and explains it by the loss: what the loss wants forgotten, $g$ can forget alone.
+# * A linear probe asks what is in the features, as far as its own training gets: compare it with a probe on random weights, and report the last epoch beside the best.
 #
 # ## Questions to think about
 #
 # 1. Suppose colours must matter, as with birds or ripe fruit. Which step would you weaken, and how would you notice that you should?
 # 2. Two different pictures of a boat are *negatives* of each other here. How does the loss treat them, and why does it work all the same?
-# 3. What does the temperature do to the gradients of near and far negatives? Look at the shares in the middle of the loss figure for $\tau = 0.1$ and $\tau = 5$.
+# 3. What does the temperature do to the gradients of near and far negatives? Run the cell of the loss figure again with `tau = 0.1` and with `tau = 5`, and look at the shares in the middle.
 # 4. Why must batch norm be shared between devices when SimCLR trains on several?

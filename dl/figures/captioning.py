@@ -11,6 +11,7 @@ from torch import Tensor
 from dl.figures import BLUE, GREEN, GREY, ORANGE, PINK, arrow, box, diagram
 from dl.utils import attention_visualizer, tensor_to_image
 
+CELL = 32  # pixels between the centres of the encoder's cells
 PICTURE_DPI = 64  # pictures of 112 pixels gain nothing from more, and the notebook stays small
 
 
@@ -120,7 +121,7 @@ def show_captioned(images: Tensor, titles: list[str], columns: int = 4) -> Figur
 
 
 def show_attention(image: Tensor, maps: Tensor, words: list[str], title: str, columns: int = 8) -> Figure:
-    """One picture under the attention of each of its words.
+    """One picture under the attention of each of its words: a pixel is as bright as the cell whose centre is nearest.
 
     Args:
         image: (3, H, W) uint8. maps: (T, h, w), T >= number of words. words: one for each map that is shown.
@@ -130,8 +131,13 @@ def show_attention(image: Tensor, maps: Tensor, words: list[str], title: str, co
     figure, axes = plt.subplots(rows, columns, figsize=(1.2 * columns, height), squeeze=False, dpi=100)
     for axis in axes.flat:
         axis.axis("off")
+    rows_of, columns_of = (  # the encoder's cells are centred at pixels 0, 32, 64, …
+        np.minimum(np.rint(np.arange(pixels) / CELL).astype(int), cells - 1)
+        for pixels, cells in zip(image.shape[1:], maps.shape[1:])
+    )
     for axis, weights, word in zip(axes.flat, maps, words):
-        axis.imshow(attention_visualizer(image, weights / weights.max(), word)[..., ::-1])
+        tiles = (weights / weights.max())[rows_of[:, None], columns_of]  # (H, W)
+        axis.imshow(attention_visualizer(image, tiles, word)[..., ::-1])
     figure.suptitle(title, fontsize=11, y=0.99, va="top")
     figure.subplots_adjust(left=0.01, right=0.99, bottom=0.01, top=1 - 0.7 / height, wspace=0.05, hspace=0.05)
     return figure

@@ -142,7 +142,7 @@ def probe_curves(without: Sequence[float], with_: Sequence[float]) -> Figure:
     epochs = range(1, len(without) + 1)
     axis.plot(epochs, without, "s--", color=NEGATIVE, label="Without Pretrain")
     axis.plot(epochs, with_, "o-", color=POSITIVE, label="With Pretrain")
-    axis.set(title="Test Top-1 Accuracy", xlabel="Epochs", ylabel="Accuracy", xticks=list(epochs), ylim=(0, 100))
+    axis.set(title="Test Top-1 Accuracy", xlabel="Epochs", ylabel="Accuracy (%)", xticks=list(epochs), ylim=(0, 100))
     axis.legend()
     figure.tight_layout()
     return figure
