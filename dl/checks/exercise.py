@@ -69,7 +69,7 @@ class Probe:
     draw: Callable[[Draw], Values]
     run: Callable[..., Values]
     rtol: float = 1e-6
-    atol: float = 1e-8
+    atol: float = 1e-6
     same_dtype: bool = True
     published: Mapping[str, Tensor] | None = None
     limits: Mapping[str, float] | None = None

@@ -187,6 +187,10 @@ def _sim_of_rows(lesson, inputs: Values) -> Values:
     return unpack(lesson.sim(inputs["z_i"][None], inputs["z_j"][None]), "similarity")
 
 
+def _some_pairs(draw: Draw, scale: float = 1.0) -> Values:
+    return {side: _of_length(draw, 6, 3) * scale for side in ("left", "right")}
+
+
 def _sim_of_pairs(lesson, inputs: Values) -> Values:
     return {"similarities": [lesson.sim(a, b) for a, b in zip(inputs["left"], inputs["right"], strict=True)]}
 
@@ -465,10 +469,9 @@ EXERCISES = (
             Probe("values on random inputs", _vectors, _sim, **EXACT),
             Probe("rows (1, D)", _vectors, _sim_of_rows, **EXACT),
             Probe("gradients", _vectors, _sim_gradients, **GRADIENT),
-            Probe("many pairs", lambda draw: {"left": _of_length(draw, 6, 3), "right": _of_length(draw, 6, 3)},
-                  _sim_of_pairs, **EXACT),
+            Probe("many pairs", _some_pairs, _sim_of_pairs, **EXACT),
             Probe("many features", lambda draw: _vectors(draw, D=300), _sim, **EXACT),
-            Probe("large values", lambda draw: _vectors(draw, scale=LONG_ROWS), _sim, **TIGHT),
+            Probe("large values", lambda draw: _some_pairs(draw, LONG_ROWS), _sim_of_pairs, **TIGHT),
             Probe("short vectors", lambda draw: _vectors(draw, scale=SHORT_ROWS), _sim, **SHORT),
             Probe("float32", lambda draw: _vectors(draw, dtype=torch.float32), _sim, **SINGLE),
             device_probe(_vectors, lambda lesson, inputs: lesson.sim(inputs["z_i"], inputs["z_j"])),
