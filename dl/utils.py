@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+CELL = 32  # pixels between the centres of the captioners' cells, the first at pixel 0
 STRIP_HEIGHT = 25  # pixels above an attention picture, room for one word
 
 
@@ -40,6 +41,11 @@ def tensor_to_image(tensor: Tensor) -> np.ndarray:
     if tensor.dtype != torch.uint8:
         tensor = tensor.detach().clamp(0, 1).mul(255).round().to(torch.uint8)
     return tensor.permute(1, 2, 0).cpu().numpy()
+
+
+def nearest_cell(pixels: int, cells: int) -> np.ndarray:
+    """For each pixel along one side of a picture, which cell's centre is nearest: (pixels,) int in [0, cells)."""
+    return np.minimum(np.rint(np.arange(pixels) / CELL).astype(int), cells - 1)
 
 
 def attention_visualizer(img: Tensor, attn_weights: Tensor, token: str) -> np.ndarray:

@@ -297,7 +297,7 @@ session.check("training has moved the weights", not torch.equal(model.f[0].weigh
 # %% [markdown]
 # *The figure shows the mean loss so far on the left (in nats: natural logarithms) and the neighbours' accuracy on the right, step by step.* Neither moves much, since most of the learning lies behind these weights. The loss is well below the $4.84$ of guessing. Near 0 it cannot be: 64 pictures cannot all be opposite to each other. At best partners coincide and any two pictures have the cosine $-1/63$, and that still costs $\ln(1 + 126\, e^{-(1 + 1/63)/\tau}) \approx 2.86$ at $\tau = 0.5$.
 #
-# Now again with all training pictures as memory and all test pictures. Compare with the line that was printed before training: with the sample data the epoch has gained nothing and lost a little, as the recipe suits these pictures less than that of the loaded weights. (Top-5: the right class is among the five with the most votes.)
+# Now again with all training pictures as memory and all test pictures. Compare with the line that was printed before training: with the sample data the epoch has gained nothing and lost a little. (Top-5: the right class is among the five with the most votes.)
 
 # %%
 top1, top5 = test(model, memory_loader, test_loader, 1, epochs, c, k=k, temperature=temperature, device=DEVICE)

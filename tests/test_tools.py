@@ -87,6 +87,11 @@ def test_one_thread_is_for_the_block_alone_and_put_back_after_an_error():
         torch.set_num_threads(before)
 
 
+def test_a_pixel_belongs_to_the_cell_whose_centre_is_nearest():
+    cells = utils.nearest_cell(112, 4)  # centres at 0, 32, 64, 96
+    assert len(cells) == 112 and cells[[0, 15, 17, 47, 49, 79, 81, 111]].tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
+
+
 def test_reset_seed_covers_all_three_generators():
     def draw():
         return random.random(), np.random.rand(), torch.rand(1).item()

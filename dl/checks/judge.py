@@ -379,7 +379,7 @@ def _loop_fault(sources: Iterable[str], exercise: str) -> Fault | None:
 
 
 def _repeated(exercise: Exercise) -> Probe | None:
-    """The probe that is made twice, to see whether a call changes its inputs or the next call."""
+    """The probe that is made twice, to see whether something is kept from one call to the next."""
     return next((probe for probe in exercise.probes if probe.published is None), None) if exercise.pure else None
 
 

@@ -9,9 +9,8 @@ from matplotlib.ticker import LogLocator
 from torch import Tensor
 
 from dl.figures import BLUE, GREEN, GREY, ORANGE, PINK, arrow, box, diagram
-from dl.utils import attention_visualizer, tensor_to_image
+from dl.utils import attention_visualizer, nearest_cell, tensor_to_image
 
-CELL = 32  # pixels between the centres of the encoder's cells
 PICTURE_DPI = 64  # pictures of 112 pixels gain nothing from more, and the notebook stays small
 
 
@@ -131,10 +130,7 @@ def show_attention(image: Tensor, maps: Tensor, words: list[str], title: str, co
     figure, axes = plt.subplots(rows, columns, figsize=(1.2 * columns, height), squeeze=False, dpi=100)
     for axis in axes.flat:
         axis.axis("off")
-    rows_of, columns_of = (  # the encoder's cells are centred at pixels 0, 32, 64, …
-        np.minimum(np.rint(np.arange(pixels) / CELL).astype(int), cells - 1)
-        for pixels, cells in zip(image.shape[1:], maps.shape[1:])
-    )
+    rows_of, columns_of = (nearest_cell(pixels, cells) for pixels, cells in zip(image.shape[1:], maps.shape[1:]))
     for axis, weights, word in zip(axes.flat, maps, words):
         tiles = (weights / weights.max())[rows_of[:, None], columns_of]  # (H, W)
         axis.imshow(attention_visualizer(image, tiles, word)[..., ::-1])

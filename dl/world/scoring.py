@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
+from dl.utils import nearest_cell
 from dl.world.captions import content_right, read, relation_right
 from dl.world.render import render
 from dl.world.scenes import Scene
 
-SIDE, STRIDE = 112, 32  # of the captioner's pictures, and pixels between the centres of its encoder's cells
+SIDE = 112  # of the captioner's pictures
 
 
 def score_captions(sentences: list[str], scenes: list[Scene], truths: list[str] | None = None) -> dict[str, float]:
@@ -84,7 +85,7 @@ def attention_gain(sentences: list[str], maps: Tensor, scenes: list[Scene], obje
 
 def covered_shares(mask: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
     """Share of each cell that a mask (H, W) covers: a pixel belongs to the cell whose centre (0, 32, 64, …) is nearest."""
-    rows, columns = (np.minimum(np.rint(np.arange(n) / STRIDE).astype(int), cells - 1) for n, cells in zip(mask.shape, grid))
+    rows, columns = (nearest_cell(pixels, cells) for pixels, cells in zip(mask.shape, grid))
     area, covered = np.zeros(grid), np.zeros(grid)
     np.add.at(area, (rows[:, None], columns[None, :]), 1)
     np.add.at(covered, (rows[:, None], columns[None, :]), mask)
