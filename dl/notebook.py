@@ -67,8 +67,8 @@ class Session:
         for name in names:
             for result in require(name, root=self.root):
                 self.check(result.exercise, True, f"{len(result.checks)} checks")
-                if result.remark:
-                    print(f"remark: {result.remark}")
+                if result.note:
+                    print(f"note: {result.note}")
 
     def record(self, **scores: float) -> None:
         """Keep measured scores; `save_results` writes them to `results/`."""

@@ -42,7 +42,7 @@ from tqdm.auto import tqdm
 
 from dl import clip_dino as lesson
 from dl import clip_dino_scores as scores
-from dl.checks import EXPECTED
+from dl.checks.published import EXPECTED
 from dl.coco_utils import decode_captions, load_coco_data
 from dl.figures import clip_dino as draw
 from dl.grad import rel_error

@@ -43,7 +43,7 @@ import torch
 from torch import optim
 from torch.utils.data import DataLoader, Subset, TensorDataset
 
-from dl.checks import expected
+from dl.checks.published import expected
 from dl.figures import simclr as draw
 from dl.simclr import contrastive_loss as lesson
 from dl.simclr.batch_augment import BatchAugmentation, PairBatches

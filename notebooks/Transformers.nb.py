@@ -45,7 +45,7 @@ from torch.utils.data import DataLoader, Subset
 import a2_helper
 import transformers
 from dl import arithmetic, weights
-from dl.checks import ReplayedDropout, expected, fill_with_ramp
+from dl.checks.published import ReplayedDropout, expected, fill_with_ramp
 from dl.figures import transformers as show
 from dl.utils import reset_seed
 from transformers import *  # noqa: F403

@@ -40,7 +40,7 @@ import torch
 
 import rnn_lstm_captioning as lesson
 from a2_helper import caption_images, decode_captions, encode_images, load_coco_captions, train_captioner
-from dl.checks import fill_with_ramp, load_case
+from dl.checks.published import fill_with_ramp, load_case
 from dl.figures import captioning as draw
 from dl.grad import compute_numeric_gradient, rel_error
 from dl.utils import reset_seed

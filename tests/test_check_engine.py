@@ -14,8 +14,8 @@ import torch
 from dl.__main__ import main
 from dl.checks import answers, check, course
 from dl.checks.check import Examiner, NotSolved, hints
-from dl.checks.exercise import Draw, Exercise, Probe, WrongReturn, unpack, with_gradients
-from dl.checks.judge import ERROR, FAILED, MISSING, PASSED, SKIPPED, compare, judge, loops_in, plan, remarks_on
+from dl.checks.exercise import Draw, Exercise, Case, WrongReturn, unpack, with_gradients
+from dl.checks.judge import ERROR, FAILED, MISSING, PASSED, SKIPPED, compare, judge, loops_in, plan, notes_on
 from dl.checks.library import Broken, Library
 from dl.checks.run import collect
 from tests.variants import ROOT, write_lesson
@@ -71,7 +71,7 @@ def test_differences_are_found_and_said(got, right, words):
     assert re.search(words, fault(got, right).text, re.DOTALL)
 
 
-def test_another_dtype_is_accepted_where_the_probe_allows_it():
+def test_another_dtype_is_accepted_where_the_case_allows_it():
     assert fault(torch.ones(2), torch.ones(2).double(), same_dtype=False) is None
 
 
@@ -104,7 +104,7 @@ def test_drawn_sizes_differ_and_follow_the_seed():
     assert not torch.equal(Draw(3).normal(2, 2), Draw(4).normal(2, 2))
 
 
-# --- Loops and remarks ---
+# --- Loops and notes ---
 
 
 @pytest.mark.parametrize("body", [
@@ -129,12 +129,12 @@ def test_no_loop_is_seen_where_there_is_none():
         assert loops_in([source], "f") is None
 
 
-def test_a_library_call_that_does_it_all_is_remarked():
-    exercise = Exercise("LSTM.forward", "captioning", (), remarks={"nn.LSTM": "PyTorch's layer did the work"})
+def test_a_library_call_that_does_it_all_gets_a_note():
+    exercise = Exercise("LSTM.forward", "captioning", (), whole_calls={"nn.LSTM": "PyTorch's layer did the work"})
     whole = "class LSTM:\n    def forward(self, x):\n        return torch.nn.LSTM(3, 4)(x)\n"
     own = "class LSTM:\n    def forward(self, x):\n        return x\n\nclass B:\n    def forward(self):\n        nn.LSTM()\n"
-    assert remarks_on(exercise, [whole]) == "PyTorch's layer did the work"
-    assert remarks_on(exercise, [own]) == ""
+    assert notes_on(exercise, [whole]) == "PyTorch's layer did the work"
+    assert notes_on(exercise, [own]) == ""
 
 
 # --- Verdicts ---
@@ -217,9 +217,9 @@ def test_random_inputs_differ_between_runs_so_that_pasted_numbers_fail():
     assert drawn[0].shape != drawn[1].shape or not torch.equal(*drawn)
 
 
-def test_a_probe_whose_solution_fails_is_a_fault_of_the_checks():
+def test_a_case_whose_solution_fails_is_a_fault_of_the_checks():
     exercise = course.find(["rnn_step_forward"])[0]
-    broken = replace(exercise, probes=(Probe("broken", lambda draw: {}, lambda lesson, inputs: lesson.rnn_step_forward()),))
+    broken = replace(exercise, cases=(Case("broken", lambda draw: {}, lambda lesson, inputs: lesson.rnn_step_forward()),))
     right = answers.of("captioning")
     calls = plan(broken, right, (1, 2))
     collected = collect(Library(ROOT, "captioning"), broken, calls)
@@ -227,13 +227,13 @@ def test_a_probe_whose_solution_fails_is_a_fault_of_the_checks():
         judge(broken, right, calls, collected)
 
 
-def test_a_probe_that_asks_for_a_gradient_too_late_is_a_fault_of_the_checks():
+def test_a_case_that_asks_for_a_gradient_too_late_is_a_fault_of_the_checks():
     def run(lesson, inputs):
         y = lesson.rnn_step_forward(*inputs.values())[0]
         return with_gradients({"y": y}, {"x": inputs["x"].requires_grad_()})
 
     exercise = course.find(["rnn_step_forward"])[0]
-    late = Probe("late", exercise.probes[0].draw, run)
+    late = Case("late", exercise.cases[0].draw, run)
     with pytest.raises(RuntimeError, match="no gradient dx at late"):
         answers.of("captioning").right(exercise, late, 1)
 
@@ -251,7 +251,7 @@ def test_results_kept_for_inputs_of_the_same_sizes_are_noticed(lesson):
     assert (result.cause.name, result.cause.diagnosis) == ("no state between calls", "keeps-state")
 
 
-def test_a_seed_and_its_twin_give_other_tensors_of_the_same_sizes():
+def test_a_seed_and_the_next_give_other_tensors_of_the_same_sizes():
     one, twin = Draw(6), Draw(7)
     sizes = one.sizes(3)
     assert twin.sizes(3) == sizes and one.integer(0, 10**6) == twin.integer(0, 10**6)
@@ -266,13 +266,13 @@ import sys, torch
 from pathlib import Path
 from dataclasses import asdict
 from dl.checks import course
-from dl.checks.exercise import Probe
+from dl.checks.exercise import Case
 from dl.checks.library import Library
 from dl.checks.run import collect
 exercise = course.find(["rnn_step_forward"])[0]
 inputs = torch.load({str(tmp_path / "inputs.pt")!r}, weights_only=True)
-probes = {{probe.name: probe for probe in exercise.probes}}
-calls = [(probes[name], values, seed) for name, values, seed in inputs]
+cases = {{case.name: case for case in exercise.cases}}
+calls = [(cases[name], values, seed) for name, values, seed in inputs]
 collected = collect(Library(Path({str(root)!r}), "captioning"), exercise, calls)
 collected["records"] = [asdict(record) for record in collected["records"]]
 torch.save(collected, {str(tmp_path / "collected.pt")!r})
@@ -281,7 +281,7 @@ torch.save(collected, {str(tmp_path / "collected.pt")!r})
 
     exercise, right = course.find(["rnn_step_forward"])[0], answers.of("captioning")
     calls = plan(exercise, right, (5, 6))
-    torch.save([(probe.name, values, seed) for probe, values, seed in calls], tmp_path / "inputs.pt")
+    torch.save([(case.name, values, seed) for case, values, seed in calls], tmp_path / "inputs.pt")
     subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
     collected = torch.load(tmp_path / "collected.pt", weights_only=True)
     collected["records"] = [Record(**record) for record in collected["records"]]
@@ -358,4 +358,4 @@ def test_needs_point_backwards_and_every_exercise_has_a_solution():
         needed = {*exercise.needs, *([exercise.partner] if exercise.partner else [])}
         assert needed <= seen, f"{exercise.name} needs {needed - seen}, which comes later"
         seen.add(exercise.name)
-        assert exercise.name in answers.of(exercise.topic).solutions.right
+        assert exercise.name in answers.of(exercise.topic).references

@@ -94,11 +94,11 @@ def test_recorded_answers_are_the_computed_ones(recorded):
     for exercise in course.exercises("captioning")[:2]:
         assert recorded.signature(exercise) == computed.signature(exercise)
         assert recorded.mistakes(exercise) == computed.mistakes(exercise)
-        for probe in exercise.probes:
-            assert equal(recorded.inputs(exercise, probe, 4), computed.inputs(exercise, probe, 4))
-            assert equal(recorded.right(exercise, probe, 4).outputs, computed.right(exercise, probe, 4).outputs, rtol=1e-6)
+        for case in exercise.cases:
+            assert equal(recorded.inputs(exercise, case, 4), computed.inputs(exercise, case, 4))
+            assert equal(recorded.right(exercise, case, 4).outputs, computed.right(exercise, case, 4).outputs, rtol=1e-6)
             for name in computed.mistakes(exercise):
-                got, wanted = recorded.wrong(exercise, name, probe, 4), computed.wrong(exercise, name, probe, 4)
+                got, wanted = recorded.wrong(exercise, name, case, 4), computed.wrong(exercise, name, case, 4)
                 if got is None:
                     continue
                 assert equal(got.outputs, wanted.outputs, rtol=1e-6)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import rnn_lstm_captioning as R
-from dl.checks import expected, load_case
+from dl.checks.published import expected, load_case
 from dl.grad import compute_numeric_gradient, rel_error
 from dl.utils import reset_seed
 

@@ -11,7 +11,7 @@ from torch import nn
 import transformers as T
 from benchmarks.transformers import copy_attention, copy_block
 from dl.arithmetic import SPECIAL_WORDS, VOCABULARY
-from dl.checks import ReplayedDropout, expected, fill_with_ramp
+from dl.checks.published import ReplayedDropout, expected, fill_with_ramp
 from dl.grad import rel_error
 from dl.utils import reset_seed
 

@@ -1,6 +1,6 @@
 """Where the right answers come from.
 
-The full edition computes them, from `dl.checks.solutions`, for inputs drawn anew. The student edition must not hold
+The full edition computes them, from `dl.checks.references`, for inputs drawn anew. The student edition must not hold
 solutions: it carries inputs, right outputs and the outputs of known mistakes for a number of seeds, as data in `recorded/`.
 """
 
@@ -16,17 +16,17 @@ from pathlib import Path
 import torch
 
 from dl import settings
-from dl.checks.exercise import Draw, Exercise, Probe, Values
+from dl.checks.exercise import Draw, Exercise, Case, Values
 from dl.checks.library import Library
 from dl.checks.pack import Packer, to_bytes, to_text, unpack
 from dl.checks.run import Record, call, signature
 from dl.command import UsageError
 
 RECORDED = Path(__file__).parent / "recorded"
-SOLUTIONS = Path(__file__).parent / "solutions"  # looked for here: another edition may be installed beside this one
+REFERENCES = Path(__file__).parent / "references"  # looked for here: another edition may be installed beside this one
 SEEDS = 2**31
-TELLING = 2  # probes for which a mistake is recorded
-LOOSE = 1e-6  # outputs of probes with such a relative tolerance or more are recorded in single precision
+DISTINGUISHING = 2  # cases for which a mistake is recorded
+LOOSE = 1e-6  # outputs of cases with such a relative tolerance or more are recorded in single precision
 
 
 class Computed:
@@ -35,28 +35,30 @@ class Computed:
     can_replace = True
 
     def __init__(self, topic: str) -> None:
-        from dl.checks import solutions
+        from dl.checks import mistakes, references
 
-        self.solutions = solutions.of(topic)
+        self.references = references.of(topic)
+        self._right = {name: reference.function for name, reference in self.references.items()}
+        self._mistakes = mistakes.of(topic, self.references)
         self.library = Library(settings.project_root(), topic)  # trusted: the project's own, with every solution replaced
-        self._replaced = self.library.patched(self.solutions.right)
+        self._replaced = self.library.patched(self._right)
         self._replaced.__enter__()
 
     def seeds(self, asked: int | None = None) -> tuple[int, int]:
-        """A seed for fresh inputs, and its twin, which gives other tensors of the same sizes."""
+        """A seed for fresh inputs, and a second one, which gives other tensors of the same sizes."""
         seed = secrets.randbelow(SEEDS) if asked is None else asked
         return seed, seed ^ 1
 
-    def inputs(self, exercise: Exercise, probe: Probe, seed: int) -> Values:
-        return probe.draw(Draw(seed))
+    def inputs(self, exercise: Exercise, case: Case, seed: int) -> Values:
+        return case.draw(Draw(seed))
 
-    def right(self, exercise: Exercise, probe: Probe, seed: int) -> Record:
-        record = call(self.library, probe, self.inputs(exercise, probe, seed), seed)
+    def right(self, exercise: Exercise, case: Case, seed: int) -> Record:
+        record = call(self.library, case, self.inputs(exercise, case, seed), seed)
         if record.error is not None:  # a fault of the checks, not of the student
-            raise RuntimeError(f"the solution of {exercise.name} fails at {probe.name}: {record.error}")
+            raise RuntimeError(f"the solution of {exercise.name} fails at {case.name}: {record.error}")
         lost = [name for name, value in record.outputs.items() if name.startswith("d") and value is None]
-        if lost:  # such a probe would compare nothing with nothing
-            raise RuntimeError(f"the solution of {exercise.name} has no gradient {', '.join(lost)} at {probe.name}")
+        if lost:  # such a case would compare nothing with nothing
+            raise RuntimeError(f"the solution of {exercise.name} has no gradient {', '.join(lost)} at {case.name}")
         return record
 
     def signature(self, exercise: Exercise) -> list[tuple[str, bool]]:
@@ -64,17 +66,17 @@ class Computed:
 
     def mistakes(self, exercise: Exercise) -> dict[str, tuple[str, str]]:
         """Name of each known mistake: what is said, and the further hint."""
-        return {m.name: (m.says, m.hint) for m in self.solutions.wrong.get(exercise.name, ())}
+        return {m.name: (m.says, m.hint) for m in self._mistakes.get(exercise.name, ())}
 
-    def wrong(self, exercise: Exercise, mistake: str, probe: Probe, seed: int) -> Record:
+    def wrong(self, exercise: Exercise, mistake: str, case: Case, seed: int) -> Record:
         """What the known mistake brings."""
-        function = next(m.function for m in self.solutions.wrong[exercise.name] if m.name == mistake)
+        function = next(m.function for m in self._mistakes[exercise.name] if m.name == mistake)
         with self.library.patched({exercise.name: function}):
-            return call(self.library, probe, self.inputs(exercise, probe, seed), seed)
+            return call(self.library, case, self.inputs(exercise, case, seed), seed)
 
     def replacements(self, names: list[str]) -> dict[str, Callable]:
         """Solutions to put in the place of exercises that are not solved yet."""
-        return {name: self.solutions.right[name] for name in names}
+        return {name: self._right[name] for name in names}
 
 
 class Recorded:
@@ -92,16 +94,16 @@ class Recorded:
         self._about: dict[str, dict] = {}
 
     def seeds(self, asked: int | None = None) -> tuple[int, int]:
-        """A recorded seed and its twin, or the next one where that is not recorded."""
+        """A recorded seed and that of other tensors of the same sizes, or the next one where that is not recorded."""
         first = secrets.randbelow(len(self._seeds)) if asked is None else asked % len(self._seeds)
         seed, following = self._seeds[first], self._seeds[(first + 1) % len(self._seeds)]
         return seed, seed ^ 1 if seed ^ 1 in self._seeds else following
 
-    def inputs(self, exercise: Exercise, probe: Probe, seed: int) -> Values:
-        return self._value(exercise, self._cell(exercise, probe, seed)["inputs"])
+    def inputs(self, exercise: Exercise, case: Case, seed: int) -> Values:
+        return self._value(exercise, self._cell(exercise, case, seed)["inputs"])
 
-    def right(self, exercise: Exercise, probe: Probe, seed: int) -> Record:
-        return self._record(exercise, self._cell(exercise, probe, seed)["right"])
+    def right(self, exercise: Exercise, case: Case, seed: int) -> Record:
+        return self._record(exercise, self._cell(exercise, case, seed)["right"])
 
     def signature(self, exercise: Exercise) -> list[tuple[str, bool]]:
         return [(name, optional) for name, optional in self._of(exercise)["signature"]]
@@ -109,9 +111,9 @@ class Recorded:
     def mistakes(self, exercise: Exercise) -> dict[str, tuple[str, str]]:
         return {name: (says, hint) for name, (says, hint) in self._of(exercise)["mistakes"].items()}
 
-    def wrong(self, exercise: Exercise, mistake: str, probe: Probe, seed: int) -> Record | None:
-        """What the known mistake brings; None if that is not recorded for this probe."""
-        kept = self._cell(exercise, probe, seed)["wrong"].get(mistake)
+    def wrong(self, exercise: Exercise, mistake: str, case: Case, seed: int) -> Record | None:
+        """What the known mistake brings; None if that is not recorded for this case."""
+        kept = self._cell(exercise, case, seed)["wrong"].get(mistake)
         return kept and self._record(exercise, kept)
 
     def replacements(self, names: list[str]) -> dict[str, Callable]:
@@ -123,9 +125,9 @@ class Recorded:
             self._about[exercise.name] = json.loads(to_text(self._exercises[exercise.name]["about"]))
         return self._about[exercise.name]
 
-    def _cell(self, exercise: Exercise, probe: Probe, seed: int) -> dict:
-        cells = self._of(exercise)["cells"][probe.name]
-        return cells[str(self._seeds[0] if probe.published else seed)]  # published tensors are the same for every seed
+    def _cell(self, exercise: Exercise, case: Case, seed: int) -> dict:
+        cells = self._of(exercise)["cells"][case.name]
+        return cells[str(self._seeds[0] if case.published else seed)]  # published tensors are the same for every seed
 
     def _value(self, exercise: Exercise, kept: object):
         return unpack(kept, self._exercises[exercise.name]["tensors"])
@@ -138,7 +140,7 @@ class Recorded:
 @cache
 def of(topic: str) -> Computed | Recorded:
     """The answers of a topic, as this edition has them."""
-    return Computed(topic) if SOLUTIONS.is_dir() else Recorded(RECORDED / f"{topic}.pt")
+    return Computed(topic) if REFERENCES.is_dir() else Recorded(RECORDED / f"{topic}.pt")
 
 
 def record(topic: str, exercises: Sequence[Exercise], seeds: Sequence[int]) -> dict:
@@ -147,7 +149,7 @@ def record(topic: str, exercises: Sequence[Exercise], seeds: Sequence[int]) -> d
     Args:
         seeds: at least two, for each of which inputs, right outputs and those of the known mistakes are kept.
     Raises:
-        TypeError: if a probe takes or returns what is no plain data.
+        TypeError: if a case takes or returns what is no plain data.
     """
     answers = Computed(topic)
     return {"seeds": list(seeds), "exercises": {exercise.name: _recorded(exercise, answers, seeds) for exercise in exercises}}
@@ -157,49 +159,49 @@ def _recorded(exercise: Exercise, answers: Computed, seeds: Sequence[int]) -> di
     packer, mistakes = Packer(), answers.mistakes(exercise)
 
     @cache
-    def wrong(name: str, probe_name: str, seed: int) -> Record:
-        return answers.wrong(exercise, name, probes[probe_name], seed)
+    def wrong(name: str, case_name: str, seed: int) -> Record:
+        return answers.wrong(exercise, name, cases[case_name], seed)
 
-    def kept(record: Record, probe: Probe, strict: bool) -> object:
+    def kept(record: Record, case: Case, strict: bool) -> object:
         error = record.error and {**record.error, "place": ""}  # the place may show a line of the lesson
-        return packer.add([record.outputs, error], strict, single=probe.rtol >= LOOSE)
+        return packer.add([record.outputs, error], strict, single=case.rtol >= LOOSE)
 
-    def cell(probe: Probe, seed: int) -> dict:
+    def cell(case: Case, seed: int) -> dict:
         return {
-            "inputs": packer.add(answers.inputs(exercise, probe, seed)),
-            "right": kept(answers.right(exercise, probe, seed), probe, strict=True),
-            "wrong": {name: kept(wrong(name, probe.name, seed), probe, strict=False)
-                      for name in mistakes if probe.name in telling[name]},
+            "inputs": packer.add(answers.inputs(exercise, case, seed)),
+            "right": kept(answers.right(exercise, case, seed), case, strict=True),
+            "wrong": {name: kept(wrong(name, case.name, seed), case, strict=False)
+                      for name in mistakes if case.name in shown_by[name]},
         }
 
-    probes = {probe.name: probe for probe in exercise.probes}
-    telling = _telling(exercise, answers, seeds[0], lambda name, probe: wrong(name, probe.name, seeds[0]))
+    cases = {case.name: case for case in exercise.cases}
+    shown_by = _distinguishing(exercise, answers, seeds[0], lambda name, case: wrong(name, case.name, seeds[0]))
     try:
-        cells = {probe.name: {seed: cell(probe, seed) for seed in (seeds[:1] if probe.published else seeds)}
-                 for probe in exercise.probes}
+        cells = {case.name: {seed: cell(case, seed) for seed in (seeds[:1] if case.published else seeds)}
+                 for case in exercise.cases}
     except TypeError as error:
         raise TypeError(f"record: {exercise.name}: {error}") from error
     about = {"signature": answers.signature(exercise), "mistakes": mistakes, "cells": cells}
     return {"about": to_bytes(about), "tensors": packer.tensors()}
 
 
-def _telling(
-    exercise: Exercise, answers: Computed, seed: int, wrong: Callable[[str, Probe], Record]
+def _distinguishing(
+    exercise: Exercise, answers: Computed, seed: int, wrong: Callable[[str, Case], Record]
 ) -> dict[str, set[str]]:
-    """By which probes each mistake is known: the first `TELLING` in which it shows; all, where another looks alike there.
+    """By which cases each mistake is known: the first `DISTINGUISHING` in which it shows; all, where another looks alike there.
 
     A student's code is looked at where it first fails, so the others need not be kept.
     """
     from dl.checks.judge import alike, differs
 
     names = list(answers.mistakes(exercise))
-    rights = [(probe, answers.inputs(exercise, probe, seed), answers.right(exercise, probe, seed))
-              for probe in exercise.probes]
-    telling = {}
+    rights = [(case, answers.inputs(exercise, case, seed), answers.right(exercise, case, seed))
+              for case in exercise.cases]
+    shown_by = {}
     for name in names:
-        shows = (probe for probe, inputs, right in rights if differs(probe, right, wrong(name, probe), inputs) is not None)
-        shown = list(itertools.islice(shows, TELLING))
-        is_ambiguous = any(alike(probe, wrong(other, probe), wrong(name, probe))
-                           for probe in shown[:1] for other in names if other != name)
-        telling[name] = {probe.name for probe in (exercise.probes if is_ambiguous else shown)}
-    return telling
+        shows = (case for case, inputs, right in rights if differs(case, right, wrong(name, case), inputs) is not None)
+        shown = list(itertools.islice(shows, DISTINGUISHING))
+        is_ambiguous = any(alike(case, wrong(other, case), wrong(name, case))
+                           for case in shown[:1] for other in names if other != name)
+        shown_by[name] = {case.name for case in (exercise.cases if is_ambiguous else shown)}
+    return shown_by

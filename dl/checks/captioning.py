@@ -1,4 +1,4 @@
-"""The probes of the captioning exercises (`rnn_lstm_captioning.py`).
+"""The cases of the captioning exercises (`rnn_lstm_captioning.py`).
 
 Axes as in the lesson: N batch, T time, D input features, H hidden size, V vocabulary, W word-vector size; h, w rows and
 columns of the feature grid. The course's own tensors come last: they are so even that different mistakes look alike on them.
@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dl.checks import expected
-from dl.checks.devices import device_probe
-from dl.checks.exercise import Draw, Exercise, Probe, Values, WrongReturn, describe, published, track, unpack, with_gradients
+from dl.checks.published import expected
+from dl.checks.devices import device_case
+from dl.checks.exercise import Draw, Exercise, Case, Values, WrongReturn, describe, published, track, unpack, with_gradients
 from dl.shapes import check_tensors
 
 TOPIC = "captioning"
@@ -36,15 +36,15 @@ def _first(run: Callable[..., Values], name: str) -> Callable[..., object]:
     return lambda lesson, inputs: run(lesson, inputs)[name]
 
 
-def _layers(draw: Callable[..., Values], run: Callable, gradients: Callable, output: str, *more: Probe) -> tuple[Probe, ...]:
+def _layers(draw: Callable[..., Values], run: Callable, gradients: Callable, output: str, *more: Case) -> tuple[Case, ...]:
     """Probes that every differentiable exercise gets; `draw` takes sizes by keyword."""
     return (
-        Probe("values on random inputs", draw, run),
-        Probe("batch of one", lambda d: draw(d, N=1), run, about="with N = 1"),
+        Case("values on random inputs", draw, run),
+        Case("batch of one", lambda d: draw(d, N=1), run, about="with N = 1"),
         *more,
-        Probe("gradients", draw, gradients),
-        Probe("float32", _single(draw), run, about="in float32", **SINGLE),
-        device_probe(draw, _first(run, output)),
+        Case("gradients", draw, gradients),
+        Case("float32", _single(draw), run, about="in float32", **SINGLE),
+        device_case(draw, _first(run, output)),
     )
 
 
@@ -128,78 +128,78 @@ BY_AUTOGRAD = "autograd finds the same gradients; this exercise is about derivin
 VANILLA = (
     Exercise(
         "rnn_step_forward", TOPIC,
-        probes=(
+        cases=(
             *_layers(_step_inputs, _step_forward, _step_gradients, "next_h",
-                     Probe("as many pictures as sizes", lambda d: _step_inputs(d, N=3, D=3, H=3), _step_forward,
+                     Case("as many pictures as sizes", lambda d: _step_inputs(d, N=3, D=3, H=3), _step_forward,
                            about="with N = D = H"),
-                     Probe("large values", lambda d: _step_inputs(d, scale=1e3), _step_forward)),
+                     Case("large values", lambda d: _step_inputs(d, scale=1e3), _step_forward)),
             published(TOPIC, "rnn_step_forward", _step_forward),
         ),
         hints=("which three terms are added before the tanh?",
                "each row of x meets Wx, each row of prev_h meets Wh, and b is the same for all rows.",
                "write the shape behind each term: which products give (N, H)?"),
-        remarks={"nn.RNNCell": "nn.RNNCell does the whole step; writing the equation shows what is inside"},
+        whole_calls={"nn.RNNCell": "nn.RNNCell does the whole step; writing the equation shows what is inside"},
     ),
     Exercise(
         "rnn_step_backward", TOPIC, partner="rnn_step_forward",
-        probes=(
-            Probe("values on random inputs", _step_backward_inputs, _step_backward),
-            Probe("batch of one", lambda d: _step_backward_inputs(d, N=1), _step_backward, about="with N = 1"),
-            Probe("as many pictures as sizes", lambda d: _step_backward_inputs(d, N=3, D=3, H=3), _step_backward,
+        cases=(
+            Case("values on random inputs", _step_backward_inputs, _step_backward),
+            Case("batch of one", lambda d: _step_backward_inputs(d, N=1), _step_backward, about="with N = 1"),
+            Case("as many pictures as sizes", lambda d: _step_backward_inputs(d, N=3, D=3, H=3), _step_backward,
                   about="with N = D = H"),
-            Probe("large values", lambda d: _step_backward_inputs(d, scale=1e3), _step_backward),
-            Probe("a large gradient", lambda d: _step_backward_inputs(d, upstream=1e3), _step_backward),
-            Probe("float32", _single(_step_backward_inputs), _step_backward, about="in float32", **SINGLE),
-            device_probe(_step_backward_inputs, _first(_step_backward, "dWx")),
+            Case("large values", lambda d: _step_backward_inputs(d, scale=1e3), _step_backward),
+            Case("a large gradient", lambda d: _step_backward_inputs(d, upstream=1e3), _step_backward),
+            Case("float32", _single(_step_backward_inputs), _step_backward, about="in float32", **SINGLE),
+            device_case(_step_backward_inputs, _first(_step_backward, "dWx")),
         ),
         hints=("go backwards through the equation: what is the gradient at the argument of the tanh?",
                "each factor of a product gets the arriving gradient times the other factor: which transposes fit?",
                "b was added to every row of the batch: what does that mean for its gradient?"),
-        remarks={"torch.autograd.grad": BY_AUTOGRAD},
+        whole_calls={"torch.autograd.grad": BY_AUTOGRAD},
     ),
     Exercise(
         "rnn_forward", TOPIC, needs=("rnn_step_forward",),
-        probes=(
+        cases=(
             *_layers(_rnn_inputs, _rnn_forward, _rnn_gradients, "h",
-                     Probe("one step", lambda d: _rnn_inputs(d, T=1), _rnn_forward, about="with T = 1"),
-                     Probe("square sizes", lambda d: _rnn_inputs(d, N=3, T=3, D=3, H=3), _rnn_forward,
+                     Case("one step", lambda d: _rnn_inputs(d, T=1), _rnn_forward, about="with T = 1"),
+                     Case("square sizes", lambda d: _rnn_inputs(d, N=3, T=3, D=3, H=3), _rnn_forward,
                            about="with N = T = D = H"),
-                     Probe("a long sequence", lambda d: _rnn_inputs(d, N=2, T=30, D=2, H=3), _rnn_forward,
+                     Case("a long sequence", lambda d: _rnn_inputs(d, N=2, T=30, D=2, H=3), _rnn_forward,
                            about="with T = 30"),
-                     Probe("gradients of a long sequence", lambda d: _rnn_inputs(d, N=2, T=20, D=2, H=3), _rnn_gradients,
+                     Case("gradients of a long sequence", lambda d: _rnn_inputs(d, N=2, T=20, D=2, H=3), _rnn_gradients,
                            about="with T = 20"),
-                     Probe("large values", lambda d: _rnn_inputs(d, scale=1e3), _rnn_forward)),
+                     Case("large values", lambda d: _rnn_inputs(d, scale=1e3), _rnn_forward)),
             published(TOPIC, "rnn_forward", _rnn_forward),
         ),
         hints=("which state does the first step start from, and which the second?",
                "collect the state after each step; which axis of the result counts the steps?",
                "(N, T, H): x[:, t] is the input of step t, h[:, t] the state after it."),
-        remarks={"nn.RNN": "nn.RNN does the whole sequence; writing the loop shows what is inside",
+        whole_calls={"nn.RNN": "nn.RNN does the whole sequence; writing the loop shows what is inside",
                  "torch.rnn_tanh": "torch.rnn_tanh does the whole sequence; writing the loop shows what is inside"},
     ),
     Exercise(
         "rnn_backward", TOPIC, needs=("rnn_step_forward", "rnn_step_backward"), partner="rnn_forward",
-        probes=(
-            Probe("values on random inputs", _rnn_backward_inputs, _rnn_backward),
-            Probe("one step", lambda d: _rnn_backward_inputs(d, T=1), _rnn_backward, about="with T = 1"),
-            Probe("loss of the last state only", lambda d: _rnn_backward_inputs(d, slice(-1, None), T=4), _rnn_backward,
+        cases=(
+            Case("values on random inputs", _rnn_backward_inputs, _rnn_backward),
+            Case("one step", lambda d: _rnn_backward_inputs(d, T=1), _rnn_backward, about="with T = 1"),
+            Case("loss of the last state only", lambda d: _rnn_backward_inputs(d, slice(-1, None), T=4), _rnn_backward,
                   about="dh is zero but for the last step"),
-            Probe("loss of the first state only", lambda d: _rnn_backward_inputs(d, slice(0, 1), T=4), _rnn_backward,
+            Case("loss of the first state only", lambda d: _rnn_backward_inputs(d, slice(0, 1), T=4), _rnn_backward,
                   about="dh is zero but for the first step"),
-            Probe("batch of one", lambda d: _rnn_backward_inputs(d, N=1), _rnn_backward, about="with N = 1"),
-            Probe("square sizes", lambda d: _rnn_backward_inputs(d, N=3, T=3, D=3, H=3), _rnn_backward,
+            Case("batch of one", lambda d: _rnn_backward_inputs(d, N=1), _rnn_backward, about="with N = 1"),
+            Case("square sizes", lambda d: _rnn_backward_inputs(d, N=3, T=3, D=3, H=3), _rnn_backward,
                   about="with N = T = D = H"),
-            Probe("a long sequence", lambda d: _rnn_backward_inputs(d, N=2, T=30, D=2, H=3), _rnn_backward,
+            Case("a long sequence", lambda d: _rnn_backward_inputs(d, N=2, T=30, D=2, H=3), _rnn_backward,
                   about="with T = 30"),
-            Probe("a large gradient", lambda d: _rnn_backward_inputs(d, upstream=1e3), _rnn_backward),
-            Probe("float32", _single(_rnn_backward_inputs), _rnn_backward, about="in float32", **SINGLE),
-            device_probe(_rnn_backward_inputs, _first(_rnn_backward, "dWx")),
+            Case("a large gradient", lambda d: _rnn_backward_inputs(d, upstream=1e3), _rnn_backward),
+            Case("float32", _single(_rnn_backward_inputs), _rnn_backward, about="in float32", **SINGLE),
+            device_case(_rnn_backward_inputs, _first(_rnn_backward, "dWx")),
         ),
         hints=("on which two ways does the state of step t reach the loss?",
                "walk from the last step to the first, and carry along what the later step sends back.",
                "Wx, Wh and b are the same tensors at every step: what does that mean for their gradients?",
                "what is left over when the walk arrives at the start?"),
-        remarks={"torch.autograd.grad": BY_AUTOGRAD},
+        whole_calls={"torch.autograd.grad": BY_AUTOGRAD},
     ),
 )
 
@@ -296,15 +296,15 @@ def _null_ignored(draw: Draw) -> Values:
 WORDS = (
     Exercise(
         "WordEmbedding.forward", TOPIC,
-        probes=(
+        cases=(
             *_layers(_embedding_inputs, _embedding_forward, _embedding_gradients, "out",
-                     Probe("one step", lambda d: _embedding_inputs(d, T=1), _embedding_forward, about="with T = 1"),
-                     Probe("as many captions as words", lambda d: _embedding_inputs(d, N=4, T=4), _embedding_forward,
+                     Case("one step", lambda d: _embedding_inputs(d, T=1), _embedding_forward, about="with T = 1"),
+                     Case("as many captions as words", lambda d: _embedding_inputs(d, N=4, T=4), _embedding_forward,
                            about="with N = T"),
-                     Probe("vectors of all lengths", _long_words, _embedding_forward),
-                     Probe("many words", lambda d: _embedding_inputs(d, N=20, T=20, V=400), _embedding_forward,
+                     Case("vectors of all lengths", _long_words, _embedding_forward),
+                     Case("many words", lambda d: _embedding_inputs(d, N=20, T=20, V=400), _embedding_forward,
                            about="with V = 400"),
-                     Probe("a changed table", _embedding_inputs, _embedding_after_step)),
+                     Case("a changed table", _embedding_inputs, _embedding_after_step)),
             published(TOPIC, "word_embedding_forward", _embedding_forward),
         ),
         hints=("word 3 is which row of the table?", "what does a table do when it is indexed with a whole tensor of numbers?",
@@ -312,25 +312,25 @@ WORDS = (
     ),
     Exercise(
         "temporal_softmax_loss", TOPIC,
-        probes=(
-            Probe("values on random inputs", _loss_inputs, _loss),
-            Probe("nothing ignored", lambda d: _loss_inputs(d, ignore="none"), _loss, about="with ignore_index None"),
-            Probe("ignore_index left out", lambda d: _loss_inputs(d, ignore="none"), _loss_by_default),
-            Probe("word 0 ignored", _null_ignored, _loss, about="with ignore_index 0"),
-            Probe("a caption that is ignored altogether", lambda d: _loss_inputs(d, ignore="row"), _loss,
+        cases=(
+            Case("values on random inputs", _loss_inputs, _loss),
+            Case("nothing ignored", lambda d: _loss_inputs(d, ignore="none"), _loss, about="with ignore_index None"),
+            Case("ignore_index left out", lambda d: _loss_inputs(d, ignore="none"), _loss_by_default),
+            Case("word 0 ignored", _null_ignored, _loss, about="with ignore_index 0"),
+            Case("a caption that is ignored altogether", lambda d: _loss_inputs(d, ignore="row"), _loss,
                   about="all targets of caption 0 are the ignored word"),
-            Probe("everything ignored", lambda d: _loss_inputs(d, ignore="all"), _loss,
+            Case("everything ignored", lambda d: _loss_inputs(d, ignore="all"), _loss,
                   about="all targets are the ignored word"),
-            Probe("batch of one", lambda d: _loss_inputs(d, N=1), _loss, about="with N = 1"),
-            Probe("one step", lambda d: _loss_inputs(d, T=1), _loss, about="with T = 1"),
-            Probe("square sizes", lambda d: _loss_inputs(d, N=4, T=4, V=4), _loss, about="with N = T = V"),
-            Probe("long captions", lambda d: _loss_inputs(d, T=20), _loss, about="with T = 20"),
-            Probe("large scores", _far_off, _loss, about="that of each true word far below the others"),
-            Probe("gradients", _loss_inputs, _loss_gradients),
-            Probe("gradients, nothing ignored", lambda d: _loss_inputs(d, ignore="none"), _loss_gradients,
+            Case("batch of one", lambda d: _loss_inputs(d, N=1), _loss, about="with N = 1"),
+            Case("one step", lambda d: _loss_inputs(d, T=1), _loss, about="with T = 1"),
+            Case("square sizes", lambda d: _loss_inputs(d, N=4, T=4, V=4), _loss, about="with N = T = V"),
+            Case("long captions", lambda d: _loss_inputs(d, T=20), _loss, about="with T = 20"),
+            Case("large scores", _far_off, _loss, about="that of each true word far below the others"),
+            Case("gradients", _loss_inputs, _loss_gradients),
+            Case("gradients, nothing ignored", lambda d: _loss_inputs(d, ignore="none"), _loss_gradients,
                   about="with ignore_index None"),
-            Probe("float32", _single(_loss_inputs), _loss, about="in float32", **SINGLE),
-            device_probe(_loss_inputs, _first(_loss, "loss")),
+            Case("float32", _single(_loss_inputs), _loss, about="in float32", **SINGLE),
+            device_case(_loss_inputs, _first(_loss, "loss")),
         ),
         hints=("over which axis do the scores compete?", "which targets count, and by what is their sum divided?",
                "a loss per caption: a longer caption may cost more.",
@@ -483,50 +483,50 @@ LIBRARY_LSTM = "does the whole exercise; writing the gates shows what is inside"
 RECURRENT = (
     Exercise(
         "LSTM.step_forward", TOPIC,
-        probes=(
+        cases=(
             *_layers(_lstm_step_inputs, _lstm_step, _lstm_step_gradients, "next_c",
-                     Probe("as many pictures as sizes", lambda d: _lstm_step_inputs(d, N=4, D=4, H=4), _lstm_step,
+                     Case("as many pictures as sizes", lambda d: _lstm_step_inputs(d, N=4, D=4, H=4), _lstm_step,
                            about="with N = D = H"),
-                     Probe("two steps of one layer", _lstm_step_inputs, _lstm_step_twice),
-                     Probe("a full cell", _full_cell(_lstm_step_inputs), _lstm_step),
-                     Probe("large values", lambda d: _lstm_step_inputs(d, scale=1e3), _lstm_step)),
+                     Case("two steps of one layer", _lstm_step_inputs, _lstm_step_twice),
+                     Case("a full cell", _full_cell(_lstm_step_inputs), _lstm_step),
+                     Case("large values", lambda d: _lstm_step_inputs(d, scale=1e3), _lstm_step)),
             published(TOPIC, "lstm_step_forward", _lstm_step),
         ),
         hints=STEP_HINTS,
-        remarks={"nn.LSTMCell": f"nn.LSTMCell {LIBRARY_LSTM}", "torch.lstm_cell": f"torch.lstm_cell {LIBRARY_LSTM}"},
+        whole_calls={"nn.LSTMCell": f"nn.LSTMCell {LIBRARY_LSTM}", "torch.lstm_cell": f"torch.lstm_cell {LIBRARY_LSTM}"},
     ),
     Exercise(
         "LSTM.forward", TOPIC, needs=("LSTM.step_forward",),
-        probes=(
+        cases=(
             *_layers(_lstm_inputs, _lstm_forward, _lstm_gradients, "hn",
-                     Probe("one step", lambda d: _lstm_inputs(d, T=1), _lstm_forward, about="with T = 1"),
-                     Probe("square sizes", lambda d: _lstm_inputs(d, N=3, T=3, D=3, H=3), _lstm_forward,
+                     Case("one step", lambda d: _lstm_inputs(d, T=1), _lstm_forward, about="with T = 1"),
+                     Case("square sizes", lambda d: _lstm_inputs(d, N=3, T=3, D=3, H=3), _lstm_forward,
                            about="with N = T = D = H"),
-                     Probe("two calls of one layer", _twice(_lstm_inputs), _lstm_twice),
-                     Probe("a cell that grows", _open_gates(lambda d: _lstm_inputs(d, T=9)), _lstm_forward),
-                     Probe("a long sequence", lambda d: _lstm_inputs(d, N=2, T=30, D=2, H=2), _lstm_forward,
+                     Case("two calls of one layer", _twice(_lstm_inputs), _lstm_twice),
+                     Case("a cell that grows", _open_gates(lambda d: _lstm_inputs(d, T=9)), _lstm_forward),
+                     Case("a long sequence", lambda d: _lstm_inputs(d, N=2, T=30, D=2, H=2), _lstm_forward,
                            about="with T = 30"),
-                     Probe("gradients of a long sequence", lambda d: _lstm_inputs(d, N=2, T=20, D=2, H=2), _lstm_gradients,
+                     Case("gradients of a long sequence", lambda d: _lstm_inputs(d, N=2, T=20, D=2, H=2), _lstm_gradients,
                            about="with T = 20"),
-                     Probe("large values", lambda d: _lstm_inputs(d, scale=1e3), _lstm_forward)),
+                     Case("large values", lambda d: _lstm_inputs(d, scale=1e3), _lstm_forward)),
             published(TOPIC, "lstm_forward", _lstm_forward),
         ),
         hints=("two states travel from step to step: which one is given, which one starts from nothing?",
                "collect the hidden state after each step; which axis of the result counts the steps?",
                "what does the next call of the same layer start from?"),
-        remarks={"nn.LSTM": f"nn.LSTM {LIBRARY_LSTM}", "torch.lstm": f"torch.lstm {LIBRARY_LSTM}"},
+        whole_calls={"nn.LSTM": f"nn.LSTM {LIBRARY_LSTM}", "torch.lstm": f"torch.lstm {LIBRARY_LSTM}"},
     ),
     Exercise(
         "dot_product_attention", TOPIC,
-        probes=(
+        cases=(
             *_layers(_attention_inputs, _attention, _attention_gradients, "attn",
-                     Probe("a grid of one cell", lambda d: _attention_inputs(d, h=1, w=1), _attention, about="with h = w = 1"),
-                     Probe("one picture, one cell", lambda d: _attention_inputs(d, N=1, h=1, w=1), _attention,
+                     Case("a grid of one cell", lambda d: _attention_inputs(d, h=1, w=1), _attention, about="with h = w = 1"),
+                     Case("one picture, one cell", lambda d: _attention_inputs(d, N=1, h=1, w=1), _attention,
                            about="with N = h = w = 1"),
-                     Probe("one hidden unit", lambda d: _attention_inputs(d, H=1), _attention, about="with H = 1"),
-                     Probe("square sizes", lambda d: _attention_inputs(d, N=4, H=4, h=4, w=4), _attention,
+                     Case("one hidden unit", lambda d: _attention_inputs(d, H=1), _attention, about="with H = 1"),
+                     Case("square sizes", lambda d: _attention_inputs(d, N=4, H=4, h=4, w=4), _attention,
                            about="with N = H = h = w"),
-                     Probe("large values", lambda d: _attention_inputs(d, scale=1e3), _attention)),
+                     Case("large values", lambda d: _attention_inputs(d, scale=1e3), _attention)),
             published(TOPIC, "dot_product_attention", _attention),
         ),
         hints=("flatten the grid to cells: what are the shapes of the scores and of the weights?",
@@ -535,34 +535,34 @@ RECURRENT = (
     ),
     Exercise(
         "AttentionLSTM.step_forward", TOPIC,
-        probes=(
+        cases=(
             *_layers(_attending_step_inputs, _lstm_step, _lstm_step_gradients, "next_c",
-                     Probe("as many pictures as sizes", lambda d: _attending_step_inputs(d, N=4, D=4, H=4), _lstm_step,
+                     Case("as many pictures as sizes", lambda d: _attending_step_inputs(d, N=4, D=4, H=4), _lstm_step,
                            about="with N = D = H"),
-                     Probe("two steps of one layer", _attending_step_inputs, _lstm_step_twice),
-                     Probe("a full cell", _full_cell(_attending_step_inputs), _lstm_step),
-                     Probe("large values", lambda d: _attending_step_inputs(d, scale=1e3), _lstm_step)),
+                     Case("two steps of one layer", _attending_step_inputs, _lstm_step_twice),
+                     Case("a full cell", _full_cell(_attending_step_inputs), _lstm_step),
+                     Case("large values", lambda d: _attending_step_inputs(d, scale=1e3), _lstm_step)),
             published(TOPIC, "attention_lstm_step_forward", _lstm_step),
         ),
         hints=("a has four terms here: which one is new?", *STEP_HINTS[:2]),
     ),
     Exercise(
         "AttentionLSTM.forward", TOPIC, needs=("dot_product_attention", "AttentionLSTM.step_forward"),
-        probes=(
+        cases=(
             *_layers(_attending_inputs, _lstm_forward, _lstm_gradients, "hn",
-                     Probe("one step", lambda d: _attending_inputs(d, T=1), _lstm_forward, about="with T = 1"),
-                     Probe("a grid of one cell", lambda d: _attending_inputs(d, h=1, w=1), _lstm_forward,
+                     Case("one step", lambda d: _attending_inputs(d, T=1), _lstm_forward, about="with T = 1"),
+                     Case("a grid of one cell", lambda d: _attending_inputs(d, h=1, w=1), _lstm_forward,
                            about="with h = w = 1"),
-                     Probe("a large grid", lambda d: _attending_inputs(d, h=6, w=7), _lstm_forward, about="6 by 7 cells"),
-                     Probe("square sizes", lambda d: _attending_inputs(d, N=3, T=3, D=3, H=3, h=3, w=3), _lstm_forward,
+                     Case("a large grid", lambda d: _attending_inputs(d, h=6, w=7), _lstm_forward, about="6 by 7 cells"),
+                     Case("square sizes", lambda d: _attending_inputs(d, N=3, T=3, D=3, H=3, h=3, w=3), _lstm_forward,
                            about="with all sizes equal"),
-                     Probe("two calls of one layer", _twice(_attending_inputs), _lstm_twice),
-                     Probe("a cell that grows", _open_gates(lambda d: _attending_inputs(d, T=9)), _lstm_forward),
-                     Probe("a long sequence", lambda d: _attending_inputs(d, N=2, T=30, D=2, H=2, h=2, w=1), _lstm_forward,
+                     Case("two calls of one layer", _twice(_attending_inputs), _lstm_twice),
+                     Case("a cell that grows", _open_gates(lambda d: _attending_inputs(d, T=9)), _lstm_forward),
+                     Case("a long sequence", lambda d: _attending_inputs(d, N=2, T=30, D=2, H=2, h=2, w=1), _lstm_forward,
                            about="with T = 30"),
-                     Probe("gradients of a long sequence", lambda d: _attending_inputs(d, N=2, T=20, D=2, H=2, h=2, w=1),
+                     Case("gradients of a long sequence", lambda d: _attending_inputs(d, N=2, T=20, D=2, H=2, h=2, w=1),
                            _lstm_gradients, about="with T = 20"),
-                     Probe("large values", lambda d: _attending_inputs(d, scale=1e3), _lstm_forward)),
+                     Case("large values", lambda d: _attending_inputs(d, scale=1e3), _lstm_forward)),
             published(TOPIC, "attention_lstm_forward", _lstm_forward),
         ),
         hints=("what do both states start from?", "the picture is asked anew before every step: with which state?",
@@ -741,7 +741,7 @@ def _brief(gradient: Tensor) -> Tensor:
     return gradient
 
 
-def _published_loss(cell_type: str) -> Probe:
+def _published_loss(cell_type: str) -> Case:
     """The loss of the notebook; it is the same for all features that are large and positive."""
     record = expected(TOPIC)[f"captioning_{cell_type}_loss"]
     settings, sizes = record["construct"]["kwargs"], record["dims"]
@@ -758,7 +758,7 @@ def _published_loss(cell_type: str) -> Probe:
         features = torch.linspace(0, 10, CHANNELS).view(1, CHANNELS, 1, 1).expand(len(inputs["captions"]), -1, 4, 4)
         return {"loss": _one(model(features, inputs["captions"]))}
 
-    return Probe(f"loss of the course, {cell_type}", draw, run, rtol=1e-5, about="on the tensors of the notebook",
+    return Case(f"loss of the course, {cell_type}", draw, run, rtol=1e-5, about="on the tensors of the notebook",
                  published={"loss": torch.tensor(record["expected"]["loss"])}, limits=record["tolerance"])
 
 
@@ -801,10 +801,10 @@ def _sample_twice(lesson, inputs: Values) -> Values:
 
 
 def _each(draw: Callable[..., Values], run: Callable, what: str = "", cells: Mapping[str, str] = CELLS, about: str = "",
-          **options) -> tuple[Probe, ...]:
-    """One probe a kind of cell."""
+          **options) -> tuple[Case, ...]:
+    """One case a kind of cell."""
     return tuple(
-        Probe(f"{title}{what}", lambda d, cell=cell: draw(d, cell, **options), run, about=about)
+        Case(f"{title}{what}", lambda d, cell=cell: draw(d, cell, **options), run, about=about)
         for cell, title in cells.items()
     )
 
@@ -812,7 +812,7 @@ def _each(draw: Callable[..., Values], run: Callable, what: str = "", cells: Map
 CAPTIONER = (
     Exercise(
         "CaptioningRNN.__init__", TOPIC,
-        probes=(
+        cases=(
             *_each(_model_inputs, _parts),
             *_each(_gaps, _parts, " for words with gaps in their indices", about="three words, the largest index is 3"),
             *_each(_parts_inputs, _parts_work, ": starts and scores", about="with parameters of ours"),
@@ -824,7 +824,7 @@ CAPTIONER = (
     ),
     Exercise(
         "CaptioningRNN.forward", TOPIC, needs=NEEDED,
-        probes=(
+        cases=(
             *_each(_forward_inputs, _caption_loss, ": loss", about="with features in place of images"),
             *_each(_forward_inputs, _caption_loss, ": <NULL> ignored", about="with ignore_index 0", ignore="null"),
             *_each(_forward_inputs, _caption_loss, ": another word ignored", {"rnn": CELLS["rnn"]},
@@ -835,7 +835,7 @@ CAPTIONER = (
             *_each(_forward_inputs, _loss_twice, ": two calls"),
             *_each(_forward_inputs, _trained_gradients, ": gradients from images", N=2, ignore="null"),
             _published_loss("rnn"), _published_loss("lstm"),
-            device_probe(lambda d: _forward_inputs(d, "lstm"), lambda lesson, inputs: _captioner(lesson, inputs).to("meta")(
+            device_case(lambda d: _forward_inputs(d, "lstm"), lambda lesson, inputs: _captioner(lesson, inputs).to("meta")(
                 _features(inputs), inputs["captions"])),
         ),
         hints=("a caption of T + 1 words: which are read, and which are to be predicted at the same steps?",
@@ -844,7 +844,7 @@ CAPTIONER = (
     ),
     Exercise(
         "CaptioningRNN.sample", TOPIC, needs=NEEDED,
-        probes=(
+        cases=(
             *_each(_sample_inputs, _sample, ": captions", about="with features in place of images"),
             *_each(_sample_inputs, _sample, ": few words", about="six words in all, max_length 14", N=20, length=14, V=6),
             *_each(_sample_inputs, _sample, ": one picture", about="with N = 1", N=1),

@@ -9,7 +9,7 @@ from pathlib import Path
 from dl import settings
 from dl.checks import answers, course
 from dl.checks.exercise import Exercise
-from dl.checks.judge import ERROR, FAILED, MISSING, PASSED, SKIPPED, CheckResult, Result, judge, plan, remarks_on
+from dl.checks.judge import ERROR, FAILED, MISSING, PASSED, SKIPPED, CheckResult, Result, judge, plan, notes_on
 from dl.checks.library import Broken, Library
 from dl.checks.run import collect
 
@@ -77,12 +77,18 @@ class Examiner:
         cause = next((check for check in checks if check.status != PASSED), None)
         return Result(
             exercise.name, exercise.topic, _module(exercise, library), cause.status if cause else PASSED, checks,
-            remark=remarks_on(exercise, library.sources.values()) if cause is None else "",
+            note="; ".join(_notes(exercise, library, checks)) if cause is None else "",
         )
 
     def _single(self, exercise: Exercise, name: str, status: str, message: str) -> Result:
         check = CheckResult(name, SKIPPED if status == MISSING else status, message)
         return Result(exercise.name, exercise.topic, _module(exercise, self._libraries.get(exercise.topic)), status, [check])
+
+
+def _notes(exercise: Exercise, library: Library, checks: Sequence[CheckResult]) -> list[str]:
+    """What to say about an exercise that passes."""
+    called = notes_on(exercise, library.sources.values())
+    return [*([called] if called else []), *(check.message.removeprefix("note: ") for check in checks if check.message)]
 
 
 def check(*names: str, root: Path | str | None = None, seed: int | None = None) -> list[Result]:

@@ -1,4 +1,4 @@
-"""The probes of the exercises of `dl/clip_dino.py`. CLIP is played by a small fake model, DINO by drawn tokens."""
+"""The cases of the exercises of `dl/clip_dino.py`. CLIP is played by a small fake model, DINO by drawn tokens."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dl.checks import EXPECTED
-from dl.checks.devices import move_probe
-from dl.checks.exercise import Draw, Exercise, Fault, Probe, Values, track, unpack, with_gradients
+from dl.checks.published import EXPECTED
+from dl.checks.devices import move_case
+from dl.checks.exercise import Draw, Exercise, Fault, Case, Values, track, unpack, with_gradients
 from dl.checks.judge import compare
 
 TOPIC = "clip_dino"
@@ -127,10 +127,10 @@ def _record(section: str) -> dict:
     return json.loads((EXPECTED / "clip_dino.json").read_text())[section]
 
 
-def _published_table() -> Probe:
+def _published_table() -> Case:
     record = _record("similarity_check")
     inputs = {f"{name}_features": torch.tensor(record[f"{name}_features_float32"]) for name in ("text", "image")}
-    return Probe("values of the course", lambda draw: inputs, _similarity, rtol=1e-5, atol=1e-6, limits={"similarity": 1e-5},
+    return Case("values of the course", lambda draw: inputs, _similarity, rtol=1e-5, atol=1e-6, limits={"similarity": 1e-5},
                  published={"similarity": torch.tensor(record["expected_out_float32"])},
                  about="on the tensors of the notebook")
 
@@ -321,14 +321,14 @@ def _published_ious(lesson, inputs: Values) -> Values:
     return {"iou": torch.stack([torch.as_tensor(value, dtype=torch.float64) for value in values])}
 
 
-def _published_iou_probe() -> Probe:
+def _published_iou_case() -> Case:
     facts = _record("segmentation")["iou_facts"]
     sharp, pred, gt = facts["sharp_example"], facts["pred"], facts["gt"]
     inputs = {"pred": [torch.tensor(p) for p in (pred, pred, gt, sharp["pred"])],
               "gt": [torch.tensor(g) for g in (gt, gt, gt, sharp["gt"])], "num_classes": [3, 4, 4, sharp["num_classes"]]}
     values = [facts["3_classes"], facts["4_classes_one_absent"], facts["gt_against_itself_4_classes_one_absent"],
               sharp["value"]]
-    return Probe("values of the course", lambda draw: inputs, _published_ious, rtol=1e-5, atol=1e-6, limits={"iou": 2e-6},
+    return Case("values of the course", lambda draw: inputs, _published_ious, rtol=1e-5, atol=1e-6, limits={"iou": 2e-6},
                  published={"iou": torch.tensor(values, dtype=torch.float64)}, about="on recorded labellings")
 
 
@@ -873,36 +873,36 @@ def _judge_rows(inputs: Values, got: Values, right: Values) -> Fault | None:
 EXERCISES = (
     Exercise(
         "get_similarity_no_loop", TOPIC, no_loop=True,
-        probes=(
+        cases=(
             _published_table(),
-            Probe("values on random inputs", _features, _similarity, **EXACT),
-            Probe("gradients", _features, _similarity_gradients, **GRADIENT),
-            Probe("square sizes", lambda draw: _features(draw, sizes=(4, 4, 4)), _similarity, **EXACT),
-            Probe("one text", lambda draw: _features(draw, sizes=(1, 4, 3)), _similarity, **EXACT),
-            Probe("one picture", lambda draw: _features(draw, sizes=(5, 1, 3)), _similarity, **EXACT),
-            Probe("as wide as ViT-L's", lambda draw: _features(draw, sizes=(3, 2, 768)), _similarity, **EXACT),
-            Probe("large values", lambda draw: _features(draw, scale=1e3), _similarity, **EXACT),
-            Probe("short rows", lambda draw: _features(draw, scale=0.02), _similarity, rtol=1e-3, atol=1e-4),
-            Probe("float32", lambda draw: _features(draw, dtype=torch.float32), _similarity, **SINGLE),
-            move_probe(_features, lambda lesson, inputs: _similarity(lesson, inputs)["similarity"]),
+            Case("values on random inputs", _features, _similarity, **EXACT),
+            Case("gradients", _features, _similarity_gradients, **GRADIENT),
+            Case("square sizes", lambda draw: _features(draw, sizes=(4, 4, 4)), _similarity, **EXACT),
+            Case("one text", lambda draw: _features(draw, sizes=(1, 4, 3)), _similarity, **EXACT),
+            Case("one picture", lambda draw: _features(draw, sizes=(5, 1, 3)), _similarity, **EXACT),
+            Case("as wide as ViT-L's", lambda draw: _features(draw, sizes=(3, 2, 768)), _similarity, **EXACT),
+            Case("large values", lambda draw: _features(draw, scale=1e3), _similarity, **EXACT),
+            Case("short rows", lambda draw: _features(draw, scale=0.02), _similarity, rtol=1e-3, atol=1e-4),
+            Case("float32", lambda draw: _features(draw, dtype=torch.float32), _similarity, **SINGLE),
+            move_case(_features, lambda lesson, inputs: _similarity(lesson, inputs)["similarity"]),
         ),
         hints=(
             "which product of two matrices holds the dot product of every row of one with every row of the other?",
             "texts lie along the rows of the result, pictures along its columns. Which of the two is transposed?",
             "to make a dot product a cosine, bring each row of both inputs to length 1: along which axis is the length taken?",
         ),
-        remarks={"cosine_similarity": COSINE},
+        whole_calls={"cosine_similarity": COSINE},
     ),
     Exercise(
         "clip_zero_shot_classifier", TOPIC, needs=("get_similarity_no_loop",),
-        probes=(
-            Probe("values on random inputs", _zero_shot_inputs, _zero_shot, about="a fake CLIP, 6 pictures, 4 texts"),
-            Probe("as many texts as pictures", lambda draw: _zero_shot_inputs(draw, 5, 5), _zero_shot, about="a fake CLIP"),
-            Probe("more texts than pictures", lambda draw: _zero_shot_inputs(draw, 3, 9), _zero_shot, about="a fake CLIP"),
-            Probe("one picture", lambda draw: _zero_shot_inputs(draw, 1, 6), _zero_shot, about="a fake CLIP"),
-            Probe("many pictures", lambda draw: _zero_shot_inputs(draw, 13, 4), _zero_shot, about="a fake CLIP"),
-            Probe("one text", lambda draw: _zero_shot_inputs(draw, 4, 1), _zero_shot, about="a fake CLIP"),
-            Probe("device followed, no gradient", _zero_shot_inputs, _zero_shot_on_device, judge=_judge_devices),
+        cases=(
+            Case("values on random inputs", _zero_shot_inputs, _zero_shot, about="a fake CLIP, 6 pictures, 4 texts"),
+            Case("as many texts as pictures", lambda draw: _zero_shot_inputs(draw, 5, 5), _zero_shot, about="a fake CLIP"),
+            Case("more texts than pictures", lambda draw: _zero_shot_inputs(draw, 3, 9), _zero_shot, about="a fake CLIP"),
+            Case("one picture", lambda draw: _zero_shot_inputs(draw, 1, 6), _zero_shot, about="a fake CLIP"),
+            Case("many pictures", lambda draw: _zero_shot_inputs(draw, 13, 4), _zero_shot, about="a fake CLIP"),
+            Case("one text", lambda draw: _zero_shot_inputs(draw, 4, 1), _zero_shot, about="a fake CLIP"),
+            Case("device followed, no gradient", _zero_shot_inputs, _zero_shot_on_device, judge=_judge_devices),
         ),
         hints=(
             "the model gives features of texts and of pictures. Which exercise compares them all?",
@@ -912,11 +912,11 @@ EXERCISES = (
     ),
     Exercise(
         "CLIPImageRetriever.__init__", TOPIC, needs=("get_similarity_no_loop",),
-        probes=(
-            Probe("features kept", _retriever_inputs, _kept_features, judge=_judge_kept, about="a fake CLIP"),
-            Probe("one picture", lambda draw: _retriever_inputs(draw, 1), _kept_features, judge=_judge_kept),
-            Probe("many pictures", lambda draw: _retriever_inputs(draw, 13), _kept_features, judge=_judge_kept),
-            Probe("device followed", _retriever_inputs, _retriever_devices, judge=_judge_devices),
+        cases=(
+            Case("features kept", _retriever_inputs, _kept_features, judge=_judge_kept, about="a fake CLIP"),
+            Case("one picture", lambda draw: _retriever_inputs(draw, 1), _kept_features, judge=_judge_kept),
+            Case("many pictures", lambda draw: _retriever_inputs(draw, 13), _kept_features, judge=_judge_kept),
+            Case("device followed", _retriever_inputs, _retriever_devices, judge=_judge_devices),
         ),
         hints=(
             "a query will be compared with all pictures. What of the pictures is the same for every query?",
@@ -926,15 +926,15 @@ EXERCISES = (
     ),
     Exercise(
         "CLIPImageRetriever.retrieve", TOPIC, needs=("get_similarity_no_loop",), partner="CLIPImageRetriever.__init__",
-        probes=(
-            Probe("two best", _retriever_inputs, _retrieve, about="a fake CLIP"),
-            Probe("any number", _retriever_inputs, _retrieve_any_k, about="a fake CLIP"),
-            Probe("more than there are", _retriever_inputs, _retrieve_too_many, about="a fake CLIP"),
-            Probe("one picture", lambda draw: _retriever_inputs(draw, 1), _retrieve, about="a fake CLIP"),
-            Probe("several queries", _retriever_inputs, _retrieve_often, about="a fake CLIP"),
-            Probe("one picture twice", _retriever_inputs, _retrieve_doubled, about="a fake CLIP"),
-            Probe("a query that is too long", _retriever_inputs, _retrieve_too_long),
-            Probe("device followed", _retriever_inputs, _query_device, judge=_judge_devices),
+        cases=(
+            Case("two best", _retriever_inputs, _retrieve, about="a fake CLIP"),
+            Case("any number", _retriever_inputs, _retrieve_any_k, about="a fake CLIP"),
+            Case("more than there are", _retriever_inputs, _retrieve_too_many, about="a fake CLIP"),
+            Case("one picture", lambda draw: _retriever_inputs(draw, 1), _retrieve, about="a fake CLIP"),
+            Case("several queries", _retriever_inputs, _retrieve_often, about="a fake CLIP"),
+            Case("one picture twice", _retriever_inputs, _retrieve_doubled, about="a fake CLIP"),
+            Case("a query that is too long", _retriever_inputs, _retrieve_too_long),
+            Case("device followed", _retriever_inputs, _query_device, judge=_judge_devices),
         ),
         hints=(
             "one text, all pictures: what is the shape of their similarities?",
@@ -944,23 +944,23 @@ EXERCISES = (
     ),
     Exercise(
         "compute_iou", TOPIC,
-        probes=(
-            _published_iou_probe(),
-            Probe("values on random inputs", lambda draw: _labels(draw, 30), _iou, rtol=1e-5, atol=1e-6),
-            Probe("classes in neither", lambda draw: _labels(draw, 30, classes=6, present=(0, 2, 3)), _iou, rtol=1e-5,
+        cases=(
+            _published_iou_case(),
+            Case("values on random inputs", lambda draw: _labels(draw, 30), _iou, rtol=1e-5, atol=1e-6),
+            Case("classes in neither", lambda draw: _labels(draw, 30, classes=6, present=(0, 2, 3)), _iou, rtol=1e-5,
                   atol=1e-6),
-            Probe("classes in one of the two", _lopsided, _iou, rtol=1e-5, atol=1e-6),
-            Probe("nothing in common", _disjoint, _iou, rtol=1e-5, atol=1e-6),
-            Probe("truth against itself", _equal, _iou, rtol=1e-5, atol=1e-6),
-            Probe("one class", lambda draw: _labels(draw, 9, classes=1), _iou, rtol=1e-5, atol=1e-6),
-            Probe("one patch", lambda draw: _labels(draw, 1, classes=3), _iou, rtol=1e-5, atol=1e-6),
-            Probe("masks (H, W)", lambda draw: _labels(draw, 5, 6, classes=3), _iou, rtol=1e-5, atol=1e-6),
-            Probe("absent classes left out", lambda draw: _labels(draw, 30, classes=6, present=(1, 2, 4)),
+            Case("classes in one of the two", _lopsided, _iou, rtol=1e-5, atol=1e-6),
+            Case("nothing in common", _disjoint, _iou, rtol=1e-5, atol=1e-6),
+            Case("truth against itself", _equal, _iou, rtol=1e-5, atol=1e-6),
+            Case("one class", lambda draw: _labels(draw, 9, classes=1), _iou, rtol=1e-5, atol=1e-6),
+            Case("one patch", lambda draw: _labels(draw, 1, classes=3), _iou, rtol=1e-5, atol=1e-6),
+            Case("masks (H, W)", lambda draw: _labels(draw, 5, 6, classes=3), _iou, rtol=1e-5, atol=1e-6),
+            Case("absent classes left out", lambda draw: _labels(draw, 30, classes=6, present=(1, 2, 4)),
                   _iou_of_present_classes, judge=_judge_present),
-            Probe("absent classes left out, others in one of the two", _lopsided, _iou_of_present_classes,
+            Case("absent classes left out, others in one of the two", _lopsided, _iou_of_present_classes,
                   judge=_judge_present),
-            Probe("a whole frame", _frame, _iou, rtol=1e-5, atol=1e-6, about="uint8, all of it background"),
-            Probe("labels of one byte", _bytes, _iou, rtol=1e-5, atol=1e-6, about="uint8, 20 classes"),
+            Case("a whole frame", _frame, _iou, rtol=1e-5, atol=1e-6, about="uint8, all of it background"),
+            Case("labels of one byte", _bytes, _iou, rtol=1e-5, atol=1e-6, about="uint8, 20 classes"),
         ),
         hints=(
             "take one class. In how many places do both labellings have it? In how many has at least one of them?",
@@ -970,11 +970,11 @@ EXERCISES = (
     ),
     Exercise(
         "DINOSegmentation.__init__", TOPIC,
-        probes=(
-            Probe("head and optimiser", _tokens, _init, judge=_judge_init),
-            Probe("two classes", lambda draw: _tokens(draw, classes=2, present=(0, 1)), _init, judge=_judge_init),
-            Probe("width by default", lambda draw: {"classes": 3}, _init_by_default, judge=_judge_default),
-            Probe("device followed", _tokens, _init_device, judge=_judge_devices),
+        cases=(
+            Case("head and optimiser", _tokens, _init, judge=_judge_init),
+            Case("two classes", lambda draw: _tokens(draw, classes=2, present=(0, 1)), _init, judge=_judge_init),
+            Case("width by default", lambda draw: {"classes": 3}, _init_by_default, judge=_judge_default),
+            Case("device followed", _tokens, _init_device, judge=_judge_devices),
         ),
         hints=(
             "what goes in is a token, `inp_dim` numbers; what comes out is a score for each class.",
@@ -983,17 +983,17 @@ EXERCISES = (
     ),
     Exercise(
         "DINOSegmentation.train", TOPIC, partner="DINOSegmentation.__init__",
-        probes=(
-            Probe("separable tokens", lambda draw: _tokens(draw, N=150), _train, judge=_judge_train,
+        cases=(
+            Case("separable tokens", lambda draw: _tokens(draw, N=150), _train, judge=_judge_train,
                   about="tokens of three classes, far apart"),
-            Probe("seven steps", _tokens, _train_shortly, judge=_judge_training_steps),
-            Probe("number of steps by default", _tokens, lambda lesson, inputs: _train(lesson, inputs, None),
+            Case("seven steps", _tokens, _train_shortly, judge=_judge_training_steps),
+            Case("number of steps by default", _tokens, lambda lesson, inputs: _train(lesson, inputs, None),
                   judge=_judge_train),
-            Probe("after inference", _tokens, _after_inference, judge=_judge_train),
-            Probe("a second call", _tokens, _train_twice, judge=_judge_twice),
-            Probe("float64 tokens", lambda draw: _tokens(draw, dtype=torch.float64), _train_shortly,
+            Case("after inference", _tokens, _after_inference, judge=_judge_train),
+            Case("a second call", _tokens, _train_twice, judge=_judge_twice),
+            Case("float64 tokens", lambda draw: _tokens(draw, dtype=torch.float64), _train_shortly,
                   judge=_judge_training_steps),
-            Probe("float16 tokens", lambda draw: _tokens(draw, dtype=torch.float16), _train_shortly,
+            Case("float16 tokens", lambda draw: _tokens(draw, dtype=torch.float16), _train_shortly,
                   judge=_judge_training_steps),
         ),
         hints=(
@@ -1003,15 +1003,15 @@ EXERCISES = (
     ),
     Exercise(
         "DINOSegmentation.inference", TOPIC, partner="DINOSegmentation.__init__",
-        probes=(
-            Probe("most likely class", _inference_inputs, _inference, judge=_judge_inference),
-            Probe("as many tokens as classes", lambda draw: _inference_inputs(draw, 4), _inference, judge=_judge_inference),
-            Probe("one token", lambda draw: _inference_inputs(draw, 1), _inference, judge=_judge_inference),
-            Probe("each token by itself", _inference_inputs, _row_by_row, judge=_judge_rows),
-            Probe("float64 tokens", lambda draw: _inference_inputs(draw, dtype=torch.float64), _inference,
+        cases=(
+            Case("most likely class", _inference_inputs, _inference, judge=_judge_inference),
+            Case("as many tokens as classes", lambda draw: _inference_inputs(draw, 4), _inference, judge=_judge_inference),
+            Case("one token", lambda draw: _inference_inputs(draw, 1), _inference, judge=_judge_inference),
+            Case("each token by itself", _inference_inputs, _row_by_row, judge=_judge_rows),
+            Case("float64 tokens", lambda draw: _inference_inputs(draw, dtype=torch.float64), _inference,
                   judge=_judge_inference),
-            Probe("tokens of a large frame", lambda draw: _inference_inputs(draw, 3700), _inference, judge=_judge_inference),
-            Probe("large tokens", _far_tokens, _inference, judge=_judge_inference),
+            Case("tokens of a large frame", lambda draw: _inference_inputs(draw, 3700), _inference, judge=_judge_inference),
+            Case("large tokens", _far_tokens, _inference, judge=_judge_inference),
         ),
         hints=(
             "the head gives a score for each class. Which axis do the classes lie on?",

@@ -86,8 +86,8 @@ def _lines(result: Result, verbose: bool) -> str:
     count = len(result.checks)
     end = f"{count} checks" if result.status == PASSED else ""
     lines = [f"  {result.status:<8} {result.exercise:<40} {end}".rstrip()]
-    if result.remark:
-        lines.append(f"    remark: {result.remark}")
+    if result.note:
+        lines.append(f"    note: {result.note}")
     if result.status != PASSED:
         lines += [f"    {line}" for line in result.message.splitlines()]
     if verbose:

@@ -1,8 +1,8 @@
 """Does a function stay on its inputs' device? Asked on a computer that has one device only.
 
-`device_probe` takes tensors on "meta", a device that has shapes and no numbers: it finds tensors that are made elsewhere;
-`named_device_probe` names that device to a function that takes one.
-Where torch has to load its Python code for it, that takes a second; `move_probe` only watches for calls that move a tensor.
+`device_case` takes tensors on "meta", a device that has shapes and no numbers: it finds tensors that are made elsewhere;
+`named_device_case` names that device to a function that takes one.
+Where torch has to load its Python code for it, that takes a second; `move_case` only watches for calls that move a tensor.
 """
 
 from __future__ import annotations
@@ -13,45 +13,45 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from dl.checks.exercise import Draw, Fault, Probe, Values
+from dl.checks.exercise import Draw, Fault, Case, Values
 
 STRANGERS = ("is not on the expected device", "Cannot copy out of meta tensor", "can't convert meta device")
 
 
-def device_probe(draw: Callable[[Draw], Values], call: Callable[..., object], name: str = "device followed") -> Probe:
-    """A probe whose tensors lie on another device than the CPU.
+def device_case(draw: Callable[[Draw], Values], call: Callable[..., object], name: str = "device followed") -> Case:
+    """A case whose tensors lie on another device than the CPU.
 
     Args:
-        draw: as of `Probe`. call: (lesson, inputs) -> tensor, on the inputs' device.
+        draw: as of `Case`. call: (lesson, inputs) -> tensor, on the inputs' device.
     """
 
     def run(lesson, inputs: Values) -> Values:
         moved = {key: value.to("meta") if isinstance(value, Tensor) else value for key, value in inputs.items()}
         return _device_of_result(lambda: call(lesson, moved))
 
-    return Probe(name, draw, run, judge=_judge)
+    return Case(name, draw, run, judge=_judge)
 
 
-def named_device_probe(
+def named_device_case(
     draw: Callable[[Draw], Values], call: Callable[..., object], name: str = "another device by name"
-) -> Probe:
-    """A probe whose tensors lie on the CPU while the function is told to work on another device.
+) -> Case:
+    """A case whose tensors lie on the CPU while the function is told to work on another device.
 
     Args:
-        draw: as of `Probe`. call: (lesson, inputs, device) -> tensor, on that device.
+        draw: as of `Case`. call: (lesson, inputs, device) -> tensor, on that device.
     """
 
     def run(lesson, inputs: Values) -> Values:
         return _device_of_result(lambda: call(lesson, inputs, torch.device("meta")))
 
-    return Probe(name, draw, run, judge=_judge)
+    return Case(name, draw, run, judge=_judge)
 
 
-def move_probe(draw: Callable[[Draw], Values], call: Callable[..., object], name: str = "device followed") -> Probe:
-    """A probe that notes calls by which a tensor leaves its device for a named one.
+def move_case(draw: Callable[[Draw], Values], call: Callable[..., object], name: str = "device followed") -> Case:
+    """A case that notes calls by which a tensor leaves its device for a named one.
 
     Args:
-        draw: as of `Probe`. call: (lesson, inputs) -> tensor, on the inputs' device.
+        draw: as of `Case`. call: (lesson, inputs) -> tensor, on the inputs' device.
     """
 
     def run(lesson, inputs: Values) -> Values:
@@ -59,7 +59,7 @@ def move_probe(draw: Callable[[Draw], Values], call: Callable[..., object], name
             call(lesson, inputs)
         return {"moves": moves.names}
 
-    return Probe(name, draw, run, judge=_judge_moves)
+    return Case(name, draw, run, judge=_judge_moves)
 
 
 def _device_of_result(call: Callable[[], object]) -> Values:

@@ -1,6 +1,6 @@
 """What a check is made of.
 
-An exercise is a function or method that a student fills in. It is checked by probes. A probe has three parts that never
+An exercise is a function or method that a student fills in. It is checked by cases. A case has three parts that never
 mix, so that a grader can run the middle one in a process of its own and keep the other two to itself:
 
     draw   seed -> inputs           random inputs, drawn anew for each run
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dl.checks import load_case
+from dl.checks.published import load_case
 
 Values = dict[str, object]  # tensors, numbers, texts, or lists of them, by name
 
@@ -49,7 +49,7 @@ class Fault:
 
 
 @dataclass(frozen=True)
-class Probe:
+class Case:
     """One question to an exercise.
 
     Args:
@@ -63,6 +63,7 @@ class Probe:
         limits: for published outputs, the largest `rel_error` of each.
         judge: replaces the comparison with the right outputs: (inputs, outputs, right) -> Fault or None.
         about: what the message says of the inputs.
+        note: for inputs beyond what the course uses: what to say if they go wrong. That costs no pass; such cases come last.
     """
 
     name: str
@@ -75,11 +76,12 @@ class Probe:
     limits: Mapping[str, float] | None = None
     judge: Callable[[Values, Values, Values], Fault | None] | None = None
     about: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True)
 class Exercise:
-    """A function or method to fill in, with its probes, simplest first.
+    """A function or method to fill in, with its cases, simplest first.
 
     Args:
         name: as in the code: "LSTM.step_forward". topic: a key of MODULES.
@@ -89,7 +91,7 @@ class Exercise:
             it, and where this one is replaced by its solution, so is the partner.
         hints: steps from a first question to the point, never the solution.
         no_loop: a Python loop, also in a helper that is called, is refused. Such an exercise must be pure.
-        remarks: library calls that do the whole exercise, with what to say about them; they are accepted.
+        whole_calls: library calls that do the whole exercise, with a note on each; they are accepted.
         aliases: other names by which the exercise is found.
         pure: calling it twice with equal inputs gives equal outputs and leaves the inputs as they were.
         seeds: it is asked to set the global seed of torch; any other exercise must leave it alone.
@@ -97,12 +99,12 @@ class Exercise:
 
     name: str
     topic: str
-    probes: tuple[Probe, ...]
+    cases: tuple[Case, ...]
     needs: tuple[str, ...] = ()
     partner: str | None = None
     hints: tuple[str, ...] = ()
     no_loop: bool = False
-    remarks: Mapping[str, str] | None = None
+    whole_calls: Mapping[str, str] | None = None
     aliases: tuple[str, ...] = ()
     pure: bool = True
     seeds: bool = False
@@ -144,11 +146,11 @@ class Draw:
         return torch.randperm(count, generator=self.generator)
 
 
-def published(topic: str, case: str, run: Callable[..., Values], name: str = "values of the course", **options) -> Probe:
-    """A probe on recorded tensors of the specification; the module's parameters come in `inputs["parameters"]`."""
+def published(topic: str, case: str, run: Callable[..., Values], name: str = "values of the course", **options) -> Case:
+    """A case on recorded tensors of the specification; the module's parameters come in `inputs["parameters"]`."""
     record = load_case(topic, case)
     inputs = {**record.inputs, **({"parameters": record.parameters} if record.parameters else {})}
-    return Probe(name, lambda draw: inputs, run, published=record.expected, limits=record.tolerance,
+    return Case(name, lambda draw: inputs, run, published=record.expected, limits=record.tolerance,
                  about="on the tensors of the notebook", **options)
 
 

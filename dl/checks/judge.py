@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dl.checks.answers import Computed, Recorded
-from dl.checks.exercise import Exercise, Fault, Probe, Values, describe
+from dl.checks.exercise import Exercise, Fault, Case, Values, describe
 from dl.checks.run import Record
 from dl.grad import rel_error
 
@@ -42,7 +42,7 @@ class Result:
     status: str
     checks: list[CheckResult] = field(default_factory=list)
     seconds: float = 0.0
-    remark: str = ""
+    note: str = ""
 
     @property
     def cause(self) -> CheckResult | None:
@@ -54,36 +54,38 @@ class Result:
         return cause.message if cause else ""
 
 
-Plan = list[tuple[Probe, Values, int]]
+Plan = list[tuple[Case, Values, int]]
 
 
 def plan(exercise: Exercise, answers: Computed | Recorded, seeds: tuple[int, int]) -> Plan:
-    """The calls to make: every probe once; for a pure exercise the first on random inputs again, after its twin."""
+    """The calls to make: every case once; for a pure exercise the first on random inputs again, after one on other tensors of the same sizes."""
     seed, other = seeds
-    calls = [(probe, seed) for probe in exercise.probes]
+    calls = [(case, seed) for case in exercise.cases]
     again = _repeated(exercise)
     if again is not None:
         calls += [(again, other), (again, seed)]
-    return [(probe, answers.inputs(exercise, probe, seed), seed) for probe, seed in calls]
+    return [(case, answers.inputs(exercise, case, seed), seed) for case, seed in calls]
 
 
 def judge(exercise: Exercise, answers: Computed | Recorded, calls: Plan, collected: dict) -> list[CheckResult]:
     """Verdicts on what `dl.checks.run.collect` brought, in order; after the first that is not passed, the rest is skipped."""
-    bench = _Bench(exercise, answers, calls, collected["records"])
+    comparison = _Comparison(exercise, answers, calls, collected["records"])
     results: list[CheckResult] = []
-    for name, fault, position in _faults(bench, collected):
+    for name, fault, position in _faults(comparison, collected):
         if any(result.status != PASSED for result in results):
             results.append(CheckResult(name, SKIPPED))
         elif fault is None:
             results.append(CheckResult(name, PASSED))
+        elif position is not None and calls[position][0].note:
+            results.append(CheckResult(name, PASSED, f"note: {calls[position][0].note}"))
         else:
-            results.append(_failure(bench, name, fault, position))
+            results.append(_failure(comparison, name, fault, position))
     return results
 
 
 @dataclass
-class _Bench:
-    """One exercise on the bench: what was asked, what the student's code brought, and what else could have come."""
+class _Comparison:
+    """One exercise on the comparison: what was asked, what the student's code brought, and what else could have come."""
 
     exercise: Exercise
     answers: Computed | Recorded
@@ -94,22 +96,22 @@ class _Bench:
     def expected(self, position: int, mistake: str = "") -> Record | None:
         """What the solution, or a known mistake, brings to a call; None if that is not recorded."""
         if (mistake, position) not in self._cache:
-            probe, _, seed = self.calls[position]
+            case, _, seed = self.calls[position]
             self._cache[mistake, position] = (
-                self.answers.wrong(self.exercise, mistake, probe, seed) if mistake
-                else self.answers.right(self.exercise, probe, seed)
+                self.answers.wrong(self.exercise, mistake, case, seed) if mistake
+                else self.answers.right(self.exercise, case, seed)
             )
         return self._cache[mistake, position]
 
     def fault(self, position: int, mistake: str = "") -> Fault | None:
         """What is wrong with the student's record of a call, or with that of a known mistake."""
-        probe, inputs, _ = self.calls[position]
+        case, inputs, _ = self.calls[position]
         got = self.expected(position, mistake) if mistake else self.records[position]
-        fault = differs(probe, self.expected(position), got, inputs)
+        fault = differs(case, self.expected(position), got, inputs)
         if fault is None and got.reseeded and not self.exercise.seeds:
             fault = Fault("the global seed of torch is another one after the call", "seed-set-inside",
                           "your code sets the seed; seeds are the caller's")
-        if fault is None and self.exercise.pure and not mistake and not probe.published:
+        if fault is None and self.exercise.pure and not mistake and not case.published:
             fault = _changed(inputs, got.after)
         return fault
 
@@ -131,7 +133,7 @@ class _Bench:
 
     def likeness(self, mistake: str) -> float:
         """Share of the calls, of those for which it is known what the mistake brings, in which the student's record is its."""
-        known = [position for position in range(len(self.exercise.probes)) if self.expected(position, mistake) is not None]
+        known = [position for position in range(len(self.exercise.cases)) if self.expected(position, mistake) is not None]
         same = [self.looks_like(mistake, position) or self._both_raise(mistake, position) for position in known]
         return sum(same) / len(known)
 
@@ -139,35 +141,35 @@ class _Bench:
         return None not in (self.expected(position, mistake).error, self.records[position].error)
 
 
-def differs(probe: Probe, right: Record, got: Record, inputs: Values) -> Fault | None:
+def differs(case: Case, right: Record, got: Record, inputs: Values) -> Fault | None:
     """The first thing in which a record is not the right one."""
     if got.error is not None:
         place = f" ({got.error['place']})" if got.error["place"] else ""
         kind = "" if got.error["kind"] == "WrongReturn" else f"raised {got.error['kind']}: "
         return Fault(_cut(f"{kind}{got.error['message'].splitlines()[0]}") + ("\n" + _cut(f"at{place}") if place else ""))
-    if probe.judge is not None:
-        return probe.judge(inputs, got.outputs, right.outputs)
+    if case.judge is not None:
+        return case.judge(inputs, got.outputs, right.outputs)
     for name, wanted in right.outputs.items():
         if name not in got.outputs:
             return Fault(f"{name} is not there")
-        fault = compare(name, got.outputs[name], wanted, probe.rtol, probe.atol, probe.same_dtype)
+        fault = compare(name, got.outputs[name], wanted, case.rtol, case.atol, case.same_dtype)
         if fault is not None:
             return fault
-    for name, wanted in (probe.published or {}).items():
+    for name, wanted in (case.published or {}).items():
         error = rel_error(torch.as_tensor(got.outputs[name]).double(), wanted.double())
-        if not error <= probe.limits[name]:
-            return Fault(f"{name}: relative error {error:.1e} to the notebook's tensor, limit {probe.limits[name]:.0e}")
+        if not error <= case.limits[name]:
+            return Fault(f"{name}: relative error {error:.1e} to the notebook's tensor, limit {case.limits[name]:.0e}")
     return None
 
 
-def alike(probe: Probe, wrong: Record | None, got: Record) -> bool:
+def alike(case: Case, wrong: Record | None, got: Record) -> bool:
     """Whether a record is that of a known mistake; None: it is not known what that one brings."""
     if wrong is None:
         return False
     if wrong.error is not None or got.error is not None:
         return None not in (wrong.error, got.error) and all(wrong.error[k] == got.error[k] for k in ("kind", "message"))
     return all(
-        name in got.outputs and compare(name, got.outputs[name], value, probe.rtol, probe.atol, probe.same_dtype) is None
+        name in got.outputs and compare(name, got.outputs[name], value, case.rtol, case.atol, case.same_dtype) is None
         for name, value in wrong.outputs.items()
     )
 
@@ -269,7 +271,7 @@ def _is_chunk(source: ast.AST) -> bool:
         len(source.args) > 0 and isinstance(source.args[0], ast.Constant))
 
 
-def remarks_on(exercise: Exercise, sources: Iterable[str]) -> str:
+def notes_on(exercise: Exercise, sources: Iterable[str]) -> str:
     """What is said of library calls that do the whole exercise."""
     owner, _, method = exercise.name.partition(".")
     for source in sources:
@@ -278,45 +280,45 @@ def remarks_on(exercise: Exercise, sources: Iterable[str]) -> str:
                 continue
             parts = [m for m in node.body if getattr(m, "name", None) == method] if method else [node]
             called = {ast.unparse(n.func) for part in parts for n in ast.walk(part) if isinstance(n, ast.Call)}
-            for name, text in (exercise.remarks or {}).items():
+            for name, text in (exercise.whole_calls or {}).items():
                 if any(call == name or call.endswith(f".{name.rpartition('.')[2]}") for call in called):
                     return text
     return ""
 
 
-def _faults(bench: _Bench, collected: dict) -> Iterator[tuple[str, Fault | None, int | None]]:
+def _faults(comparison: _Comparison, collected: dict) -> Iterator[tuple[str, Fault | None, int | None]]:
     """(check, what is wrong or None, the call it is about) for every check, simplest first."""
-    exercise = bench.exercise
-    yield "signature", _signature_fault(bench.answers.signature(exercise), collected["signature"]), None
+    exercise = comparison.exercise
+    yield "signature", _signature_fault(comparison.answers.signature(exercise), collected["signature"]), None
     repeated = _repeated(exercise)
-    for position, probe in enumerate(exercise.probes):
-        yield probe.name, bench.fault(position), position
-        if probe is repeated:
-            fault, place = _state_fault(bench, position)
+    for position, case in enumerate(exercise.cases):
+        yield case.name, comparison.fault(position), position
+        if case is repeated:
+            fault, place = _state_fault(comparison, position)
             kept = fault is None or fault.diagnosis == "keeps-state"
-            yield "no state between calls" if kept else f"{probe.name}, other numbers", fault, place
+            yield "no state between calls" if kept else f"{case.name}, other numbers", fault, place
             if exercise.no_loop:
                 yield "no Python loop", _loop_fault(collected["sources"].values(), exercise.name), None
 
 
-def _failure(bench: _Bench, name: str, fault: Fault, position: int | None) -> CheckResult:
+def _failure(comparison: _Comparison, name: str, fault: Fault, position: int | None) -> CheckResult:
     """The result of a check that found a fault: the mistake named if it is known, and said in at most five lines."""
     diagnosis, says, hint = fault.diagnosis, fault.says, ""
     about, given, status, inputs = "", "", FAILED, {}
     if position is not None:
-        probe, inputs, _ = bench.calls[position]
-        about = f", {probe.about}" if probe.about else ""
+        case, inputs, _ = comparison.calls[position]
+        about = f", {case.about}" if case.about else ""
         shapes = ", ".join(f"{key} {tuple(value.shape)}" for key, value in inputs.items() if isinstance(value, Tensor))
         given = f" (given {shapes})" if shapes else ""
         if diagnosis is None:
-            diagnosis = bench.recognise(position)
-            says, hint = bench.answers.mistakes(bench.exercise)[diagnosis] if diagnosis else (None, "")
-        error = bench.records[position].error
+            diagnosis = comparison.recognise(position)
+            says, hint = comparison.answers.mistakes(comparison.exercise)[diagnosis] if diagnosis else (None, "")
+        error = comparison.records[position].error
         status = ERROR if error is not None and error["kind"] != "WrongReturn" else FAILED
-    lines = [_cut(f"{bench.exercise.name}: {name} not right{about}{given}"), *fault.text.splitlines()[:2]]
+    lines = [_cut(f"{comparison.exercise.name}: {name} not right{about}{given}"), *fault.text.splitlines()[:2]]
     if says:
         lines.append(_cut(f"Likely: {says}.", 2 * WIDTH))
-    lines.append(f'Next: hint("{bench.exercise.name}"), or python -m dl check {bench.exercise.name} --verbose')
+    lines.append(f'Next: hint("{comparison.exercise.name}"), or python -m dl check {comparison.exercise.name} --verbose')
     details = "\n".join(f"{key}, given:\n{value}" for key, value in inputs.items())
     return CheckResult(name, status, "\n".join(lines), diagnosis, hint, f"{details}\n{fault.details}".strip())
 
@@ -349,10 +351,10 @@ def _is_other(before: object, after: object) -> bool:
     return isinstance(before, (int, float, str)) and before != after
 
 
-def _state_fault(bench: _Bench, position: int) -> tuple[Fault | None, int]:
+def _state_fault(comparison: _Comparison, position: int) -> tuple[Fault | None, int]:
     """What is wrong with the third call, on the inputs of the first again, or with the second, on other ones; and where."""
     says = "something is kept from one call to the next (a cache, a global, an attribute, a default argument)"
-    first, other, again = bench.records[position], bench.records[-2], bench.records[-1]
+    first, other, again = comparison.records[position], comparison.records[-2], comparison.records[-1]
     if again.error is not None:
         text = "the same inputs, given a second time, raise " + _cut(again.error["message"])
         return Fault(text, "keeps-state", says), position
@@ -360,8 +362,8 @@ def _state_fault(bench: _Bench, position: int) -> tuple[Fault | None, int]:
     if fault is not None:
         return Fault(f"the same inputs, given a second time, give another result\n{fault.text.splitlines()[0]}",
                      "keeps-state", says), position
-    position = len(bench.records) - 2
-    fault = bench.fault(position)
+    position = len(comparison.records) - 2
+    fault = comparison.fault(position)
     if fault is not None and other.error is None and _unlike(other, first) is None:
         fault = Fault(f"other inputs of the same sizes, given next: {fault.text.splitlines()[0]}", "keeps-state", says)
     return fault, position
@@ -378,9 +380,9 @@ def _loop_fault(sources: Iterable[str], exercise: str) -> Fault | None:
                            "a Python loop stands where one operation on whole tensors should")
 
 
-def _repeated(exercise: Exercise) -> Probe | None:
-    """The probe that is made twice, to see whether something is kept from one call to the next."""
-    return next((probe for probe in exercise.probes if probe.published is None), None) if exercise.pure else None
+def _repeated(exercise: Exercise) -> Case | None:
+    """The case that is made twice, to see whether something is kept from one call to the next."""
+    return next((case for case in exercise.cases if case.published is None), None) if exercise.pure else None
 
 
 def _cut(text: str, width: int = WIDTH) -> str:

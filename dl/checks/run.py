@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dl.checks.exercise import Exercise, Probe, Values, WrongReturn
+from dl.checks.exercise import Exercise, Case, Values, WrongReturn
 from dl.checks.library import Library
 from dl.utils import one_thread
 
@@ -40,14 +40,14 @@ class Record:
     reseeded: bool = False
 
 
-def call(library: Library, probe: Probe, inputs: Values, seed: int) -> Record:
-    """Run a probe on a library. Random generators start from `seed` and are put back; prints are swallowed."""
+def call(library: Library, case: Case, inputs: Values, seed: int) -> Record:
+    """Run a case on a library. Random generators start from `seed` and are put back; prints are swallowed."""
     own = copy.deepcopy(inputs)
     start = time.perf_counter()
     record = Record(after=own)
     with _quiet(seed):
         try:
-            record.outputs = probe.run(library, own)
+            record.outputs = case.run(library, own)
         except WrongReturn as error:
             record.error = {"kind": "WrongReturn", "message": str(error), "place": ""}
         except (Exception, SystemExit) as error:
@@ -68,16 +68,16 @@ def signature(library: Library, exercise: str) -> list[tuple[str, bool]]:
     return [(p.name, p.default is not p.empty or p.kind in kinds) for p in parameters]
 
 
-def collect(library: Library, exercise: Exercise, calls: Sequence[tuple[Probe, Values, int]]) -> dict:
+def collect(library: Library, exercise: Exercise, calls: Sequence[tuple[Case, Values, int]]) -> dict:
     """Everything that the judge wants to know about an exercise: plain data, fit to be sent between processes.
 
     Args:
-        calls: (probe, inputs, seed), in the order in which they are to be made.
+        calls: (case, inputs, seed), in the order in which they are to be made.
     """
     return {
         "signature": signature(library, exercise.name),
         "sources": library.sources,
-        "records": [call(library, probe, inputs, seed) for probe, inputs, seed in calls],
+        "records": [call(library, case, inputs, seed) for case, inputs, seed in calls],
     }
 
 

@@ -1,4 +1,4 @@
-"""The probes of the exercises of `dl/simclr/`."""
+"""The cases of the exercises of `dl/simclr/`."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import inspect
 import torch
 from torch import Tensor
 
-from dl.checks import expected
-from dl.checks.devices import device_probe, named_device_probe
-from dl.checks.exercise import Draw, Exercise, Probe, Values, WrongReturn, track, unpack, with_gradients
+from dl.checks.published import expected
+from dl.checks.devices import device_case, named_device_case
+from dl.checks.exercise import Draw, Exercise, Case, Values, WrongReturn, track, unpack, with_gradients
 
 TOPIC = "simclr"
 EXACT = {"rtol": 1e-5, "atol": 1e-7}  # in float64; leaves room for an epsilon of 1e-6 in a denominator, not for 1e-4
@@ -149,11 +149,11 @@ def _case(name: str) -> tuple[Values, dict]:
     return {key: torch.tensor(value, dtype=torch.float64) for key, value in record["inputs"].items()}, record["expected"]
 
 
-def _published(case: str, run, outputs) -> Probe:
-    """A probe on the project's recorded tensors. outputs: what is expected, by name, from the record."""
+def _published(case: str, run, outputs) -> Case:
+    """A case on the project's recorded tensors. outputs: what is expected, by name, from the record."""
     inputs, record = _case(case)
     wanted = {name: torch.as_tensor(value, dtype=torch.float64) for name, value in outputs(record).items()}
-    return Probe("values of the course", lambda draw: inputs, run, published=wanted, limits=dict.fromkeys(wanted, 1e-6),
+    return Case("values of the course", lambda draw: inputs, run, published=wanted, limits=dict.fromkeys(wanted, 1e-6),
                  about="on the tensors of the notebook", **EXACT)
 
 
@@ -283,8 +283,8 @@ def _with_tau(draw_branches, low: float = 0.2, high: float = 0.8, **options):
     return draw_inputs
 
 
-def _loss_probes(name: str) -> tuple[Probe, ...]:
-    """The probes that both forms of the loss share."""
+def _loss_cases(name: str) -> tuple[Case, ...]:
+    """The cases that both forms of the loss share."""
 
     def loss(lesson, inputs: Values) -> Values:
         return unpack(getattr(lesson, name)(inputs["out_left"], inputs["out_right"], inputs["tau"]), "loss")
@@ -299,21 +299,21 @@ def _loss_probes(name: str) -> tuple[Probe, ...]:
 
     return (
         _published("simclr_n4_d8", published, _losses_at),
-        Probe("values on random inputs", _with_tau(_branches), loss, **EXACT),
-        Probe("gradients", _with_tau(_branches), gradients, **GRADIENT),
-        Probe("small temperature", _with_tau(_branches, 0.06, 0.09), loss, **EXACT),
-        Probe("large temperature", _with_tau(_branches, 3.0, 9.0), loss, **EXACT),
-        Probe("equal and opposite views", _with_tau(_opposite), loss, **EXACT),
-        Probe("one pair", _with_tau(_branches, N=1), gradients, rtol=1e-7, atol=1e-7),
-        Probe("as many pairs as features", _with_tau(_square), loss, **EXACT),
-        Probe("many pairs", _with_tau(_branches, N=40, D=6), loss, **EXACT),
-        Probe("large values", _with_tau(_branches, scale=LONG_ROWS), loss, **TIGHT),
-        Probe("short rows", _with_tau(_branches, scale=SHORT_ROWS), loss, **SHORT),
-        Probe("very small temperature", _with_tau(_branches, 0.004, 0.009), loss, **EXACT),
-        Probe("one pair of opposite views", _with_tau(_one_opposite_pair, 0.004, 0.009), loss, **EXACT),
-        Probe("float32", _with_tau(_branches, dtype=torch.float32), loss, **SINGLE),
-        Probe("float32, small temperature", _with_tau(_branches, 0.045, 0.055, dtype=torch.float32), loss, **SINGLE),
-        device_probe(_with_tau(_branches), lambda lesson, inputs: loss(lesson, inputs)["loss"]),
+        Case("values on random inputs", _with_tau(_branches), loss, **EXACT),
+        Case("gradients", _with_tau(_branches), gradients, **GRADIENT),
+        Case("small temperature", _with_tau(_branches, 0.06, 0.09), loss, **EXACT),
+        Case("large temperature", _with_tau(_branches, 3.0, 9.0), loss, **EXACT),
+        Case("equal and opposite views", _with_tau(_opposite), loss, **EXACT),
+        Case("one pair", _with_tau(_branches, N=1), gradients, rtol=1e-7, atol=1e-7),
+        Case("as many pairs as features", _with_tau(_square), loss, **EXACT),
+        Case("many pairs", _with_tau(_branches, N=40, D=6), loss, **EXACT),
+        Case("large values", _with_tau(_branches, scale=LONG_ROWS), loss, **TIGHT),
+        Case("short rows", _with_tau(_branches, scale=SHORT_ROWS), loss, **SHORT),
+        Case("very small temperature", _with_tau(_branches, 0.004, 0.009), loss, **EXACT),
+        Case("one pair of opposite views", _with_tau(_one_opposite_pair, 0.004, 0.009), loss, **EXACT),
+        Case("float32", _with_tau(_branches, dtype=torch.float32), loss, **SINGLE),
+        Case("float32, small temperature", _with_tau(_branches, 0.045, 0.055, dtype=torch.float32), loss, **SINGLE),
+        device_case(_with_tau(_branches), lambda lesson, inputs: loss(lesson, inputs)["loss"]),
     )
 
 
@@ -434,11 +434,11 @@ def _train_on_nan(lesson, inputs: Values) -> Values:
 EXERCISES = (
     Exercise(
         "compute_train_transform", TOPIC, seeds=True,
-        probes=(
-            Probe("stream of random views", _transform_inputs, _views, rtol=1e-5, atol=1e-5, about="16 views of one picture"),
-            Probe("picture of 32 x 32", lambda draw: _transform_inputs(draw, 32, 32), _views, rtol=1e-5, atol=1e-5),
-            Probe("many views", lambda draw: _transform_inputs(draw, 20, 24, 200), _many_views, rtol=1e-5, atol=1e-5),
-            Probe("seed of the course", lambda draw: _transform_inputs(draw, 24, 32), _default_seed, rtol=1e-5, atol=1e-5),
+        cases=(
+            Case("stream of random views", _transform_inputs, _views, rtol=1e-5, atol=1e-5, about="16 views of one picture"),
+            Case("picture of 32 x 32", lambda draw: _transform_inputs(draw, 32, 32), _views, rtol=1e-5, atol=1e-5),
+            Case("many views", lambda draw: _transform_inputs(draw, 20, 24, 200), _many_views, rtol=1e-5, atol=1e-5),
+            Case("seed of the course", lambda draw: _transform_inputs(draw, 24, 32), _default_seed, rtol=1e-5, atol=1e-5),
         ),
         hints=(
             "which four things may happen to a picture, and in which order does the docstring name them?",
@@ -449,12 +449,12 @@ EXERCISES = (
     ),
     Exercise(
         "CIFAR10Pair.__getitem__", TOPIC,
-        probes=(
-            Probe("two random views", _data_inputs, _pair),
-            Probe("every index", _data_inputs, _pair_of_every_index),
-            Probe("asked twice", _data_inputs, _pair_twice, about="as in two epochs"),
-            Probe("without a transform", _data_inputs, _pair_without_transform),
-            Probe("with a target transform", _data_inputs, _pair_with_target_transform),
+        cases=(
+            Case("two random views", _data_inputs, _pair),
+            Case("every index", _data_inputs, _pair_of_every_index),
+            Case("asked twice", _data_inputs, _pair_twice, about="as in two epochs"),
+            Case("without a transform", _data_inputs, _pair_without_transform),
+            Case("with a target transform", _data_inputs, _pair_with_target_transform),
         ),
         hints=(
             "how often must the random transform be called to give two different views?",
@@ -463,82 +463,82 @@ EXERCISES = (
     ),
     Exercise(
         "sim", TOPIC,
-        probes=(
+        cases=(
             _published("simclr_n2_d3", _sim_of_published,
                        lambda record: {"similarities": [row[0] for row in record["sim_positive_pairs"]["value"]]}),
-            Probe("values on random inputs", _vectors, _sim, **EXACT),
-            Probe("rows (1, D)", _vectors, _sim_of_rows, **EXACT),
-            Probe("gradients", _vectors, _sim_gradients, **GRADIENT),
-            Probe("many pairs", _some_pairs, _sim_of_pairs, **EXACT),
-            Probe("many features", lambda draw: _vectors(draw, D=300), _sim, **EXACT),
-            Probe("large values", lambda draw: _some_pairs(draw, LONG_ROWS), _sim_of_pairs, **TIGHT),
-            Probe("short vectors", lambda draw: _vectors(draw, scale=SHORT_ROWS), _sim, **SHORT),
-            Probe("float32", lambda draw: _vectors(draw, dtype=torch.float32), _sim, **SINGLE),
-            device_probe(_vectors, lambda lesson, inputs: lesson.sim(inputs["z_i"], inputs["z_j"])),
+            Case("values on random inputs", _vectors, _sim, **EXACT),
+            Case("rows (1, D)", _vectors, _sim_of_rows, **EXACT),
+            Case("gradients", _vectors, _sim_gradients, **GRADIENT),
+            Case("many pairs", _some_pairs, _sim_of_pairs, **EXACT),
+            Case("many features", lambda draw: _vectors(draw, D=300), _sim, **EXACT),
+            Case("large values", lambda draw: _some_pairs(draw, LONG_ROWS), _sim_of_pairs, **TIGHT),
+            Case("short vectors", lambda draw: _vectors(draw, scale=SHORT_ROWS), _sim, **SHORT),
+            Case("float32", lambda draw: _vectors(draw, dtype=torch.float32), _sim, **SINGLE),
+            device_case(_vectors, lambda lesson, inputs: lesson.sim(inputs["z_i"], inputs["z_j"])),
         ),
         hints=(
             "what is left of a dot product once the lengths of both vectors are taken out?",
             "the docstring also allows vectors that lie in a row, (1, D); the result has no axis in either case.",
         ),
-        remarks={"cosine_similarity": COSINE},
+        whole_calls={"cosine_similarity": COSINE},
     ),
     Exercise(
-        "simclr_loss_naive", TOPIC, needs=("sim",), probes=_loss_probes("simclr_loss_naive"),
+        "simclr_loss_naive", TOPIC, needs=("sim",), cases=_loss_cases("simclr_loss_naive"),
         hints=(
             "take one row i of the 2N. Which row is its positive partner, and which rows are in the sum under the logarithm?",
             "only i itself is left out of the sum; the partner stays in. Each of the 2N rows is the anchor once.",
             "l(i, j) has two parts: minus the partner's cosine over tau, and the logarithm of the sum; the loss is the mean.",
             SUBTRACTED,
         ),
-        remarks={"exp": OVERFLOW},
+        whole_calls={"exp": OVERFLOW},
     ),
     Exercise(
         "sim_positive_pairs", TOPIC, needs=("sim",),
-        probes=(
+        cases=(
             _published("simclr_n3_d6_signed", _published_pairs,
                        lambda record: {"similarities": record["sim_positive_pairs"]["value"]}),
-            Probe("values on random inputs", _branches, _pairs, **EXACT),
-            Probe("gradients", _branches, _pairs_gradients, **GRADIENT),
-            Probe("equal and opposite views", _opposite, _pairs, **EXACT),
-            Probe("as many pairs as features", _square, _pairs, **EXACT),
-            Probe("one pair", lambda draw: _branches(draw, N=1), _pairs, **EXACT),
-            Probe("large values", lambda draw: _branches(draw, scale=LONG_ROWS), _pairs, **TIGHT),
-            Probe("short rows", lambda draw: _branches(draw, scale=SHORT_ROWS), _pairs, **SHORT),
-            Probe("float32", lambda draw: _branches(draw, dtype=torch.float32), _pairs, **SINGLE),
-            device_probe(_branches, lambda lesson, inputs: lesson.sim_positive_pairs(inputs["out_left"], inputs["out_right"])),
+            Case("values on random inputs", _branches, _pairs, **EXACT),
+            Case("gradients", _branches, _pairs_gradients, **GRADIENT),
+            Case("equal and opposite views", _opposite, _pairs, **EXACT),
+            Case("as many pairs as features", _square, _pairs, **EXACT),
+            Case("one pair", lambda draw: _branches(draw, N=1), _pairs, **EXACT),
+            Case("large values", lambda draw: _branches(draw, scale=LONG_ROWS), _pairs, **TIGHT),
+            Case("short rows", lambda draw: _branches(draw, scale=SHORT_ROWS), _pairs, **SHORT),
+            Case("float32", lambda draw: _branches(draw, dtype=torch.float32), _pairs, **SINGLE),
+            device_case(_branches, lambda lesson, inputs: lesson.sim_positive_pairs(inputs["out_left"], inputs["out_right"])),
         ),
         hints=(
             "row k of one branch meets row k of the other, and no other row. Along which axis do you sum?",
             "each row is divided by its own length; the result keeps an axis of size 1: (N, 1).",
         ),
-        remarks={"cosine_similarity": COSINE},
+        whole_calls={"cosine_similarity": COSINE},
     ),
     Exercise(
         "compute_sim_matrix", TOPIC, needs=("sim", "sim_positive_pairs"),
-        probes=(
+        cases=(
             _published("simclr_n3_d6_signed", _published_matrix,
                        lambda record: {"similarities": record["compute_sim_matrix"]["value"]}),
-            Probe("values on random inputs", _rows, _matrix, **EXACT),
-            Probe("gradients", _rows, _matrix_gradients, **GRADIENT),
-            Probe("as many rows as features", _square_rows, _matrix, **EXACT),
-            Probe("one pair", lambda draw: _rows(draw, N=1), _matrix, **EXACT),
-            Probe("large values", lambda draw: _rows(draw, scale=LONG_ROWS), _matrix, **TIGHT),
-            Probe("short rows", lambda draw: _rows(draw, scale=SHORT_ROWS), _matrix, **SHORT),
-            Probe("float32", lambda draw: _rows(draw, dtype=torch.float32), _matrix, **SINGLE),
-            device_probe(_rows, lambda lesson, inputs: lesson.compute_sim_matrix(inputs["out"])),
+            Case("values on random inputs", _rows, _matrix, **EXACT),
+            Case("gradients", _rows, _matrix_gradients, **GRADIENT),
+            Case("as many rows as features", _square_rows, _matrix, **EXACT),
+            Case("one pair", lambda draw: _rows(draw, N=1), _matrix, **EXACT),
+            Case("large values", lambda draw: _rows(draw, scale=LONG_ROWS), _matrix, **TIGHT),
+            Case("short rows", lambda draw: _rows(draw, scale=SHORT_ROWS), _matrix, **SHORT),
+            Case("float32", lambda draw: _rows(draw, dtype=torch.float32), _matrix, **SINGLE),
+            device_case(_rows, lambda lesson, inputs: lesson.compute_sim_matrix(inputs["out"])),
         ),
         hints=(
             "if every row had length 1, what would the product of the matrix with its transpose hold at (i, k)?",
             "the length of a row is taken along the axis of the features, with the axis kept, so that it divides row by row.",
         ),
-        remarks={"cosine_similarity": COSINE},
+        whole_calls={"cosine_similarity": COSINE},
     ),
     Exercise(
         "simclr_loss_vectorized", TOPIC, needs=("sim", "sim_positive_pairs", "compute_sim_matrix"), no_loop=True,
-        probes=(
-            *_loss_probes("simclr_loss_vectorized"),
-            Probe("a device by name", _with_tau(_branches), _loss_on_named_device, **EXACT),
-            named_device_probe(_with_tau(_branches), lambda lesson, inputs, device: lesson.simclr_loss_vectorized(
+        cases=(
+            *_loss_cases("simclr_loss_vectorized"),
+            Case("a device by name", _with_tau(_branches), _loss_on_named_device, **EXACT),
+            named_device_case(_with_tau(_branches), lambda lesson, inputs, device: lesson.simclr_loss_vectorized(
                 inputs["out_left"], inputs["out_right"], inputs["tau"], device=device)),
         ),
         hints=(
@@ -548,19 +548,19 @@ EXERCISES = (
             "entries but one. The loss is a mean over all 2N rows.",
             SUBTRACTED,
         ),
-        remarks={"exp": OVERFLOW},
+        whole_calls={"exp": OVERFLOW},
     ),
     Exercise(
         "train", TOPIC, needs=("simclr_loss_vectorized",),
-        probes=(
-            Probe("an epoch of three batches", _train_inputs, _train, **EXACT),
-            Probe("one batch", lambda draw: _train_inputs(draw, sizes=(5,)), _train, **EXACT),
-            Probe("gradients left from before", _train_inputs, _train_with_old_gradients, **EXACT),
-            Probe("optimiser of one part", _train_inputs, _train_with_frozen_part, **EXACT),
-            Probe("temperature by default", _train_inputs, _train_with_default_temperature, **EXACT),
-            Probe("loss_function used", _train_inputs, _train_with_own_loss),
-            Probe("a large batch", lambda draw: _train_inputs(draw, sizes=(37, 3)), _train, **EXACT),
-            Probe("a picture of NaN", _inputs_with_nan, _train_on_nan),
+        cases=(
+            Case("an epoch of three batches", _train_inputs, _train, **EXACT),
+            Case("one batch", lambda draw: _train_inputs(draw, sizes=(5,)), _train, **EXACT),
+            Case("gradients left from before", _train_inputs, _train_with_old_gradients, **EXACT),
+            Case("optimiser of one part", _train_inputs, _train_with_frozen_part, **EXACT),
+            Case("temperature by default", _train_inputs, _train_with_default_temperature, **EXACT),
+            Case("loss_function used", _train_inputs, _train_with_own_loss),
+            Case("a large batch", lambda draw: _train_inputs(draw, sizes=(37, 3)), _train, **EXACT),
+            Case("a picture of NaN", _inputs_with_nan, _train_on_nan),
         ),
         hints=(
             "the model returns two things for a batch. Which of them is the projection?",

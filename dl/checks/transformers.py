@@ -1,4 +1,4 @@
-"""The probes of the exercises of `transformers.py`.
+"""The cases of the exercises of `transformers.py`.
 
 A module's parameters are filled with numbers of our own before its forward is looked at. They are found by what they
 are (the shape of a matrix, a scale of ones, a shift of zeros), so that names which no docstring fixes stay free.
@@ -18,13 +18,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dl.checks import expected, fill_with_ramp, load_case
-from dl.checks.devices import device_probe
-from dl.checks.exercise import Draw, Exercise, Probe, Values, track, unpack, with_gradients
+from dl.checks.published import expected, fill_with_ramp, load_case
+from dl.checks.devices import device_case
+from dl.checks.exercise import Draw, Exercise, Case, Values, track, unpack, with_gradients
 
 TOPIC = "transformers"
 COARSE = 0.1  # how near the largest of some hundred uniform draws of one spread are to each other
-MOST_TOKENS = 16  # of a sequence in a probe
+MOST_TOKENS = 16  # of a sequence in a case
 LISTS = (nn.ModuleList, nn.Sequential, list, tuple)  # what `heads` may be
 Roles = dict[str, nn.Parameter]
 
@@ -173,8 +173,8 @@ def _in_training(module: nn.Module, seed: int, forward: Callable[[], Tensor]) ->
 # --- Recorded tensors of the course ---
 
 
-def _course(case: str, run: Callable[..., Values], name: str = "values of the course", **options) -> Probe:
-    """A probe on the recorded tensors of a case; `dy`, the masks of dropout and the constructor's sizes come along."""
+def _course(case: str, run: Callable[..., Values], name: str = "values of the course", **options) -> Case:
+    """A case on the recorded tensors of a case; `dy`, the masks of dropout and the constructor's sizes come along."""
     check = expected(TOPIC)[case]
     record = load_case(TOPIC, case)
     inputs: Values = dict(record.inputs)
@@ -185,7 +185,7 @@ def _course(case: str, run: Callable[..., Values], name: str = "values of the co
     if "dropout_calls" in check:
         inputs["masks"] = [torch.tensor(call["keep_mask"]) for call in check["dropout_calls"]]
     limits = {key: check["tolerance"] for key in record.expected}
-    return Probe(
+    return Case(
         name,
         lambda draw: inputs,
         run,
@@ -196,7 +196,7 @@ def _course(case: str, run: Callable[..., Values], name: str = "values of the co
     )
 
 
-def _course_module(kind: str, case: str, wanted: str, name: str = "values of the course") -> Probe:
+def _course_module(kind: str, case: str, wanted: str, name: str = "values of the course") -> Case:
     """A recorded module: output, and the gradient at the input `wanted`."""
 
     def run(lesson, inputs: Values) -> Values:
@@ -212,7 +212,7 @@ def _course_module(kind: str, case: str, wanted: str, name: str = "values of the
     return _course(case, run, name)
 
 
-def _course_block(kind: str, case: str, name: str) -> Probe:
+def _course_block(kind: str, case: str, name: str) -> Case:
     """A recorded block in train mode; dropout keeps what the recorded masks keep."""
 
     def run(lesson, inputs: Values) -> Values:
@@ -249,11 +249,11 @@ def _numbered_course(lesson, inputs: Values) -> Values:
     return {**outputs, "chosen": [n if isinstance(n, int) else -1 for n in numbers]}
 
 
-def _token_dict_case() -> Probe:
+def _token_dict_case() -> Case:
     case = expected(TOPIC)["token_dict"]
     inputs = {"vocab": case["inputs"]["vocab"]}
     chosen = torch.tensor([case["expected"][key] for key in ("0", "EOS", "len")])
-    return Probe(
+    return Case(
         "the notebook's vocabulary",
         lambda draw: inputs,
         _numbered_course,
@@ -285,7 +285,7 @@ def _line_tokens(lesson, inputs: Values) -> Values:
     return {"tokens": lesson.prepocess_input_sequence(*values)}
 
 
-def _line_case(case: str) -> Probe:
+def _line_case(case: str) -> Case:
     check = expected(TOPIC)[case]
     given = check["inputs"]
     inputs = {
@@ -293,7 +293,7 @@ def _line_case(case: str) -> Probe:
         "token_dict": {word: number for number, word in enumerate(given["vocab"])},
         "spc_tokens": given["spc_tokens"],
     }
-    return Probe(
+    return Case(
         f"a line of the notebook, {case.removeprefix('tokens_')}",
         lambda draw: inputs,
         _line_tokens,
@@ -347,19 +347,19 @@ def _looped_gradients(function: str) -> Callable[..., Values]:
     return run
 
 
-def _looped_probes(function: str, case: str, batch: bool) -> tuple[Probe, ...]:
+def _looped_cases(function: str, case: str, batch: bool) -> tuple[Case, ...]:
     run = _looped(function)
     return (
         _course(case, run),
-        Probe("values on random inputs", lambda draw: _triple(draw, batch=batch), run),
-        Probe("gradients", lambda draw: _triple(draw, batch=batch), _looped_gradients(function)),
-        *([Probe("batch of one", lambda draw: _triple(draw, N=1), run)] if batch else []),
-        Probe("one token", lambda draw: _triple(draw, K=1, batch=batch), run),
-        Probe("one feature", lambda draw: _triple(draw, M=1, batch=batch), run),
-        Probe("as many tokens as features", lambda draw: _same_size(draw, batch), run),
-        Probe("large scores", lambda draw: _triple(draw, scale=8.0, batch=batch), run),
-        device_probe(lambda draw: _triple(draw, batch=batch), lambda lesson, inputs: run(lesson, inputs)["y"]),
-        Probe("float32", lambda draw: _triple(draw, batch=batch, dtype=torch.float32), run, rtol=1e-4, atol=1e-5),
+        Case("values on random inputs", lambda draw: _triple(draw, batch=batch), run),
+        Case("gradients", lambda draw: _triple(draw, batch=batch), _looped_gradients(function)),
+        *([Case("batch of one", lambda draw: _triple(draw, N=1), run)] if batch else []),
+        Case("one token", lambda draw: _triple(draw, K=1, batch=batch), run),
+        Case("one feature", lambda draw: _triple(draw, M=1, batch=batch), run),
+        Case("as many tokens as features", lambda draw: _same_size(draw, batch), run),
+        Case("large scores", lambda draw: _triple(draw, scale=8.0, batch=batch), run),
+        device_case(lambda draw: _triple(draw, batch=batch), lambda lesson, inputs: run(lesson, inputs)["y"]),
+        Case("float32", lambda draw: _triple(draw, batch=batch, dtype=torch.float32), run, rtol=1e-4, atol=1e-5),
     )
 
 
@@ -426,7 +426,7 @@ def _attention_course(lesson, inputs: Values) -> Values:
     return {"y": _attention(lesson, inputs)["y"]}
 
 
-def _masked_course() -> Probe:
+def _masked_course() -> Case:
     check = expected(TOPIC)["sdp_no_loop_batch_masked"]
     recipes = {key: check["inputs"][key] for key in ("query", "key", "value")}
     inputs = {
@@ -434,7 +434,7 @@ def _masked_course() -> Probe:
         for key, recipe in recipes.items()
     }
     inputs["mask"] = torch.tensor(check["inputs"]["mask"]["bool"])
-    return Probe(
+    return Case(
         "masked values of the course",
         lambda draw: inputs,
         _attention_course,
@@ -926,7 +926,7 @@ def _guess_shape(lesson, inputs: Values) -> Values:
     return {"shape": list(_guess(model, inputs).shape)}
 
 
-def _guess_shape_case() -> Probe:
+def _guess_shape_case() -> Case:
     check = expected(TOPIC)["transformer_output_shape"]
     shapes = {name: recipe["shape"] for name, recipe in check["inputs"].items()}
     inputs: Values = {
@@ -936,7 +936,7 @@ def _guess_shape_case() -> Probe:
         "ans_b": torch.ones(shapes["ans_b"], dtype=torch.int64),
         "ans_pos": torch.zeros(1, *shapes["ans_pos"][1:]),
     }
-    return Probe(
+    return Case(
         "shape of the course",
         lambda draw: inputs,
         _guess_shape,
@@ -961,12 +961,12 @@ def _position_sizes(draw: Draw, **own: int) -> Values:
     return {"K": own.get("K", K), "M": own.get("M", M)}
 
 
-def _position_probes(function: str, kind: str) -> tuple[Probe, ...]:
+def _position_cases(function: str, kind: str) -> tuple[Case, ...]:
     run, near = _position(function), {"rtol": 1e-5, "atol": 1e-6}
 
-    def course(K: int, M: int) -> Probe:
+    def course(K: int, M: int) -> Case:
         check = expected(TOPIC)[f"position_{kind}_{K}_{M}"]
-        return Probe(
+        return Case(
             f"{K} positions, {M} features",
             lambda draw: {"K": K, "M": M},
             run,
@@ -979,11 +979,11 @@ def _position_probes(function: str, kind: str) -> tuple[Probe, ...]:
     return (
         course(4, 4),
         course(5, 3),
-        Probe("other sizes", _position_sizes, run, **near),
-        Probe("more features than positions", lambda draw: {"K": draw.integer(2, 5), "M": draw.integer(8, 13)}, run, **near),
-        Probe("many positions", lambda draw: {"K": draw.integer(60, 90), "M": 4}, run, rtol=1e-4, atol=1e-5),
-        Probe("one position", lambda draw: _position_sizes(draw, K=1), run, **near),
-        Probe("one feature", lambda draw: _position_sizes(draw, M=1), run, **near),
+        Case("other sizes", _position_sizes, run, **near),
+        Case("more features than positions", lambda draw: {"K": draw.integer(2, 5), "M": draw.integer(8, 13)}, run, **near),
+        Case("many positions", lambda draw: {"K": draw.integer(60, 90), "M": 4}, run, rtol=1e-4, atol=1e-5),
+        Case("one position", lambda draw: _position_sizes(draw, K=1), run, **near),
+        Case("one feature", lambda draw: _position_sizes(draw, M=1), run, **near),
     )
 
 
@@ -1069,19 +1069,19 @@ def _loss_square(draw: Draw) -> Values:
     return _loss_inputs(draw, T=size, V=size)
 
 
-def _loss_probes(function: str) -> tuple[Probe, ...]:
+def _loss_cases(function: str) -> tuple[Case, ...]:
     run = _loss(function)
     return (
-        Probe("an even guess", _loss_even, run),
-        Probe("values on random inputs", _loss_inputs, run),
-        Probe("gradient", _loss_inputs, _loss_gradients(function)),
-        Probe("one token", lambda draw: _loss_inputs(draw, T=1), run),
-        Probe("two classes", lambda draw: _loss_inputs(draw, V=2), run),
-        Probe("as many tokens as classes", _loss_square, run),
-        Probe("the notebook's vocabulary", lambda draw: _loss_inputs(draw, T=20, V=16), run),
-        Probe("large logits", _loss_far_off, run),
-        device_probe(_loss_inputs, lambda lesson, inputs: run(lesson, inputs)["loss"]),
-        Probe("float32", lambda draw: _loss_inputs(draw, dtype=torch.float32), run, rtol=1e-4, atol=1e-5),
+        Case("an even guess", _loss_even, run),
+        Case("values on random inputs", _loss_inputs, run),
+        Case("gradient", _loss_inputs, _loss_gradients(function)),
+        Case("one token", lambda draw: _loss_inputs(draw, T=1), run),
+        Case("two classes", lambda draw: _loss_inputs(draw, V=2), run),
+        Case("as many tokens as classes", _loss_square, run),
+        Case("the notebook's vocabulary", lambda draw: _loss_inputs(draw, T=20, V=16), run),
+        Case("large logits", _loss_far_off, run),
+        device_case(_loss_inputs, lambda lesson, inputs: run(lesson, inputs)["loss"]),
+        Case("float32", lambda draw: _loss_inputs(draw, dtype=torch.float32), run, rtol=1e-4, atol=1e-5),
     )
 
 
@@ -1105,13 +1105,13 @@ EXERCISES = (
     Exercise(
         "generate_token_dict",
         TOPIC,
-        probes=(
+        cases=(
             _token_dict_case(),
-            Probe("another vocabulary", lambda draw: {"vocab": _vocabulary(draw)}, _numbered),
-            Probe("words without digits", lambda draw: {"vocab": _vocabulary(draw, digits=0)}, _numbered),
-            Probe("one word", lambda draw: {"vocab": [draw.choice(WORDS)]}, _numbered),
-            Probe("a tuple of words", lambda draw: {"vocab": tuple(_vocabulary(draw))}, _numbered),
-            Probe("many words", lambda draw: {"vocab": [f"w{i}" for i in draw.permutation(120).tolist()]}, _numbered),
+            Case("another vocabulary", lambda draw: {"vocab": _vocabulary(draw)}, _numbered),
+            Case("words without digits", lambda draw: {"vocab": _vocabulary(draw, digits=0)}, _numbered),
+            Case("one word", lambda draw: {"vocab": [draw.choice(WORDS)]}, _numbered),
+            Case("a tuple of words", lambda draw: {"vocab": tuple(_vocabulary(draw))}, _numbered),
+            Case("many words", lambda draw: {"vocab": [f"w{i}" for i in draw.permutation(120).tolist()]}, _numbered),
         ),
         hints=(
             "what is looked up, and what is found: the word or its number?",
@@ -1122,13 +1122,13 @@ EXERCISES = (
         "prepocess_input_sequence",
         TOPIC,
         aliases=("preprocess_input_sequence",),
-        probes=(
+        cases=(
             *(_line_case(f"tokens_{which}_{number}") for which in ("in", "out") for number in (1, 2, 3, 4)),
-            Probe("other words and another vocabulary", _line_inputs, _line_tokens),
-            Probe("a special word alone", lambda draw: _one_word(draw, special=True), _line_tokens),
-            Probe("a number alone", lambda draw: _one_word(draw, special=False), _line_tokens),
-            Probe("a long line", lambda draw: _line_inputs(draw, words=40), _line_tokens),
-            Probe("special words as a tuple", lambda draw: _line_inputs(draw, kind=tuple), _line_tokens),
+            Case("other words and another vocabulary", _line_inputs, _line_tokens),
+            Case("a special word alone", lambda draw: _one_word(draw, special=True), _line_tokens),
+            Case("a number alone", lambda draw: _one_word(draw, special=False), _line_tokens),
+            Case("a long line", lambda draw: _line_inputs(draw, words=40), _line_tokens),
+            Case("special words as a tuple", lambda draw: _line_inputs(draw, kind=tuple), _line_tokens),
         ),
         hints=(
             "into which words do blanks cut the line, and which of them are in spc_tokens?",
@@ -1138,8 +1138,8 @@ EXERCISES = (
     Exercise(
         "scaled_dot_product_two_loop_single",
         TOPIC,
-        probes=_looped_probes("scaled_dot_product_two_loop_single", "sdp_two_loop_single", batch=False),
-        remarks=WHOLE_ATTENTION,
+        cases=_looped_cases("scaled_dot_product_two_loop_single", "sdp_two_loop_single", batch=False),
+        whole_calls=WHOLE_ATTENTION,
         hints=(
             "one query meets every key: how many scores does it get, and what must they sum to after the softmax?",
             "each score is divided by the square root of the number of features before the softmax.",
@@ -1149,8 +1149,8 @@ EXERCISES = (
     Exercise(
         "scaled_dot_product_two_loop_batch",
         TOPIC,
-        probes=_looped_probes("scaled_dot_product_two_loop_batch", "sdp_two_loop_batch", batch=True),
-        remarks=WHOLE_ATTENTION,
+        cases=_looped_cases("scaled_dot_product_two_loop_batch", "sdp_two_loop_batch", batch=True),
+        whole_calls=WHOLE_ATTENTION,
         hints=(
             "which part is the same as for one sequence, and which loop is new?",
             "a query looks only at keys and values of its own sequence.",
@@ -1161,30 +1161,30 @@ EXERCISES = (
         "scaled_dot_product_no_loop_batch",
         TOPIC,
         no_loop=True,
-        probes=(
+        cases=(
             _course("sdp_no_loop_batch", _attention_course),
-            Probe("values on random inputs", _attention_inputs, _attention),
-            Probe("values with a mask", lambda draw: _attention_inputs(draw, masked=True), _attention),
+            Case("values on random inputs", _attention_inputs, _attention),
+            Case("values with a mask", lambda draw: _attention_inputs(draw, masked=True), _attention),
             _masked_course(),
-            Probe("all sizes equal, with a mask", _square_inputs, _attention),
-            Probe("gradients", lambda draw: _attention_inputs(draw, masked=True), _attention_gradients),
-            device_probe(
+            Case("all sizes equal, with a mask", _square_inputs, _attention),
+            Case("gradients", lambda draw: _attention_inputs(draw, masked=True), _attention_gradients),
+            device_case(
                 lambda draw: _attention_inputs(draw, masked=True), lambda lesson, inputs: _attention(lesson, inputs)["y"]
             ),
-            Probe("all keys forbidden", _nothing_left, _attention, rtol=1e-4, atol=1e-5),
-            Probe("very low scores", _very_low, _attention, rtol=1e-3, atol=1e-3),
-            Probe("batch of one", lambda draw: _attention_inputs(draw, N=1, masked=True), _attention),
-            Probe("one query", lambda draw: _attention_inputs(draw, queries=1, masked=True), _attention),
-            Probe("one key", lambda draw: _attention_inputs(draw, keys=1), _attention),
-            Probe("all sizes equal", lambda draw: _same_size(draw, batch=True), _attention),
-            Probe(
+            Case("all keys forbidden", _nothing_left, _attention, rtol=1e-4, atol=1e-5),
+            Case("very low scores", _very_low, _attention, rtol=1e-3, atol=1e-3),
+            Case("batch of one", lambda draw: _attention_inputs(draw, N=1, masked=True), _attention),
+            Case("one query", lambda draw: _attention_inputs(draw, queries=1, masked=True), _attention),
+            Case("one key", lambda draw: _attention_inputs(draw, keys=1), _attention),
+            Case("all sizes equal", lambda draw: _same_size(draw, batch=True), _attention),
+            Case(
                 "large values",
                 lambda draw: _attention_inputs(draw, scale=1e2, masked=True),
                 _attention,
                 rtol=1e-3,
                 atol=1e-3,
             ),
-            Probe(
+            Case(
                 "float32",
                 lambda draw: _attention_inputs(draw, masked=True, dtype=torch.float32),
                 _attention,
@@ -1192,7 +1192,7 @@ EXERCISES = (
                 atol=1e-5,
             ),
         ),
-        remarks=WHOLE_ATTENTION,
+        whole_calls=WHOLE_ATTENTION,
         hints=(
             "which product of a batch of matrices has the shape (N, K_Q, K_K)?",
             "along which axis do the shares of one query lie? They sum to 1 there, also under a mask.",
@@ -1202,9 +1202,9 @@ EXERCISES = (
     Exercise(
         "SelfAttention.__init__",
         TOPIC,
-        probes=(
-            Probe("layers", lambda draw: {"sizes": draw.sizes(3)}, _head_layers),
-            Probe("first weights", lambda draw: {"sizes": [24, 16, 40]}, _head_spreads, rtol=COARSE),
+        cases=(
+            Case("layers", lambda draw: {"sizes": draw.sizes(3)}, _head_layers),
+            Case("first weights", lambda draw: {"sizes": [24, 16, 40]}, _head_spreads, rtol=COARSE),
         ),
         hints=(
             "how many Linear maps are there, and what goes into each?",
@@ -1216,17 +1216,17 @@ EXERCISES = (
         "SelfAttention.forward",
         TOPIC,
         needs=("scaled_dot_product_no_loop_batch", "SelfAttention.__init__"),
-        probes=(
-            Probe("values on random inputs", _head_inputs, _attend("SelfAttention")),
+        cases=(
+            Case("values on random inputs", _head_inputs, _attend("SelfAttention")),
             _course_module("SelfAttention", "self_attention", "query"),
-            Probe("values with a mask", lambda draw: _head_inputs(draw, masked=True), _attend("SelfAttention")),
-            Probe("all sizes equal", lambda draw: _head_inputs(draw, masked=True, equal=True), _attend("SelfAttention")),
-            Probe("weights_softmax", lambda draw: _head_inputs(draw, masked=True), _head_shares),
-            Probe("gradients", lambda draw: _head_inputs(draw, masked=True), _attend_gradients("SelfAttention")),
-            Probe("a second call", lambda draw: _head_inputs(draw, masked=True), _attend_twice("SelfAttention")),
-            Probe("batch of one", lambda draw: _head_inputs(draw, N=1), _attend("SelfAttention")),
-            Probe("one query", lambda draw: _head_inputs(draw, queries=1), _attend("SelfAttention")),
-            Probe(
+            Case("values with a mask", lambda draw: _head_inputs(draw, masked=True), _attend("SelfAttention")),
+            Case("all sizes equal", lambda draw: _head_inputs(draw, masked=True, equal=True), _attend("SelfAttention")),
+            Case("weights_softmax", lambda draw: _head_inputs(draw, masked=True), _head_shares),
+            Case("gradients", lambda draw: _head_inputs(draw, masked=True), _attend_gradients("SelfAttention")),
+            Case("a second call", lambda draw: _head_inputs(draw, masked=True), _attend_twice("SelfAttention")),
+            Case("batch of one", lambda draw: _head_inputs(draw, N=1), _attend("SelfAttention")),
+            Case("one query", lambda draw: _head_inputs(draw, queries=1), _attend("SelfAttention")),
+            Case(
                 "float32",
                 lambda draw: _head_inputs(draw, masked=True, dtype=torch.float32),
                 _attend("SelfAttention"),
@@ -1244,10 +1244,10 @@ EXERCISES = (
         "MultiHeadAttention.__init__",
         TOPIC,
         needs=("SelfAttention.__init__",),
-        probes=(
-            Probe("layers", _heads_sizes, _heads_layers),
-            Probe("one head", lambda draw: {"sizes": [1, *draw.sizes(2)]}, _heads_layers),
-            Probe("first weights", lambda draw: {"sizes": [2, 24, 16]}, _heads_spreads, rtol=COARSE),
+        cases=(
+            Case("layers", _heads_sizes, _heads_layers),
+            Case("one head", lambda draw: {"sizes": [1, *draw.sizes(2)]}, _heads_layers),
+            Case("first weights", lambda draw: {"sizes": [2, 24, 16]}, _heads_spreads, rtol=COARSE),
         ),
         hints=(
             "how does a module learn of the modules in a list, so that the optimiser sees their weights?",
@@ -1259,16 +1259,16 @@ EXERCISES = (
         "MultiHeadAttention.forward",
         TOPIC,
         needs=(*HEAD, "MultiHeadAttention.__init__"),
-        probes=(
-            Probe("values on random inputs", _heads_inputs, _attend("MultiHeadAttention")),
+        cases=(
+            Case("values on random inputs", _heads_inputs, _attend("MultiHeadAttention")),
             _course_module("MultiHeadAttention", "multi_head_attention", "query"),
-            Probe("values with a mask", lambda draw: _heads_inputs(draw, masked=True), _attend("MultiHeadAttention")),
-            Probe("gradients", lambda draw: _heads_inputs(draw, masked=True), _attend_gradients("MultiHeadAttention")),
-            Probe("a second call", lambda draw: _heads_inputs(draw, masked=True), _attend_twice("MultiHeadAttention")),
-            Probe("one head", lambda draw: _heads_inputs(draw, heads=1, masked=True), _attend("MultiHeadAttention")),
-            Probe("batch of one", lambda draw: _heads_inputs(draw, N=1), _attend("MultiHeadAttention")),
-            Probe("one query", lambda draw: _heads_inputs(draw, queries=1), _attend("MultiHeadAttention")),
-            Probe(
+            Case("values with a mask", lambda draw: _heads_inputs(draw, masked=True), _attend("MultiHeadAttention")),
+            Case("gradients", lambda draw: _heads_inputs(draw, masked=True), _attend_gradients("MultiHeadAttention")),
+            Case("a second call", lambda draw: _heads_inputs(draw, masked=True), _attend_twice("MultiHeadAttention")),
+            Case("one head", lambda draw: _heads_inputs(draw, heads=1, masked=True), _attend("MultiHeadAttention")),
+            Case("batch of one", lambda draw: _heads_inputs(draw, N=1), _attend("MultiHeadAttention")),
+            Case("one query", lambda draw: _heads_inputs(draw, queries=1), _attend("MultiHeadAttention")),
+            Case(
                 "float32",
                 lambda draw: _heads_inputs(draw, masked=True, dtype=torch.float32),
                 _attend("MultiHeadAttention"),
@@ -1285,12 +1285,12 @@ EXERCISES = (
     Exercise(
         "LayerNormalization.__init__",
         TOPIC,
-        probes=(
-            Probe("parameters", lambda draw: {"sizes": [draw.integer(3, 9)]}, _norm_layers),
-            Probe("one feature", lambda draw: {"sizes": [1]}, _norm_layers),
-            Probe("a new layer", lambda draw: _norm_inputs(draw, 2, dtype=torch.float32), _norm_at_first),
+        cases=(
+            Case("parameters", lambda draw: {"sizes": [draw.integer(3, 9)]}, _norm_layers),
+            Case("one feature", lambda draw: {"sizes": [1]}, _norm_layers),
+            Case("a new layer", lambda draw: _norm_inputs(draw, 2, dtype=torch.float32), _norm_at_first),
         ),
-        remarks={"LayerNorm": "right; PyTorch's own layer holds both parameters here. Two nn.Parameter would do."},
+        whole_calls={"LayerNorm": "right; PyTorch's own layer holds both parameters here. Two nn.Parameter would do."},
         hints=(
             "what does a tensor have to be so that an optimiser finds it?",
             "one number a feature for the scale, one for the shift; at first they change nothing.",
@@ -1300,19 +1300,19 @@ EXERCISES = (
         "LayerNormalization.forward",
         TOPIC,
         needs=("LayerNormalization.__init__",),
-        probes=(
-            Probe("values on random inputs", _norm_inputs, _alone("LayerNormalization")),
+        cases=(
+            Case("values on random inputs", _norm_inputs, _alone("LayerNormalization")),
             _course_module("LayerNormalization", "layer_normalization", "x"),
-            Probe("a large epsilon", lambda draw: _norm_inputs(draw, epsilon=0.4), _alone("LayerNormalization")),
-            Probe("gradients", _norm_inputs, _alone_gradients("LayerNormalization")),
-            Probe("a second call", _norm_inputs, _alone_twice("LayerNormalization")),
-            Probe("rows of equal numbers", _flat_rows, _alone_gradients("LayerNormalization"), rtol=1e-5),
-            Probe("two axes", lambda draw: _norm_inputs(draw, 3), _alone("LayerNormalization")),
-            Probe("four axes", lambda draw: _norm_inputs(draw, 2, 3, 4), _alone("LayerNormalization")),
-            Probe("one token", lambda draw: _norm_inputs(draw, 1, 1), _alone("LayerNormalization")),
-            Probe("all sizes equal", lambda draw: _norm_inputs(draw, 5, 5, size=5), _alone("LayerNormalization")),
-            Probe("large values", lambda draw: _norm_inputs(draw, scale=1e3, offset=1e3), _alone("LayerNormalization")),
-            Probe(
+            Case("a large epsilon", lambda draw: _norm_inputs(draw, epsilon=0.4), _alone("LayerNormalization")),
+            Case("gradients", _norm_inputs, _alone_gradients("LayerNormalization")),
+            Case("a second call", _norm_inputs, _alone_twice("LayerNormalization")),
+            Case("rows of equal numbers", _flat_rows, _alone_gradients("LayerNormalization"), rtol=1e-5),
+            Case("two axes", lambda draw: _norm_inputs(draw, 3), _alone("LayerNormalization")),
+            Case("four axes", lambda draw: _norm_inputs(draw, 2, 3, 4), _alone("LayerNormalization")),
+            Case("one token", lambda draw: _norm_inputs(draw, 1, 1), _alone("LayerNormalization")),
+            Case("all sizes equal", lambda draw: _norm_inputs(draw, 5, 5, size=5), _alone("LayerNormalization")),
+            Case("large values", lambda draw: _norm_inputs(draw, scale=1e3, offset=1e3), _alone("LayerNormalization")),
+            Case(
                 "float32",
                 lambda draw: _norm_inputs(draw, dtype=torch.float32),
                 _alone("LayerNormalization"),
@@ -1320,7 +1320,7 @@ EXERCISES = (
                 atol=1e-5,
             ),
         ),
-        remarks={
+        whole_calls={
             "layer_norm": "right; PyTorch's own function does it all here. Write mean and variance by hand once as well."
         },
         hints=(
@@ -1332,9 +1332,9 @@ EXERCISES = (
     Exercise(
         "FeedForwardBlock.__init__",
         TOPIC,
-        probes=(
-            Probe("layers", lambda draw: {"sizes": draw.sizes(2)}, _feed_layers),
-            Probe("first weights", lambda draw: {"sizes": [24, 16]}, _feed_spreads, rtol=COARSE),
+        cases=(
+            Case("layers", lambda draw: {"sizes": draw.sizes(2)}, _feed_layers),
+            Case("first weights", lambda draw: {"sizes": [24, 16]}, _feed_spreads, rtol=COARSE),
         ),
         hints=("two maps: from which size to which does each lead?", "`xavier_linear` makes them; both have a bias."),
     ),
@@ -1342,17 +1342,17 @@ EXERCISES = (
         "FeedForwardBlock.forward",
         TOPIC,
         needs=("FeedForwardBlock.__init__",),
-        probes=(
-            Probe("values on random inputs", _feed_inputs, _alone("FeedForwardBlock")),
+        cases=(
+            Case("values on random inputs", _feed_inputs, _alone("FeedForwardBlock")),
             _course_module("FeedForwardBlock", "feed_forward", "x"),
-            Probe("gradients", _feed_inputs, _alone_gradients("FeedForwardBlock")),
-            Probe("a second call", _feed_inputs, _alone_twice("FeedForwardBlock")),
-            Probe("train mode", _feed_inputs, _alone_training("FeedForwardBlock")),
-            Probe("two axes", lambda draw: _feed_inputs(draw, 3), _alone("FeedForwardBlock")),
-            Probe("four axes", lambda draw: _feed_inputs(draw, 2, 3, 2), _alone("FeedForwardBlock")),
-            Probe("one token", lambda draw: _feed_inputs(draw, 1, 1), _alone("FeedForwardBlock")),
-            Probe("large values", lambda draw: _feed_inputs(draw, scale=1e3), _alone("FeedForwardBlock")),
-            Probe(
+            Case("gradients", _feed_inputs, _alone_gradients("FeedForwardBlock")),
+            Case("a second call", _feed_inputs, _alone_twice("FeedForwardBlock")),
+            Case("train mode", _feed_inputs, _alone_training("FeedForwardBlock")),
+            Case("two axes", lambda draw: _feed_inputs(draw, 3), _alone("FeedForwardBlock")),
+            Case("four axes", lambda draw: _feed_inputs(draw, 2, 3, 2), _alone("FeedForwardBlock")),
+            Case("one token", lambda draw: _feed_inputs(draw, 1, 1), _alone("FeedForwardBlock")),
+            Case("large values", lambda draw: _feed_inputs(draw, scale=1e3), _alone("FeedForwardBlock")),
+            Case(
                 "float32",
                 lambda draw: _feed_inputs(draw, dtype=torch.float32),
                 _alone("FeedForwardBlock"),
@@ -1369,10 +1369,10 @@ EXERCISES = (
         "EncoderBlock.__init__",
         TOPIC,
         needs=("SelfAttention.__init__", "MultiHeadAttention.__init__", *NORM, *FEED),
-        probes=(
-            Probe("layers", lambda draw: {"sizes": _block_sizes(draw)}, _block_layers("EncoderBlock", ENCODER)),
-            Probe("one head", lambda draw: {"sizes": _block_sizes(draw, heads=1)}, _block_layers("EncoderBlock", ENCODER)),
-            Probe(
+        cases=(
+            Case("layers", lambda draw: {"sizes": _block_sizes(draw)}, _block_layers("EncoderBlock", ENCODER)),
+            Case("one head", lambda draw: {"sizes": _block_sizes(draw, heads=1)}, _block_layers("EncoderBlock", ENCODER)),
+            Case(
                 "first weights", lambda draw: {"sizes": [2, 24, 16, 0.1]}, _block_spreads("EncoderBlock", ENCODER), rtol=COARSE
             ),
         ),
@@ -1386,16 +1386,16 @@ EXERCISES = (
         "EncoderBlock.forward",
         TOPIC,
         needs=(*BLOCK, "EncoderBlock.__init__"),
-        probes=(
-            Probe("values without dropout", _encoder_inputs, _alone("EncoderBlock")),
-            Probe("train mode", _encoder_inputs, _alone_training("EncoderBlock")),
+        cases=(
+            Case("values without dropout", _encoder_inputs, _alone("EncoderBlock")),
+            Case("train mode", _encoder_inputs, _alone_training("EncoderBlock")),
             _course_block("EncoderBlock", "encoder_block_1", "values of the course, two heads"),
             _course_block("EncoderBlock", "encoder_block_2", "values of the course, one head"),
-            Probe("gradients", _encoder_inputs, _alone_gradients("EncoderBlock")),
-            Probe("a second call", _encoder_inputs, _alone_twice("EncoderBlock")),
-            Probe("batch of one", lambda draw: _encoder_inputs(draw, N=1), _alone("EncoderBlock")),
-            Probe("one token", lambda draw: _encoder_inputs(draw, K=1), _alone("EncoderBlock")),
-            Probe(
+            Case("gradients", _encoder_inputs, _alone_gradients("EncoderBlock")),
+            Case("a second call", _encoder_inputs, _alone_twice("EncoderBlock")),
+            Case("batch of one", lambda draw: _encoder_inputs(draw, N=1), _alone("EncoderBlock")),
+            Case("one token", lambda draw: _encoder_inputs(draw, K=1), _alone("EncoderBlock")),
+            Case(
                 "float32",
                 lambda draw: _encoder_inputs(draw, dtype=torch.float32),
                 _alone("EncoderBlock"),
@@ -1412,15 +1412,15 @@ EXERCISES = (
     Exercise(
         "get_subsequent_mask",
         TOPIC,
-        probes=(
+        cases=(
             _course("subsequent_mask", _causal),
-            Probe("other sizes", lambda draw: _sequences(draw, *draw.sizes(2)), _causal),
-            Probe("tokens instead of floats", lambda draw: _sequences(draw, *draw.sizes(2), dtype=torch.int64), _causal),
-            Probe("as many sequences as tokens", lambda draw: _sequences(draw, 4, 4), _causal),
-            Probe("one sequence", lambda draw: _sequences(draw, 1, draw.integer(2, 6)), _causal),
-            Probe("one token", lambda draw: _sequences(draw, draw.integer(2, 5), 1), _causal),
-            Probe("a long sequence", lambda draw: _sequences(draw, 2, draw.integer(20, 30)), _causal),
-            device_probe(
+            Case("other sizes", lambda draw: _sequences(draw, *draw.sizes(2)), _causal),
+            Case("tokens instead of floats", lambda draw: _sequences(draw, *draw.sizes(2), dtype=torch.int64), _causal),
+            Case("as many sequences as tokens", lambda draw: _sequences(draw, 4, 4), _causal),
+            Case("one sequence", lambda draw: _sequences(draw, 1, draw.integer(2, 6)), _causal),
+            Case("one token", lambda draw: _sequences(draw, draw.integer(2, 5), 1), _causal),
+            Case("a long sequence", lambda draw: _sequences(draw, 2, draw.integer(20, 30)), _causal),
+            device_case(
                 lambda draw: _sequences(draw, *draw.sizes(2)), lambda lesson, inputs: _causal(lesson, inputs)["mask"]
             ),
         ),
@@ -1434,10 +1434,10 @@ EXERCISES = (
         "DecoderBlock.__init__",
         TOPIC,
         needs=("SelfAttention.__init__", "MultiHeadAttention.__init__", *NORM, *FEED),
-        probes=(
-            Probe("layers", lambda draw: {"sizes": _block_sizes(draw)}, _block_layers("DecoderBlock", DECODER)),
-            Probe("one head", lambda draw: {"sizes": _block_sizes(draw, heads=1)}, _block_layers("DecoderBlock", DECODER)),
-            Probe(
+        cases=(
+            Case("layers", lambda draw: {"sizes": _block_sizes(draw)}, _block_layers("DecoderBlock", DECODER)),
+            Case("one head", lambda draw: {"sizes": _block_sizes(draw, heads=1)}, _block_layers("DecoderBlock", DECODER)),
+            Case(
                 "first weights", lambda draw: {"sizes": [2, 24, 16, 0.1]}, _block_spreads("DecoderBlock", DECODER), rtol=COARSE
             ),
         ),
@@ -1451,18 +1451,18 @@ EXERCISES = (
         "DecoderBlock.forward",
         TOPIC,
         needs=(*BLOCK, "DecoderBlock.__init__"),
-        probes=(
-            Probe("as many tokens in both, without dropout", _as_long, _decode),
-            Probe("values without dropout", _decoder_inputs, _decode),
-            Probe("values without a mask", lambda draw: _decoder_inputs(draw, masked=False), _decode),
-            Probe("train mode", _decoder_inputs, _decode_training),
+        cases=(
+            Case("as many tokens in both, without dropout", _as_long, _decode),
+            Case("values without dropout", _decoder_inputs, _decode),
+            Case("values without a mask", lambda draw: _decoder_inputs(draw, masked=False), _decode),
+            Case("train mode", _decoder_inputs, _decode_training),
             _course_block("DecoderBlock", "decoder_block_1", "values of the course"),
             _course_block("DecoderBlock", "decoder_block_2", "values of the course, equal lengths"),
-            Probe("gradients", _decoder_inputs, _decode_gradients),
-            Probe("a second call", _decoder_inputs, _decode_twice),
-            Probe("batch of one", lambda draw: _decoder_inputs(draw, N=1), _decode),
-            Probe("one token", lambda draw: _decoder_inputs(draw, queries=1), _decode),
-            Probe("float32", lambda draw: _decoder_inputs(draw, dtype=torch.float32), _decode, rtol=1e-4, atol=1e-4),
+            Case("gradients", _decoder_inputs, _decode_gradients),
+            Case("a second call", _decoder_inputs, _decode_twice),
+            Case("batch of one", lambda draw: _decoder_inputs(draw, N=1), _decode),
+            Case("one token", lambda draw: _decoder_inputs(draw, queries=1), _decode),
+            Case("float32", lambda draw: _decoder_inputs(draw, dtype=torch.float32), _decode, rtol=1e-4, atol=1e-4),
         ),
         hints=(
             "three parts, each: add, normalise, drop. Which tensor does each start from?",
@@ -1473,7 +1473,7 @@ EXERCISES = (
     Exercise(
         "position_encoding_simple",
         TOPIC,
-        probes=_position_probes("position_encoding_simple", "simple"),
+        cases=_position_cases("position_encoding_simple", "simple"),
         hints=(
             "which number does position n get, and what is it divided by?",
             "all features of a row hold the same number; the first axis has size 1.",
@@ -1482,7 +1482,7 @@ EXERCISES = (
     Exercise(
         "position_encoding_sinusoid",
         TOPIC,
-        probes=_position_probes("position_encoding_sinusoid", "sinusoid"),
+        cases=_position_cases("position_encoding_sinusoid", "sinusoid"),
         hints=(
             "which columns hold sines, which cosines: halves, or in turn?",
             "2 i is the column, an even number below M: what is the floor of 2 i / M?",
@@ -1493,11 +1493,11 @@ EXERCISES = (
         "AddSubDataset.__getitem__",
         TOPIC,
         needs=("prepocess_input_sequence",),
-        probes=(
-            Probe("a row", _rows_inputs, _row),
-            Probe("a row of equal lengths", lambda draw: _rows_inputs(draw, equal=True), _row),
-            Probe("the first row", lambda draw: {**_rows_inputs(draw), "idx": 0}, _row),
-            Probe("a batch of rows", _rows_inputs, _row_batch),
+        cases=(
+            Case("a row", _rows_inputs, _row),
+            Case("a row of equal lengths", lambda draw: _rows_inputs(draw, equal=True), _row),
+            Case("the first row", lambda draw: {**_rows_inputs(draw), "idx": 0}, _row),
+            Case("a batch of rows", _rows_inputs, _row_batch),
         ),
         hints=("which four things belong to a row, and in which order?", "tokens differ from row to row; do positions?"),
     ),
@@ -1505,9 +1505,9 @@ EXERCISES = (
         "Transformer.__init__",
         TOPIC,
         needs=MODEL,
-        probes=(
-            Probe("layers", lambda draw: {"sizes": _model_sizes(draw)}, _model_layers),
-            Probe("first weights", lambda draw: {"sizes": [1, 12, 8, 0.1, 1, 1, 120]}, _model_spreads, rtol=2 * COARSE),
+        cases=(
+            Case("layers", lambda draw: {"sizes": _model_sizes(draw)}, _model_layers),
+            Case("first weights", lambda draw: {"sizes": [1, 12, 8, 0.1, 1, 1, 120]}, _model_spreads, rtol=2 * COARSE),
         ),
         hints=(
             "one embedding serves question and answer: how many rows has it?",
@@ -1519,19 +1519,19 @@ EXERCISES = (
         "Transformer.forward",
         TOPIC,
         needs=(*MODEL, "Transformer.__init__"),
-        probes=(
-            Probe("values on equal lengths", lambda draw: _model_inputs(draw, as_long=True), _guesses),
-            Probe("values on random inputs", _model_inputs, _guesses),
+        cases=(
+            Case("values on equal lengths", lambda draw: _model_inputs(draw, as_long=True), _guesses),
+            Case("values on random inputs", _model_inputs, _guesses),
             _guess_shape_case(),
-            Probe("two layers", lambda draw: _model_inputs(draw, layers=2), _guesses),
-            Probe("gradients", _model_inputs, _guess_gradients),
-            Probe("a second call", _model_inputs, _guesses_twice),
-            device_probe(_model_inputs, _guessed_elsewhere),
-            Probe("train mode", _model_inputs, _guess_training),
-            Probe("positions without a batch", lambda draw: _model_inputs(draw, shared=True), _guesses),
-            Probe("batch of one", lambda draw: _model_inputs(draw, N=1), _guesses),
-            Probe("an answer of two tokens", lambda draw: _model_inputs(draw, answer=2), _guesses),
-            Probe("float32", lambda draw: _model_inputs(draw, dtype=torch.float32), _guesses, rtol=1e-3, atol=1e-3),
+            Case("two layers", lambda draw: _model_inputs(draw, layers=2), _guesses),
+            Case("gradients", _model_inputs, _guess_gradients),
+            Case("a second call", _model_inputs, _guesses_twice),
+            device_case(_model_inputs, _guessed_elsewhere),
+            Case("train mode", _model_inputs, _guess_training),
+            Case("positions without a batch", lambda draw: _model_inputs(draw, shared=True), _guesses),
+            Case("batch of one", lambda draw: _model_inputs(draw, N=1), _guesses),
+            Case("an answer of two tokens", lambda draw: _model_inputs(draw, answer=2), _guesses),
+            Case("float32", lambda draw: _model_inputs(draw, dtype=torch.float32), _guesses, rtol=1e-3, atol=1e-3),
         ),
         hints=(
             "what does the encoder read, and what is added to the embeddings first?",
@@ -1542,7 +1542,7 @@ EXERCISES = (
     Exercise(
         "LabelSmoothingLoss",
         TOPIC,
-        probes=_loss_probes("LabelSmoothingLoss"),
+        cases=_loss_cases("LabelSmoothingLoss"),
         hints=(
             "which probability should the true class have, and what do all the others share?",
             "how many other classes are there? Read it from pred.",
@@ -1552,7 +1552,7 @@ EXERCISES = (
     Exercise(
         "CrossEntropyLoss",
         TOPIC,
-        probes=_loss_probes("CrossEntropyLoss"),
+        cases=_loss_cases("CrossEntropyLoss"),
         hints=(
             "what is the loss of one token for an even guess among V classes?",
             "pred holds logits: does your function still do the softmax, and only once?",

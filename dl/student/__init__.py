@@ -28,7 +28,8 @@ KEPT = (
     "pyproject.toml", "constraints.txt", "Makefile", "LICENSE", "student.txt", ".gitignore",
 )
 LEFT_OUT = {  # of what is kept, and why
-    "dl/checks/solutions/*": "reference code and known mistakes",
+    "dl/checks/references/*": "right answers",
+    "dl/checks/mistakes/*": "known mistakes, as patches on right answers",
     "dl/checks/recorded/*": "made anew",
     "dl/student/*": "makes this edition",
     "dl/markers.py": "reads solutions",

@@ -1,6 +1,8 @@
 """Wrong implementations that the checks must refuse and name, and right ones, written differently, that they must accept.
 
-Each is the body of a function below, put between the markers of its exercise in a copy of the lesson. Its name does not
+Most wrong ones are patches of the lesson's own text (`<topic>.toml`, in the form of `dl.checks.mistakes`: diagnosis = patch,
+or a list of patches; `unnamed` for what is refused without a name). The others, and the right ones, are functions in
+`<topic>.py`: their bodies are put between the markers of the exercise in a copy of the lesson. A function's name does not
 matter; its parameters are those of the exercise, for the reader only.
 """
 
@@ -16,6 +18,8 @@ from pathlib import Path
 
 from dl import markers
 from dl.checks.exercise import MODULES
+from dl.checks.mistakes import tomllib
+from dl.checks.references import edit
 
 ROOT = Path(__file__).parents[2]
 TOPICS = tuple(MODULES)
@@ -54,8 +58,25 @@ class Variants(list[Variant]):
         return function
 
 
-def variants_of(topic: str) -> Variants:
-    return importlib.import_module(f"tests.variants.{topic}").VARIANTS
+def variants_of(topic: str) -> list[Variant]:
+    return [*_patches_of(topic), *importlib.import_module(f"tests.variants.{topic}").VARIANTS]
+
+
+def _patches_of(topic: str) -> list[Variant]:
+    bodies: dict[str, str] = {}
+    for module in MODULES[topic]:
+        bodies |= markers.solutions((ROOT / (module.replace(".", "/") + ".py")).read_text())
+    table = tomllib.loads((Path(__file__).parent / f"{topic}.toml").read_text())
+    patches = [
+        (exercise, diagnosis, patch)
+        for exercise, rows in table.items()
+        for diagnosis, kept in rows.items()
+        for patch in ([kept] if isinstance(kept, str) else kept)
+    ]
+    return [
+        Variant(exercise, "" if diagnosis == "unnamed" else diagnosis, edit(bodies[exercise], patch, exercise), number)
+        for number, (exercise, diagnosis, patch) in enumerate(patches)
+    ]
 
 
 def write_lesson(folder: Path, topic: str, bodies: dict[str, str]) -> Path:
