@@ -13,11 +13,13 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
-from dl import arithmetic, weights
+from dl import weights
+from dl.data import arithmetic
 from rnn_lstm_captioning import END, NULL, CaptioningRNN
 from transformers import AddSubDataset, generate_token_dict, get_subsequent_mask
 
 # --- Image captioning ---
+
 
 def load_coco_captions(path: str | Path | None = None, verbose: bool = True) -> dict:
     """Read the captioning data: pictures, captions as word indices, and the vocabulary.
@@ -71,8 +73,10 @@ def decode_captions(captions: Tensor | list, idx_to_word: list[str] | dict[int, 
     """
     captions = torch.as_tensor(captions).cpu()
     if captions.ndim not in (1, 2):
-        raise ValueError(f"decode_captions: captions must be (T,) or (N, T), got {tuple(captions.shape)}. "
-                         "Pass one caption or a batch of them.")
+        raise ValueError(
+            f"decode_captions: captions must be (T,) or (N, T), got {tuple(captions.shape)}. "
+            "Pass one caption or a batch of them."
+        )
     if captions.ndim == 2:
         return [decode_captions(row, idx_to_word) for row in captions]
     kept = []
@@ -82,8 +86,10 @@ def decode_captions(captions: Tensor | list, idx_to_word: list[str] | dict[int, 
         except (IndexError, KeyError):
             word = None
         if word is None:
-            raise ValueError(f"decode_captions: index {index} has no word among {len(idx_to_word)}. "
-                             "Decode with the vocabulary that the captions were made with.")
+            raise ValueError(
+                f"decode_captions: index {index} has no word among {len(idx_to_word)}. "
+                "Decode with the vocabulary that the captions were made with."
+            )
         if word != NULL:
             kept.append(word)
         if word == END:
@@ -158,11 +164,14 @@ def train_captioner(
             if epoch % print_every == 0 or epoch == num_epochs - 1:
                 print(f"(Epoch {epoch} / {num_epochs}) loss: {history[-1]:.4f} time per epoch: {seconds:.1f}s")
             if checkpoint is not None:
-                state = {part: module.state_dict() for part, module in
-                         (("model", model), ("optimizer", optimizer), ("scheduler", scheduler))}
+                state = {
+                    part: module.state_dict()
+                    for part, module in (("model", model), ("optimizer", optimizer), ("scheduler", scheduler))
+                }
                 order_state = None if shuffle is None else shuffle.get_state()
-                weights.save_checkpoint(checkpoint, {**state, "settings": settings, "epoch": epoch + 1,
-                                                     "history": history, "shuffle": order_state})
+                weights.save_checkpoint(
+                    checkpoint, {**state, "settings": settings, "epoch": epoch + 1, "history": history, "shuffle": order_state}
+                )
     except KeyboardInterrupt:
         print(f"Stopped after {len(history)} steps; the model keeps what it has learnt.")
     if plot:
@@ -227,13 +236,17 @@ def _check_captioner_data(model, image_data, caption_data, num_epochs, batch_siz
     if len(image_data) == 0:
         problems.append("no images at all")
     elif not 0 <= int(caption_data.min()) <= int(caption_data.max()) < V:
-        problems.append(f"captions hold indices from {int(caption_data.min())} to {int(caption_data.max())}, "
-                        f"the vocabulary has 0 to {V - 1}")
+        problems.append(
+            f"captions hold indices from {int(caption_data.min())} to {int(caption_data.max())}, "
+            f"the vocabulary has 0 to {V - 1}"
+        )
     if num_epochs < 1 or batch_size < 1 or learning_rate <= 0:
         problems.append(f"num_epochs {num_epochs}, batch_size {batch_size}, learning_rate {learning_rate}")
     if problems:
-        raise ValueError(f"train_captioner: {'; '.join(problems)}. Pass one caption for each image, indices of the model's "
-                         "vocabulary, and positive settings.")
+        raise ValueError(
+            f"train_captioner: {'; '.join(problems)}. Pass one caption for each image, indices of the model's "
+            "vocabulary, and positive settings."
+        )
 
 
 def _resume_captioner(checkpoint, settings, model, optimizer, scheduler, shuffle) -> tuple[list[float], int]:
@@ -241,8 +254,10 @@ def _resume_captioner(checkpoint, settings, model, optimizer, scheduler, shuffle
     if state is None:
         return [], 0
     if state["settings"] != settings:
-        raise ValueError(f"train_captioner: {checkpoint} was written with {state['settings']}, this call has {settings}. "
-                         "Delete the file, or use the same settings to resume.")
+        raise ValueError(
+            f"train_captioner: {checkpoint} was written with {state['settings']}, this call has {settings}. "
+            "Delete the file, or use the same settings to resume."
+        )
     for part, module in (("model", model), ("optimizer", optimizer), ("scheduler", scheduler)):
         module.load_state_dict(state[part])
     if shuffle is not None and state["shuffle"] is not None:
@@ -264,9 +279,9 @@ def get_toy_data(path: str | Path) -> dict[str, list[str]]:
     if not path.is_file():
         raise FileNotFoundError(
             f"get_toy_data: {path} not found; wanted the course's arithmetic data. "
-            "Run 'python -m dl.arithmetic', which writes datasets/two_digit_op.json in two seconds."
+            "Run 'python -m dl.data.arithmetic', which writes datasets/two_digit_op.json in two seconds."
         )
-    remedy = "Run 'python -m dl.arithmetic' to write the file anew."
+    remedy = "Run 'python -m dl.data.arithmetic' to write the file anew."
     try:
         data = json.loads(path.read_text())
     except ValueError as error:  # JSONDecodeError and UnicodeDecodeError
@@ -311,7 +326,10 @@ def expression_dataset(
     return AddSubDataset(
         [arithmetic.input_text(expression) for expression in expressions],
         [arithmetic.output_text(expression) for expression in expressions],
-        generate_token_dict(arithmetic.VOCABULARY), arithmetic.SPECIAL_WORDS, emb_dim, pos_encode,
+        generate_token_dict(arithmetic.VOCABULARY),
+        arithmetic.SPECIAL_WORDS,
+        emb_dim,
+        pos_encode,
     )
 
 
@@ -332,11 +350,23 @@ def cosine_schedule(lr: float, warmup: int, total: int) -> Callable[[int], float
 
 
 def train(
-    model: nn.Module, train_dataloader: DataLoader, val_dataloader: DataLoader, loss_func: Callable, num_epochs: int,
-    batch_size: int = 32, warmup_lr: float = 6e-6, warmup_interval: int | None = 1000, lr: float = 6e-4,
-    device: torch.device | str = "cpu", *, optimizer: Optimizer | None = None,
-    schedule: Callable[[int], float] | None = None, history: list[dict] | None = None,
-    on_epoch: Callable[[nn.Module, dict], None] | None = None, checkpoint: Path | None = None, print_every: int = 1,
+    model: nn.Module,
+    train_dataloader: DataLoader,
+    val_dataloader: DataLoader,
+    loss_func: Callable,
+    num_epochs: int,
+    batch_size: int = 32,
+    warmup_lr: float = 6e-6,
+    warmup_interval: int | None = 1000,
+    lr: float = 6e-4,
+    device: torch.device | str = "cpu",
+    *,
+    optimizer: Optimizer | None = None,
+    schedule: Callable[[int], float] | None = None,
+    history: list[dict] | None = None,
+    on_epoch: Callable[[nn.Module, dict], None] | None = None,
+    checkpoint: Path | None = None,
+    print_every: int = 1,
 ) -> nn.Module:
     """Train a `Transformer` with true earlier tokens given, and validate after each epoch.
 
@@ -387,7 +417,10 @@ def train(
             total, tokens, update = total + loss.detach(), tokens + count, update + 1
         val_loss, val_accuracy = val(model, val_dataloader, loss_func, batch_size, device)
         entry = {
-            "epoch": epoch, "train_loss": total.item() / tokens, "val_loss": val_loss, "val_accuracy": val_accuracy,
+            "epoch": epoch,
+            "train_loss": total.item() / tokens,
+            "val_loss": val_loss,
+            "val_accuracy": val_accuracy,
             "seconds": time.perf_counter() - started,
         }
         if on_epoch is not None:
@@ -405,8 +438,7 @@ def train(
 
 @torch.no_grad()
 def val(
-    model: nn.Module, dataloader: DataLoader, loss_func: Callable, batch_size: int = 32,
-    device: torch.device | str = "cpu",
+    model: nn.Module, dataloader: DataLoader, loss_func: Callable, batch_size: int = 32, device: torch.device | str = "cpu"
 ) -> tuple[float, float]:
     """Loss and accuracy with true earlier tokens given, over ALL rows of the loader.
 
@@ -426,8 +458,7 @@ def val(
 
 @torch.no_grad()
 def inference(
-    model: nn.Module, inp_exp: Tensor, inp_exp_pos: Tensor, out_pos_exp: Tensor, out_seq_len: int, *,
-    bos_token: int = 14,
+    model: nn.Module, inp_exp: Tensor, inp_exp_pos: Tensor, out_pos_exp: Tensor, out_seq_len: int, *, bos_token: int = 14
 ) -> tuple[Tensor, nn.Module]:
     """Write results token by token, each time the likeliest one (greedy decoding), for all rows of a batch at once.
 
@@ -501,9 +532,7 @@ def draw(data, x: list[str], y: list[str], ax) -> None:
     """
     import seaborn
 
-    seaborn.heatmap(
-        data, xticklabels=x, yticklabels=y, square=True, vmin=0.0, vmax=1.0, cbar=False, cmap="viridis", ax=ax
-    )
+    seaborn.heatmap(data, xticklabels=x, yticklabels=y, square=True, vmin=0.0, vmax=1.0, cbar=False, cmap="viridis", ax=ax)
 
 
 def watch_exact_match(
@@ -553,19 +582,21 @@ def _batch_loss(
     return loss_func(logits, truth), truth.numel(), (logits.argmax(dim=-1) == truth).sum()
 
 
-def _save_checkpoint(
-    path: Path, model: nn.Module, optimizer: Optimizer, loader: DataLoader, history: list[dict]
-) -> None:
+def _save_checkpoint(path: Path, model: nn.Module, optimizer: Optimizer, loader: DataLoader, history: list[dict]) -> None:
     loader_state = loader.generator.get_state() if loader.generator else None
-    weights.save_checkpoint(path, {
-        "model": model.state_dict(), "optimizer": optimizer.state_dict(), "history": history,
-        "random": torch.get_rng_state(), "loader": loader_state,
-    })
+    weights.save_checkpoint(
+        path,
+        {
+            "model": model.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "history": history,
+            "random": torch.get_rng_state(),
+            "loader": loader_state,
+        },
+    )
 
 
-def _load_checkpoint(
-    path: Path, model: nn.Module, optimizer: Optimizer, loader: DataLoader
-) -> list[dict]:
+def _load_checkpoint(path: Path, model: nn.Module, optimizer: Optimizer, loader: DataLoader) -> list[dict]:
     state = weights.load_checkpoint(path)
     if state is None:
         return []

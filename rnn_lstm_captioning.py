@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dl.shapes import check_tensors
+from dl.arguments import check_tensors
 
 NULL, START, END = "<NULL>", "<START>", "<END>"
 FEATURE_CHANNELS = 400  # of the last stage of RegNetX-400MF
@@ -36,9 +36,7 @@ def hello_rnn_lstm_captioning() -> None:
 # --- A vanilla RNN by hand ---
 
 
-def rnn_step_forward(
-    x: Tensor, prev_h: Tensor, Wx: Tensor, Wh: Tensor, b: Tensor
-) -> tuple[Tensor, tuple[Tensor, ...]]:
+def rnn_step_forward(x: Tensor, prev_h: Tensor, Wx: Tensor, Wh: Tensor, b: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
     """One step of a vanilla RNN: next_h = tanh(x Wx + prev_h Wh + b).
 
     Args:
@@ -58,9 +56,7 @@ def rnn_step_forward(
     # END SOLUTION rnn_step_forward
 
 
-def rnn_step_backward(
-    dnext_h: Tensor, cache: tuple[Tensor, ...]
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+def rnn_step_backward(dnext_h: Tensor, cache: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Gradients of one RNN step.
 
     Args:
@@ -76,9 +72,7 @@ def rnn_step_backward(
     # END SOLUTION rnn_step_backward
 
 
-def rnn_forward(
-    x: Tensor, h0: Tensor, Wx: Tensor, Wh: Tensor, b: Tensor
-) -> tuple[Tensor, tuple[Tensor, ...]]:
+def rnn_forward(x: Tensor, h0: Tensor, Wx: Tensor, Wh: Tensor, b: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
     """A vanilla RNN over a whole sequence: the same step, T times, from the state h0.
 
     Args:
@@ -274,8 +268,9 @@ def temporal_softmax_loss(x: Tensor, y: Tensor, ignore_index: int | None = None)
     if y.dtype != torch.int64:
         raise TypeError(f"temporal_softmax_loss: y must hold int64 word indices, got {y.dtype}. Convert with y.long().")
     if N == 0:
-        raise ValueError("temporal_softmax_loss: got an empty batch (N = 0); the mean over it is undefined. "
-                         "Pass at least one caption.")
+        raise ValueError(
+            "temporal_softmax_loss: got an empty batch (N = 0); the mean over it is undefined. Pass at least one caption."
+        )
     # EXERCISE temporal_softmax_loss, about 4 lines. Hint: what would the mean over all targets divide by?
     # BEGIN SOLUTION temporal_softmax_loss
     ignored = -100 if ignore_index is None else ignore_index  # no target is negative, so -100 ignores nothing
@@ -308,8 +303,14 @@ class LSTM(nn.Module):
         Returns:
             next_h, next_c: (N, H) each.
         """
-        check_tensors("LSTM.step_forward", x=(x, "N D"), prev_h=(prev_h, "N H"), prev_c=(prev_c, "N H"),
-                      Wx=(self.Wx, "D 4H"), Wh=(self.Wh, "H 4H"))
+        check_tensors(
+            "LSTM.step_forward",
+            x=(x, "N D"),
+            prev_h=(prev_h, "N H"),
+            prev_c=(prev_c, "N H"),
+            Wx=(self.Wx, "D 4H"),
+            Wh=(self.Wh, "H 4H"),
+        )
         # EXERCISE LSTM.step_forward, about 6 lines. Hint: the docstring of the class gives the order of the blocks.
         # BEGIN SOLUTION LSTM.step_forward
         return lstm_gates(x @ self.Wx + prev_h @ self.Wh + self.b, prev_c)
@@ -390,8 +391,15 @@ class AttentionLSTM(nn.Module):
         Returns:
             next_h, next_c: (N, H) each.
         """
-        check_tensors("AttentionLSTM.step_forward", x=(x, "N D"), prev_h=(prev_h, "N H"), prev_c=(prev_c, "N H"),
-                      attn=(attn, "N H"), Wx=(self.Wx, "D 4H"), Wh=(self.Wh, "H 4H"))
+        check_tensors(
+            "AttentionLSTM.step_forward",
+            x=(x, "N D"),
+            prev_h=(prev_h, "N H"),
+            prev_c=(prev_c, "N H"),
+            attn=(attn, "N H"),
+            Wx=(self.Wx, "D 4H"),
+            Wh=(self.Wh, "H 4H"),
+        )
         # EXERCISE AttentionLSTM.step_forward, about 6 lines. Hint: one more term than in LSTM.step_forward.
         # BEGIN SOLUTION AttentionLSTM.step_forward
         return lstm_gates(x @ self.Wx + prev_h @ self.Wh + attn @ self.Wattn + self.b, prev_c)
@@ -458,8 +466,10 @@ class CaptioningRNN(nn.Module):
         if input_dim != FEATURE_CHANNELS:
             problems.append(f"input_dim is {input_dim}, but the encoder makes {FEATURE_CHANNELS} channels")
         if problems:
-            raise ValueError(f"CaptioningRNN: {'; '.join(problems)}. Pass a vocabulary with {NULL}, "
-                             f"input_dim={FEATURE_CHANNELS} and a known cell_type.")
+            raise ValueError(
+                f"CaptioningRNN: {'; '.join(problems)}. Pass a vocabulary with {NULL}, "
+                f"input_dim={FEATURE_CHANNELS} and a known cell_type."
+            )
         self.cell_type = cell_type
         self.word_to_idx = word_to_idx
         self.idx_to_word = {index: word for word, index in word_to_idx.items()}
@@ -503,8 +513,10 @@ class CaptioningRNN(nn.Module):
         """
         check_tensors("CaptioningRNN", images=(images, "N C height width"), captions=(captions, "N T"))
         if captions.shape[1] < 2:
-            raise ValueError(f"CaptioningRNN: captions of {captions.shape[1]} words leave nothing to predict. "
-                             "Pass captions that begin with <START> and hold at least one more word.")
+            raise ValueError(
+                f"CaptioningRNN: captions of {captions.shape[1]} words leave nothing to predict. "
+                "Pass captions that begin with <START> and hold at least one more word."
+            )
         # EXERCISE CaptioningRNN.forward, about 8 lines. Hint: a caption of T + 1 words makes T steps.
         # BEGIN SOLUTION CaptioningRNN.forward
         words = captions.to(self.output_projection.weight.device)

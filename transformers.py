@@ -5,7 +5,7 @@ heads, Eq. 2 feed-forward block, section 3.1 encoder and decoder, section 3.5 po
 (arXiv:1607.06450), Eq. 3 layer normalisation; Szegedy et al. 2015 (arXiv:1512.00567), section 7 label smoothing; Glorot
 and Bengio 2010, Eq. 16 initialisation.
 Axis key: N batch, K tokens (K_Q of queries, K_K of keys and values, when they differ), M features, V vocabulary.
-Notebook: notebooks/Transformers.ipynb. Training and decoding: a2_helper.py. The data: dl/arithmetic.py.
+Notebook: notebooks/Transformers.ipynb. Training and decoding: a2_helper.py. The data: dl/data/arithmetic.py.
 """
 
 from __future__ import annotations
@@ -67,8 +67,7 @@ def prepocess_input_sequence(input_str: str, token_dict: dict[str, int], spc_tok
     """
     special = set(spc_tokens)
     unknown = [
-        word for word in input_str.split()
-        if not all(part in token_dict for part in ([word] if word in special else word))
+        word for word in input_str.split() if not all(part in token_dict for part in ([word] if word in special else word))
     ]
     if unknown:
         raise ValueError(
@@ -426,9 +425,7 @@ class Encoder(nn.Module):
 
     def __init__(self, num_heads: int, emb_dim: int, feedforward_dim: int, num_layers: int, dropout: float):
         super().__init__()
-        self.layers = nn.ModuleList(
-            EncoderBlock(num_heads, emb_dim, feedforward_dim, dropout) for _ in range(num_layers)
-        )
+        self.layers = nn.ModuleList(EncoderBlock(num_heads, emb_dim, feedforward_dim, dropout) for _ in range(num_layers))
 
     def forward(self, src_seq: Tensor) -> Tensor:
         """Args: src_seq (N, K, M) float, embeddings with positions. Returns: (N, K, M)."""
@@ -443,13 +440,9 @@ class Decoder(nn.Module):
     Args: as in `DecoderBlock`; num_layers: number of blocks; vocab_len: V. Note the order: num_layers before dropout.
     """
 
-    def __init__(
-        self, num_heads: int, emb_dim: int, feedforward_dim: int, num_layers: int, dropout: float, vocab_len: int
-    ):
+    def __init__(self, num_heads: int, emb_dim: int, feedforward_dim: int, num_layers: int, dropout: float, vocab_len: int):
         super().__init__()
-        self.layers = nn.ModuleList(
-            DecoderBlock(num_heads, emb_dim, feedforward_dim, dropout) for _ in range(num_layers)
-        )
+        self.layers = nn.ModuleList(DecoderBlock(num_heads, emb_dim, feedforward_dim, dropout) for _ in range(num_layers))
         self.proj_to_vocab = xavier_linear(emb_dim, vocab_len)
 
     def forward(self, target_seq: Tensor, enc_out: Tensor, mask: Tensor | None) -> Tensor:
@@ -525,8 +518,13 @@ class AddSubDataset(Dataset):
     """
 
     def __init__(
-        self, input_seqs: Sequence[str], target_seqs: Sequence[str], convert_str_to_tokens: dict[str, int],
-        special_tokens: Sequence[str], emb_dim: int, pos_encode: Callable[[int, int], Tensor],
+        self,
+        input_seqs: Sequence[str],
+        target_seqs: Sequence[str],
+        convert_str_to_tokens: dict[str, int],
+        special_tokens: Sequence[str],
+        emb_dim: int,
+        pos_encode: Callable[[int, int], Tensor],
     ):
         if len(input_seqs) != len(target_seqs) or len(input_seqs) == 0:
             raise ValueError(
@@ -566,8 +564,14 @@ class Transformer(nn.Module):
     """
 
     def __init__(
-        self, num_heads: int, emb_dim: int, feedforward_dim: int, dropout: float, num_enc_layers: int,
-        num_dec_layers: int, vocab_len: int,
+        self,
+        num_heads: int,
+        emb_dim: int,
+        feedforward_dim: int,
+        dropout: float,
+        num_enc_layers: int,
+        num_dec_layers: int,
+        vocab_len: int,
     ):
         super().__init__()
         _check_heads("Transformer", num_heads, emb_dim)

@@ -55,8 +55,14 @@ comparisons: list[Comparison] = []  # every comparison of this process, for the 
 
 
 def compare(
-    label: str, ours: Callable[[], object], reference: Callable[[], object], bound: float | None = None,
-    check: bool = True, repeats: int = 15, rtol: float = 1e-4, atol: float = 1e-5,
+    label: str,
+    ours: Callable[[], object],
+    reference: Callable[[], object],
+    bound: float | None = None,
+    check: bool = True,
+    repeats: int = 15,
+    rtol: float = 1e-4,
+    atol: float = 1e-5,
 ) -> float:
     """Time two calls that compute the same, print one line, return the ratio ours / reference.
 
@@ -78,9 +84,7 @@ def compare(
         rounds = [_round(ours, reference, calls, ours_first=index % 2 == 0) for index in range(repeats)]
     our_seconds, reference_seconds = (statistics.median(column) for column in zip(*rounds, strict=True))
     low, _, high = statistics.quantiles([mine / theirs for mine, theirs in rounds], n=4)
-    comparison = Comparison(
-        label, our_seconds, reference_seconds, our_seconds / reference_seconds, low, high, bound
-    )
+    comparison = Comparison(label, our_seconds, reference_seconds, our_seconds / reference_seconds, low, high, bound)
     comparisons.append(comparison)
     print(comparison, flush=True)
     return comparison.ratio
@@ -92,9 +96,7 @@ def _calls_a_round(ours: Callable[[], object], reference: Callable[[], object]) 
     return max(1, round(ROUND_SECONDS / max(fastest, 1e-7)))
 
 
-def _round(
-    ours: Callable[[], object], reference: Callable[[], object], calls: int, ours_first: bool
-) -> tuple[float, float]:
+def _round(ours: Callable[[], object], reference: Callable[[], object], calls: int, ours_first: bool) -> tuple[float, float]:
     """CPU seconds a call of ours and of the reference, measured next to each other."""
     if ours_first:
         return _cpu_seconds(ours, calls), _cpu_seconds(reference, calls)

@@ -12,7 +12,8 @@ TOPICS = sorted(module.name for module in pkgutil.iter_modules(benchmarks.__path
 
 def main() -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks", description="Speed of the lessons against PyTorch's own layers.",
+        prog="python -m benchmarks",
+        description="Speed of the lessons against PyTorch's own layers.",
         epilog="Example: python -m benchmarks captioning",
     )
     parser.add_argument("topics", nargs="+", choices=TOPICS, metavar="TOPIC", help=", ".join(TOPICS))

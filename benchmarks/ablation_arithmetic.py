@@ -22,7 +22,8 @@ import torch
 from torch.utils.data import DataLoader, Subset
 
 import a2_helper
-from dl import arithmetic, settings
+from dl import settings
+from dl.data import arithmetic
 from dl.utils import reset_seed
 from transformers import CrossEntropyLoss, Transformer, position_encoding_paper, position_encoding_sinusoid
 
@@ -88,7 +89,9 @@ def run(recipe: Recipe, seed: int) -> dict:
     data = a2_helper.get_toy_data(settings.project_root() / "datasets" / "two_digit_op.json")
     training, validation = ([arithmetic.parse(line) for line in lines] for lines in a2_helper.split_rows(data)[:2])
     rows = {
-        "seen": training, "validation": validation, "unseen": arithmetic.unseen(training),
+        "seen": training,
+        "validation": validation,
+        "unseen": arithmetic.unseen(training),
         "unrelated": arithmetic.unrelated(training),
     }
     sets = {
@@ -104,20 +107,28 @@ def run(recipe: Recipe, seed: int) -> dict:
     model = Transformer(HEADS, WIDTH, HIDDEN, recipe.dropout, LAYERS, LAYERS, len(arithmetic.VOCABULARY))
     a2_helper.shrink_weights(model, matrices=recipe.shrink, embedding=1.0)
     loader = DataLoader(
-        sets["seen"], recipe.batch, shuffle=recipe.shuffled, generator=torch.Generator().manual_seed(seed),
+        sets["seen"],
+        recipe.batch,
+        shuffle=recipe.shuffled,
+        generator=torch.Generator().manual_seed(seed),
         drop_last=not recipe.shuffled,
     )
-    optimizer = torch.optim.AdamW(
-        model.parameters(), betas=(0.9, 0.98), weight_decay=recipe.weight_decay, fused=True
-    )
+    optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.98), weight_decay=recipe.weight_decay, fused=True)
     schedule = a2_helper.step_schedule(6e-6, 900, recipe.rate)
     if recipe.cosine:
         schedule = a2_helper.cosine_schedule(recipe.rate, WARMUP, recipe.epochs * len(loader))
     history: list[dict] = []
     before = time.process_time()
     a2_helper.train(
-        model, loader, DataLoader(sets["validation"], len(validation)), CrossEntropyLoss, recipe.epochs,
-        optimizer=optimizer, schedule=schedule, history=history, print_every=WATCH_EVERY,
+        model,
+        loader,
+        DataLoader(sets["validation"], len(validation)),
+        CrossEntropyLoss,
+        recipe.epochs,
+        optimizer=optimizer,
+        schedule=schedule,
+        history=history,
+        print_every=WATCH_EVERY,
         on_epoch=a2_helper.watch_exact_match(watched, WATCH_EVERY),
     )
     cpu_seconds = time.process_time() - before
@@ -125,9 +136,13 @@ def run(recipe: Recipe, seed: int) -> dict:
     return {
         "settings": asdict(recipe),
         **{name: a2_helper.right_answers(model, dataset).double().mean().item() for name, dataset in sets.items()},
-        "cpu_seconds": round(cpu_seconds, 1), "wall_seconds": round(history[-1]["seconds"], 1),
-        "updates": recipe.epochs * len(loader), "threads": torch.get_num_threads(), "device": platform.machine(),
-        "torch": torch.__version__, "python": platform.python_version(),
+        "cpu_seconds": round(cpu_seconds, 1),
+        "wall_seconds": round(history[-1]["seconds"], 1),
+        "updates": recipe.epochs * len(loader),
+        "threads": torch.get_num_threads(),
+        "device": platform.machine(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
         "curve": {key: [round(entry[key], 4) for entry in looks] for key in ("epoch", "seen", "unseen")},
     }
 

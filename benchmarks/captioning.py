@@ -34,16 +34,19 @@ def main() -> None:
         return inputs.grad
 
     reference_h0 = h0.unsqueeze(0)
-    compare("RNN", lambda: step(rnn, lambda v: rnn(v, h0)),
-            lambda: step(rnn_reference, lambda v: rnn_reference(v, reference_h0)[0]), bound=1.05)
+    compare(
+        "RNN",
+        lambda: step(rnn, lambda v: rnn(v, h0)),
+        lambda: step(rnn_reference, lambda v: rnn_reference(v, reference_h0)[0]),
+        bound=1.05,
+    )
 
     def manual() -> Tensor:
         with torch.no_grad():
             _, cache = lesson.rnn_forward(x, h0, rnn.Wx, rnn.Wh, rnn.b)
             return lesson.rnn_backward(upstream, cache)[0]
 
-    compare("RNN by hand", manual,
-            lambda: step(rnn_reference, lambda v: rnn_reference(v, reference_h0)[0]), bound=1.05)
+    compare("RNN by hand", manual, lambda: step(rnn_reference, lambda v: rnn_reference(v, reference_h0)[0]), bound=1.05)
 
     def lstm_reference_step() -> Tensor:
         return step(lstm_reference, lambda v: lstm_reference(v, (reference_h0, torch.zeros_like(reference_h0)))[0])
@@ -62,9 +65,12 @@ def main() -> None:
         loss(inputs).backward()
         return inputs.grad
 
-    compare("temporal loss", lambda: loss_step(lambda s: lesson.temporal_softmax_loss(s, words, 0)),
-            lambda: loss_step(lambda s: F.cross_entropy(s.view(-1, V), words.view(-1), ignore_index=0, reduction="sum") / N),
-            bound=1.1)
+    compare(
+        "temporal loss",
+        lambda: loss_step(lambda s: lesson.temporal_softmax_loss(s, words, 0)),
+        lambda: loss_step(lambda s: F.cross_entropy(s.view(-1, V), words.view(-1), ignore_index=0, reduction="sum") / N),
+        bound=1.1,
+    )
 
     embedding, embedding_reference = lesson.WordEmbedding(V, D), nn.Embedding(V, D)
     embedding_reference.weight.data.copy_(embedding.W_embed.data)

@@ -17,7 +17,7 @@ from dl.clip_dino import (
     frame_tensor,
     get_similarity_no_loop,
 )
-from dl.vit import VisionTransformer
+from dl.models.vit import VisionTransformer
 
 D, CLASSES, SIZE = 384, 4, 480  # of the published DINO, the course's video, its frames
 FRAME = (480, 854)
@@ -34,19 +34,29 @@ def main() -> None:
 def similarity() -> None:
     for N, M, width in ((10, 10, 512), (1000, 1000, 512)):
         text, image = torch.randn(N, width), torch.randn(M, width)
-        compare(f"similarity of {N} texts and {M} pictures of {width} features against the normalised product",
-                lambda text=text, image=image: get_similarity_no_loop(text, image),
-                lambda text=text, image=image: F.normalize(text, dim=1) @ F.normalize(image, dim=1).T, bound=1.1)
+        compare(
+            f"similarity of {N} texts and {M} pictures of {width} features against the normalised product",
+            lambda text=text, image=image: get_similarity_no_loop(text, image),
+            lambda text=text, image=image: F.normalize(text, dim=1) @ F.normalize(image, dim=1).T,
+            bound=1.1,
+        )
 
 
 def iou() -> None:
     pred, gt = torch.randint(0, CLASSES, (2, *FRAME)).unbind()
-    compare(f"IoU of {FRAME[0]} x {FRAME[1]} labels, {CLASSES} classes, against one bincount of the pairs of labels",
-            lambda: compute_iou(pred, gt, CLASSES),
-            lambda: torch.add(pred.flatten(), gt.flatten(), alpha=CLASSES).bincount(minlength=CLASSES**2),
-            bound=1.2, check=False)  # the reference only counts
-    compare("IoU against a loop over the classes", lambda: compute_iou(pred, gt, CLASSES),
-            lambda: class_by_class(pred, gt), check=False)  # a tensor against a float: tests compare them
+    compare(
+        f"IoU of {FRAME[0]} x {FRAME[1]} labels, {CLASSES} classes, against one bincount of the pairs of labels",
+        lambda: compute_iou(pred, gt, CLASSES),
+        lambda: torch.add(pred.flatten(), gt.flatten(), alpha=CLASSES).bincount(minlength=CLASSES**2),
+        bound=1.2,
+        check=False,
+    )  # the reference only counts
+    compare(
+        "IoU against a loop over the classes",
+        lambda: compute_iou(pred, gt, CLASSES),
+        lambda: class_by_class(pred, gt),
+        check=False,
+    )  # a tensor against a float: tests compare them
 
 
 def class_by_class(pred: torch.Tensor, gt: torch.Tensor) -> float:
@@ -63,12 +73,20 @@ def frames(count: int = 4) -> None:
     coarse = torch.rand(count, 3, 30, 54)
     pictures = (F.interpolate(coarse, FRAME, mode="bicubic").clamp(0, 1) * 255).to(torch.uint8).permute(0, 2, 3, 1)
     pictures = pictures.contiguous().numpy()
-    bare = transforms.Compose([
-        transforms.ToPILImage(), transforms.Resize((SIZE, SIZE)), transforms.ToTensor(),
-        transforms.Normalize(IMAGENET_MEAN, IMAGENET_STD),
-    ])
-    compare(f"preparing {count} frames of {FRAME[0]} x {FRAME[1]} against the bare torchvision transforms",
-            lambda: frame_tensor(pictures, SIZE), lambda: torch.stack([bare(picture) for picture in pictures]), bound=1.05)
+    bare = transforms.Compose(
+        [
+            transforms.ToPILImage(),
+            transforms.Resize((SIZE, SIZE)),
+            transforms.ToTensor(),
+            transforms.Normalize(IMAGENET_MEAN, IMAGENET_STD),
+        ]
+    )
+    compare(
+        f"preparing {count} frames of {FRAME[0]} x {FRAME[1]} against the bare torchvision transforms",
+        lambda: frame_tensor(pictures, SIZE),
+        lambda: torch.stack([bare(picture) for picture in pictures]),
+        bound=1.05,
+    )
 
     videos = DavisDataset()
 
@@ -76,13 +94,21 @@ def frames(count: int = 4) -> None:
         def get_intermediate_layers(self, x: torch.Tensor, n: int) -> list[torch.Tensor]:
             return [torch.zeros(len(x), (SIZE // 8) ** 2 + 1, 1)]
 
-    compare(f"process_frames without the ViT: {count} frames no one has seen, against the bare transforms",
-            lambda: videos.process_frames(pictures, Grey(), "cpu"),
-            lambda: torch.stack([bare(picture) for picture in pictures]), bound=1.05, check=False)  # pictures, not tokens
+    compare(
+        f"process_frames without the ViT: {count} frames no one has seen, against the bare transforms",
+        lambda: videos.process_frames(pictures, Grey(), "cpu"),
+        lambda: torch.stack([bare(picture) for picture in pictures]),
+        bound=1.05,
+        check=False,
+    )  # pictures, not tokens
     small, size = VisionTransformer(8, 128, 4, 4, image_size=64, stem="conv").eval(), 160
-    compare(f"{count} frames seen before, {size} x {size}, against one pass of the small ViT",
-            lambda: videos.process_frames(pictures, small, "cpu", size=size),
-            lambda: small.get_intermediate_layers(frame_tensor(pictures, size))[0][:, 1:], bound=0.3, repeats=7)
+    compare(
+        f"{count} frames seen before, {size} x {size}, against one pass of the small ViT",
+        lambda: videos.process_frames(pictures, small, "cpu", size=size),
+        lambda: small.get_intermediate_layers(frame_tensor(pictures, size))[0][:, 1:],
+        bound=0.3,
+        repeats=7,
+    )
 
 
 def head(N: int = 3600, steps: int = 20) -> None:
@@ -99,8 +125,17 @@ def head(N: int = 3600, steps: int = 20) -> None:
             loss.backward()
             optimizer.step()
 
-    compare(f"training the head, {steps} steps on {N} tokens of {D}, against a bare linear probe",
-            lambda: ours.train(X, Y, num_iters=steps), train_probe, bound=1.2, check=False)  # both only train
+    compare(
+        f"training the head, {steps} steps on {N} tokens of {D}, against a bare linear probe",
+        lambda: ours.train(X, Y, num_iters=steps),
+        train_probe,
+        bound=1.2,
+        check=False,
+    )  # both only train
     with torch.no_grad():
-        compare("labels by the head against the bare linear layer", lambda: ours.inference(X),
-                lambda: ours.head(X).argmax(dim=1), bound=1.2)
+        compare(
+            "labels by the head against the bare linear layer",
+            lambda: ours.inference(X),
+            lambda: ours.head(X).argmax(dim=1),
+            bound=1.2,
+        )

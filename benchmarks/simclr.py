@@ -38,12 +38,25 @@ def loss(left: torch.Tensor, right: torch.Tensor) -> None:
 
         return call
 
-    compare("vectorised loss against F.cross_entropy on the masked logits, forward", lambda: simclr_loss_vectorized(
-        left, right, TAU), lambda: cross_entropy(left, right, TAU), bound=1.1)
-    compare("vectorised loss against F.cross_entropy on the masked logits, forward and backward",
-            with_gradient(simclr_loss_vectorized), with_gradient(cross_entropy), bound=1.1)
-    compare("naive loss, one product an anchor, against one call of sim a pair", lambda: simclr_loss_naive(
-        left, right, TAU), lambda: pair_by_pair(left, right, TAU), bound=1 / 30, repeats=5)
+    compare(
+        "vectorised loss against F.cross_entropy on the masked logits, forward",
+        lambda: simclr_loss_vectorized(left, right, TAU),
+        lambda: cross_entropy(left, right, TAU),
+        bound=1.1,
+    )
+    compare(
+        "vectorised loss against F.cross_entropy on the masked logits, forward and backward",
+        with_gradient(simclr_loss_vectorized),
+        with_gradient(cross_entropy),
+        bound=1.1,
+    )
+    compare(
+        "naive loss, one product an anchor, against one call of sim a pair",
+        lambda: simclr_loss_naive(left, right, TAU),
+        lambda: pair_by_pair(left, right, TAU),
+        bound=1 / 30,
+        repeats=5,
+    )
 
 
 def bare_matrix(out: torch.Tensor) -> torch.Tensor:
@@ -70,9 +83,13 @@ def pair_by_pair(left: torch.Tensor, right: torch.Tensor, tau: float) -> torch.T
 def neighbours(B: int = 64, M: int = 10_000, H: int = 2048, k: int = 200) -> None:
     feature, bank = (F.normalize(torch.randn(n, H), dim=1) for n in (B, M))
     labels = torch.randint(0, 10, (M,))
-    compare(f"neighbours' scores, {B} pictures, memory {M}, width {H}, k {k}, against the bare product and topk",
-            lambda: knn_scores(feature, bank, labels, 10, k, TAU), lambda: (feature @ bank.T).topk(k),
-            bound=1.2, check=False)  # the reference only finds the neighbours
+    compare(
+        f"neighbours' scores, {B} pictures, memory {M}, width {H}, k {k}, against the bare product and topk",
+        lambda: knn_scores(feature, bank, labels, 10, k, TAU),
+        lambda: (feature @ bank.T).topk(k),
+        bound=1.2,
+        check=False,
+    )  # the reference only finds the neighbours
 
 
 @torch.no_grad()
@@ -86,8 +103,13 @@ def network(B: int = 8) -> None:
     reference.load_state_dict(dict(zip(names, tensors, strict=True)), strict=False)
     reference.eval()
     x = torch.randn(B, 3, 32, 32)
-    compare(f"Model forward, {B} pictures, against torchvision's ResNet-50 with the same head",
-            lambda: model(x)[1], lambda: F.normalize(reference(x), dim=1), bound=1.05, repeats=7)
+    compare(
+        f"Model forward, {B} pictures, against torchvision's ResNet-50 with the same head",
+        lambda: model(x)[1],
+        lambda: F.normalize(reference(x), dim=1),
+        bound=1.05,
+        repeats=7,
+    )
 
 
 def augmentation(B: int = 256) -> None:
@@ -95,6 +117,11 @@ def augmentation(B: int = 256) -> None:
     pictures = torch.randint(0, 256, (B, 3, 32, 32), dtype=torch.uint8)
     as_pil = [Image.fromarray(picture.permute(1, 2, 0).numpy()) for picture in pictures]
     transform, augment = compute_train_transform(), BatchAugmentation()
-    compare(f"batched augmentation of {B} pictures against PIL's, one by one", lambda: augment(pictures),
-            lambda: torch.stack([transform(picture) for picture in as_pil]), bound=1 / 4,
-            check=False, repeats=7)  # random views: tests compare the distributions
+    compare(
+        f"batched augmentation of {B} pictures against PIL's, one by one",
+        lambda: augment(pictures),
+        lambda: torch.stack([transform(picture) for picture in as_pil]),
+        bound=1 / 4,
+        check=False,
+        repeats=7,
+    )  # random views: tests compare the distributions

@@ -31,15 +31,15 @@ def main() -> None:
 
     heads = [torch.randn(N, K, M // HEADS, requires_grad=True) for _ in range(3)]
     compare(
-        "attention without loops", both(lambda: lesson.scaled_dot_product_no_loop_batch(*heads)[0], y[..., :16], heads),
-        both(lambda: unfused_attention(*heads), y[..., :16], heads), bound=1.05,
+        "attention without loops",
+        both(lambda: lesson.scaled_dot_product_no_loop_batch(*heads)[0], y[..., :16], heads),
+        both(lambda: unfused_attention(*heads), y[..., :16], heads),
+        bound=1.05,
     )
     attention = lesson.MultiHeadAttention(HEADS, M, M // HEADS)
     layer = nn.MultiheadAttention(M, HEADS, batch_first=True)
     copy_attention(attention, layer)
-    compare(
-        "MultiHeadAttention", both(lambda: attention(x, x, x), y, [x]), both(lambda: layer(x, x, x)[0], y, [x]), 1.05
-    )
+    compare("MultiHeadAttention", both(lambda: attention(x, x, x), y, [x]), both(lambda: layer(x, x, x)[0], y, [x]), 1.05)
     norm, torch_norm = lesson.LayerNormalization(M), nn.LayerNorm(M, eps=1e-10)
     compare("LayerNormalization", both(lambda: norm(x), y, [x]), both(lambda: torch_norm(x), y, [x]), 4.5)
     block = lesson.EncoderBlock(HEADS, M, HIDDEN, 0.0)
@@ -53,11 +53,17 @@ def main() -> None:
     compare("training step", training_step(model, batch), training_step(whole, batch), 1.15, rtol=1e-3)
     model, whole = model.eval(), whole.eval()
     copy_model(model, whole)
-    compare("greedy decoding of 256 expressions", lambda: a2_helper.inference(model, *batch[:2], batch[3], ANSWER)[0],
-            lambda: whole.decode(*batch[:2], batch[3], ANSWER), 1.3)
+    compare(
+        "greedy decoding of 256 expressions",
+        lambda: a2_helper.inference(model, *batch[:2], batch[3], ANSWER)[0],
+        lambda: whole.decode(*batch[:2], batch[3], ANSWER),
+        1.3,
+    )
     seconds = import_seconds()
-    print(f"import transformers: {1e3 * seconds:.0f} ms beyond torch, bound {1e3 * IMPORT_LIMIT:.0f} ms: "
-          f"{'met' if seconds <= IMPORT_LIMIT else 'MISSED'}")
+    print(
+        f"import transformers: {1e3 * seconds:.0f} ms beyond torch, bound {1e3 * IMPORT_LIMIT:.0f} ms: "
+        f"{'met' if seconds <= IMPORT_LIMIT else 'MISSED'}"
+    )
 
 
 class Reference(nn.Module):

@@ -11,7 +11,7 @@ import os
 import sys
 from pathlib import Path
 
-from dl.command import SUCCESS, WRONG_USE, UsageError, trainable
+from dl.console import SUCCESS, WRONG_USE, UsageError, trainable
 
 INTERRUPTED = 130  # what shells report for Ctrl-C
 
@@ -33,7 +33,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
-        prog="dl", description="Run, check and prepare the four notebooks of this course.",
+        prog="dl",
+        description="Run, check and prepare the four notebooks of this course.",
         epilog='Example: python -m dl run Transformers. "python -m dl VERB --help" explains a verb.',
     )
     verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True)
@@ -52,14 +53,15 @@ def parser() -> argparse.ArgumentParser:
     run.set_defaults(command=_run)
 
     build = _verb(
-        verbs, "build", "make notebooks/NAME.ipynb from its source NAME.nb.py: executed, outputs cleaned",
-        "build CLIP_DINO",
+        verbs, "build", "make notebooks/NAME.ipynb from its source NAME.nb.py: executed, outputs cleaned", "build CLIP_DINO"
     )
     build.add_argument("notebooks", nargs="*", metavar="NAME", help="name of a notebook (default: all)")
     build.set_defaults(command=_build)
 
     check = _verb(
-        verbs, "check", "check exercises; without a name, all of them (exit code 1 unless all pass)",
+        verbs,
+        "check",
+        "check exercises; without a name, all of them (exit code 1 unless all pass)",
         "check LSTM.step_forward transformers",
     )
     check.add_argument("names", nargs="*", metavar="EXERCISE", help="an exercise, named as in the code, or a topic")
@@ -73,18 +75,25 @@ def parser() -> argparse.ArgumentParser:
 
     if (Path(__file__).parent / "student").is_dir():  # the student edition does not make itself
         student = _verb(
-            verbs, "student", "write the student edition: a stub in the place of each solution, no outputs, no answers",
+            verbs,
+            "student",
+            "write the student edition: a stub in the place of each solution, no outputs, no answers",
             "student ../assignment",
         )
         student.add_argument("folder", metavar="DIR", help="a folder that is new or empty")
         student.add_argument(
-            "--seeds", type=int, default=10, metavar="N",
+            "--seeds",
+            type=int,
+            default=10,
+            metavar="N",
             help="for how many drawings of the random inputs answers are recorded (default: 10)",
         )
         student.set_defaults(command=_student)
 
     submit = _verb(
-        verbs, "submit", "write the hand-in: a zip of code, notebooks and results, and a PDF of the notebooks",
+        verbs,
+        "submit",
+        "write the hand-in: a zip of code, notebooks and results, and a PDF of the notebooks",
         "submit --partial --out build",
     )
     submit.add_argument("--root", metavar="DIR", default=".", help="the project, or a folder in it (default: here)")
@@ -106,7 +115,9 @@ def parser() -> argparse.ArgumentParser:
     verify.set_defaults(command=_data_verify)
 
     train = _verb(
-        verbs, "train-weights", "train the small weights that the project ships; resumes where it stopped",
+        verbs,
+        "train-weights",
+        "train the small weights that the project ships; resumes where it stopped",
         "train-weights regnet",
     )
     train.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(trainable())} (default: all, in turn)")
@@ -121,25 +132,25 @@ def _verb(verbs, name: str, summary: str, example: str) -> argparse.ArgumentPars
 
 
 def _doctor(args: argparse.Namespace) -> int:
-    from dl import doctor
+    from dl.commands import doctor
 
     return doctor.examine()
 
 
 def _run(args: argparse.Namespace) -> int:
-    from dl import run
+    from dl.commands import run
 
     return run.run(args.notebooks, data=args.data, device=args.device, out=args.out, json_file=args.json)
 
 
 def _build(args: argparse.Namespace) -> int:
-    from dl import run
+    from dl.commands import run
 
     return run.build(args.notebooks)
 
 
 def _check(args: argparse.Namespace) -> int:
-    from dl.checks import command
+    from dl.commands import check as command
 
     if args.list:
         return command.show_list(args.names, args.root)
@@ -159,19 +170,19 @@ def _submit(args: argparse.Namespace) -> int:
 
 
 def _data_list(args: argparse.Namespace) -> int:
-    from dl.data import manage
+    from dl.commands import data as manage
 
     return manage.show_list()
 
 
 def _data_fetch(args: argparse.Namespace) -> int:
-    from dl.data import manage
+    from dl.commands import data as manage
 
     return manage.fetch_entries(args.names)
 
 
 def _data_verify(args: argparse.Namespace) -> int:
-    from dl.data import manage
+    from dl.commands import data as manage
 
     return manage.verify_entries(args.names)
 
@@ -182,7 +193,7 @@ def _train_weights(args: argparse.Namespace) -> int:
         raise UsageError(f"no weights called {', '.join(unknown)}; there are {', '.join(trainable())}.")
     names = args.names or trainable()
     for name in names:
-        importlib.import_module(f"dl.weights.{name}").train()
+        importlib.import_module(f"dl.training.{name}").train()
     print(f"Trained {', '.join(names)}; weights and cards are in dl/weights/files/.")
     return SUCCESS
 

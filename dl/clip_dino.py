@@ -29,7 +29,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dl import settings
-from dl.shapes import check_tensors
+from dl.arguments import check_tensors
 
 FRAME_SIZE = 480  # published: frames are resized to 480 x 480, whatever their aspect ratio
 PATCH = 8  # pixels a side of a patch of the published ViT-S/8
@@ -38,7 +38,14 @@ PICTURES_AT_ONCE = 128  # through CLIP
 ATTENTION_AT_ONCE = 13_000_000  # entries of a head's attention matrices through DINO at once: one frame of 3601 tokens
 CACHE_BYTES = 700_000_000  # tokens kept for one model: 126 frames of 3600 x 384 in float32
 COLOURS = (  # of classes 0, 1, …: black dims the background, then Okabe and Ito's colours
-    (0, 0, 0), (213, 94, 0), (0, 114, 178), (240, 228, 66), (0, 158, 115), (204, 121, 167), (86, 180, 233), (230, 159, 0),
+    (0, 0, 0),
+    (213, 94, 0),
+    (0, 114, 178),
+    (240, 228, 66),
+    (0, 158, 115),
+    (204, 121, 167),
+    (86, 180, 233),
+    (230, 159, 0),
 )
 
 # --- CLIP ---
@@ -67,7 +74,10 @@ def get_similarity_no_loop(text_features: Tensor, image_features: Tensor) -> Ten
 
 @torch.no_grad()
 def clip_zero_shot_classifier(
-    clip_model: nn.Module, clip_preprocess: Callable, images: Sequence[np.ndarray], class_texts: Sequence[str],
+    clip_model: nn.Module,
+    clip_preprocess: Callable,
+    images: Sequence[np.ndarray],
+    class_texts: Sequence[str],
     device: torch.device | str,
 ) -> list[str]:
     """Name each picture by the class text that fits it best. Nothing is trained.
@@ -199,7 +209,10 @@ class DavisDataset:
         return read_moments(self.root, self._name(index))
 
     def process_frames(
-        self, frames: np.ndarray | Sequence[np.ndarray], dino_model: nn.Module, device: torch.device | str,
+        self,
+        frames: np.ndarray | Sequence[np.ndarray],
+        dino_model: nn.Module,
+        device: torch.device | str,
         size: int = FRAME_SIZE,
     ) -> Tensor:
         """Patch tokens of every frame: the output of the ViT's last block behind its layer norm, without [CLS].
@@ -208,7 +221,8 @@ class DavisDataset:
 
         Args:
             frames: uint8 (T, H, W, 3), RGB, or a list of such frames.
-            dino_model: has get_intermediate_layers, as `dl.vit.VisionTransformer`. It is not changed; put it in eval mode.
+            dino_model: has get_intermediate_layers, as `dl.models.vit.VisionTransformer`. It is not changed; put it in
+                eval mode.
             device: where the model is. size: frames are resized to size x size, a multiple of the patch.
         Returns:
             (T, P, D) on that device, without gradient; P = (size / 8)^2 for patches of 8 pixels, row by row.
@@ -229,8 +243,10 @@ class DavisDataset:
     ) -> Iterator[Tensor]:
         """The same tokens, (P, D) of one frame after the other, in constant memory: `frames` may be a generator."""
         if size < PATCH or size % getattr(dino_model, "patch_size", PATCH):
-            raise ValueError(f"process_frames: got size {size}, wanted a multiple of the model's patch, "
-                             f"{getattr(dino_model, 'patch_size', PATCH)} pixels. The course uses {FRAME_SIZE}.")
+            raise ValueError(
+                f"process_frames: got size {size}, wanted a multiple of the model's patch, "
+                f"{getattr(dino_model, 'patch_size', PATCH)} pixels. The course uses {FRAME_SIZE}."
+            )
         at_once = max(1, ATTENTION_AT_ONCE // (size // PATCH) ** 4)
         batch: list[np.ndarray] = []
         for frame in frames:
@@ -258,13 +274,17 @@ class DavisDataset:
         if masks.ndim == 4 and masks.shape[-1] == 1:
             masks = masks[..., 0]
         if masks.ndim != 3 or 0 in masks.shape:
-            raise ValueError(f"process_masks: wanted at least one mask, (T, H, W, 1), got shape {masks.shape}. "
-                             "Pass a slice such as masks[40:41], not one mask.")
+            raise ValueError(
+                f"process_masks: wanted at least one mask, (T, H, W, 1), got shape {masks.shape}. "
+                "Pass a slice such as masks[40:41], not one mask."
+            )
         if masks.dtype.kind not in "iu":
             raise TypeError(f"process_masks: wanted object ids as integers, got {masks.dtype}. Read the palette's indices.")
         if masks.max() >= 255 or masks.min() < 0:
-            raise ValueError(f"process_masks: wanted object ids from 0 to 254, got {masks.min()} to {masks.max()}. "
-                             "255 marks undecided pixels in some data sets: set them to 0.")
+            raise ValueError(
+                f"process_masks: wanted object ids from 0 to 254, got {masks.min()} to {masks.max()}. "
+                "255 marks undecided pixels in some data sets: set them to 0."
+            )
         side = size // patch_size
         labels = np.stack([_nearest(mask, side, side) for mask in masks])  # (T, side, side)
         return torch.from_numpy(labels.reshape(len(labels), -1).astype(np.int64)).to(device)  # (T, P)
@@ -286,23 +306,29 @@ class DavisDataset:
         labels = np.asarray(processed_mask.cpu() if isinstance(processed_mask, Tensor) else processed_mask)
         side = round(labels.size**0.5)
         if labels.ndim != 1 or side * side != labels.size or not labels.size:
-            raise ValueError(f"mask_frame_overlay: wanted the labels of a square grid, (P,), got shape {labels.shape}. "
-                             "Pass one row of process_masks, or the result of DINOSegmentation.inference.")
+            raise ValueError(
+                f"mask_frame_overlay: wanted the labels of a square grid, (P,), got shape {labels.shape}. "
+                "Pass one row of process_masks, or the result of DINOSegmentation.inference."
+            )
         mask = _nearest(labels.reshape(side, side), *frame.shape[:2])  # (H, W)
         return create_segmentation_overlay(mask, frame, clear_background=clear_background)
 
     def _name(self, index: int | str) -> str:
         if isinstance(index, str):
             if index not in self.names:
-                raise KeyError(f"get_sample: there is no video {index!r}; there are {', '.join(self.names)}. "
-                               "Pass one of these names, or a position.")
+                raise KeyError(
+                    f"get_sample: there is no video {index!r}; there are {', '.join(self.names)}. "
+                    "Pass one of these names, or a position."
+                )
             return index
         if isinstance(index, bool) or not hasattr(index, "__index__"):
             raise TypeError(f"get_sample: wanted a video's position or name, got {index!r}. Pass an int or a string.")
         index = operator.index(index)
         if not 0 <= index < len(self.names):
-            raise IndexError(f"get_sample: got position {index}, wanted 0 to {len(self.names) - 1}. "
-                             "`names` lists the videos in their order.")
+            raise IndexError(
+                f"get_sample: got position {index}, wanted 0 to {len(self.names) - 1}. "
+                "`names` lists the videos in their order."
+            )
         return self.names[index]
 
     @torch.no_grad()
@@ -353,11 +379,15 @@ def create_segmentation_overlay(
     (image,) = _checked_images("create_segmentation_overlay", [image], grey=False)
     segmentation_mask = np.asarray(segmentation_mask)
     if segmentation_mask.shape != image.shape[:2]:
-        raise ValueError(f"create_segmentation_overlay: wanted a mask of the picture's size {image.shape[:2]}, got "
-                         f"{segmentation_mask.shape}. Resize the mask by nearest neighbour.")
+        raise ValueError(
+            f"create_segmentation_overlay: wanted a mask of the picture's size {image.shape[:2]}, got "
+            f"{segmentation_mask.shape}. Resize the mask by nearest neighbour."
+        )
     if segmentation_mask.dtype.kind not in "iu":
-        raise TypeError(f"create_segmentation_overlay: wanted classes as integers, got {segmentation_mask.dtype}. "
-                        "Pass class numbers, not scores.")
+        raise TypeError(
+            f"create_segmentation_overlay: wanted classes as integers, got {segmentation_mask.dtype}. "
+            "Pass class numbers, not scores."
+        )
     colours = class_colours(int(segmentation_mask.max()) + 1)[segmentation_mask]  # (H, W, 3)
     blended = (image * (1 - alpha) + colours * alpha).round().astype(np.uint8)
     if clear_background:
@@ -371,9 +401,7 @@ def class_colours(count: int) -> np.ndarray:
     return np.array([*COLOURS, *more.tolist()], dtype=np.uint8)[:count]
 
 
-def compute_iou(
-    pred: Tensor | np.ndarray, gt: Tensor | np.ndarray, num_classes: int, skip_absent: bool = False
-) -> float:
+def compute_iou(pred: Tensor | np.ndarray, gt: Tensor | np.ndarray, num_classes: int, skip_absent: bool = False) -> float:
     """Mean over classes of intersection / (union + 1e-8): how well a labelling fits the true one.
 
     A class that neither labelling has counts as 0 here, as in the course's grading: the truth against itself then stays
@@ -473,14 +501,18 @@ class DINOSegmentation:
         labels = {} if Y is None else {"Y_train": (Y, "N")}
         check_tensors(function, X=(X, f"N {self.inp_dim}"), **labels)
         if not X.is_floating_point() or (Y is not None and (Y.is_floating_point() or Y.dtype == torch.bool)):
-            raise TypeError(f"{function}: wanted tokens as floats and classes as integers, got {X.dtype}"
-                            f"{'' if Y is None else f' and {Y.dtype}'}. Convert them with .float() and .long().")
+            raise TypeError(
+                f"{function}: wanted tokens as floats and classes as integers, got {X.dtype}"
+                f"{'' if Y is None else f' and {Y.dtype}'}. Convert them with .float() and .long()."
+            )
         if Y is None:
             return X.detach().to(self.device, torch.float32), None
         if not len(Y) or Y.min() < 0 or Y.max() >= self.num_classes:
             span = f"{int(Y.min())} to {int(Y.max())}" if len(Y) else "none"
-            raise ValueError(f"{function}: wanted classes from 0 to {self.num_classes - 1}, got {span}. "
-                             "Count the classes over all masks, and set undecided pixels (255) to 0.")
+            raise ValueError(
+                f"{function}: wanted classes from 0 to {self.num_classes - 1}, got {span}. "
+                "Count the classes over all masks, and set undecided pixels (255) to 0."
+            )
         return X.detach().to(self.device, torch.float32), Y.to(self.device, torch.int64)
 
 
@@ -508,11 +540,14 @@ def write_video_from_array(array: Iterable[np.ndarray], output_path: str | Path,
                 output_path.parent.mkdir(parents=True, exist_ok=True)
                 writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter_fourcc(*"mp4v"), fps, (size[1], size[0]))
                 if not writer.isOpened():
-                    raise OSError(f"write_video_from_array: OpenCV cannot write {output_path.name} with the codec mp4v at "
-                                  f"{size[1]} x {size[0]}. Choose a name that ends with .mp4, in a folder you can write to.")
+                    raise OSError(
+                        f"write_video_from_array: OpenCV cannot write {output_path.name} with the codec mp4v at "
+                        f"{size[1]} x {size[0]}. Choose a name that ends with .mp4, in a folder you can write to."
+                    )
             if frame.shape != size:
-                raise ValueError(f"write_video_from_array: wanted frames of one size {size}, got {frame.shape}. "
-                                 "Resize them before.")
+                raise ValueError(
+                    f"write_video_from_array: wanted frames of one size {size}, got {frame.shape}. Resize them before."
+                )
             writer.write(np.ascontiguousarray(frame[..., ::-1]))  # OpenCV wants blue first
         if writer is None:
             raise ValueError("write_video_from_array: got no frame, wanted at least one. Is the generator used up?")
@@ -588,13 +623,15 @@ def _tokens(function: str, texts: Sequence[str], device: torch.device | str) -> 
     try:
         return tokenize(list(texts)).to(device)
     except RuntimeError as error:
-        raise ValueError(f"{function}: a text has more than CLIP's 77 tokens (75 and the two of begin and end): "
-                         f"{str(error):.90}…. Shorten it.") from error
+        raise ValueError(
+            f"{function}: a text has more than CLIP's 77 tokens (75 and the two of begin and end): "
+            f"{str(error):.90}…. Shorten it."
+        ) from error
 
 
 def _clip_tokenize() -> Callable:
     """`clip.tokenize`, or an error that says which package it is in and what that needs."""
-    from dl.small_clip import quiet_clip_import
+    from dl.models.small_clip import quiet_clip_import
 
     try:
         with quiet_clip_import():
@@ -618,12 +655,19 @@ def _unit_rows(features: Tensor) -> Tensor:
 def _check_features(text: Tensor, image: Tensor) -> None:
     """A product of small matrices takes microseconds, so what fits is let through without a detailed look."""
     name = "get_similarity_no_loop"
-    if not (isinstance(text, Tensor) and isinstance(image, Tensor) and text.ndim == image.ndim == 2
-            and text.shape[1] == image.shape[1] and text.dtype == image.dtype):
+    if not (
+        isinstance(text, Tensor)
+        and isinstance(image, Tensor)
+        and text.ndim == image.ndim == 2
+        and text.shape[1] == image.shape[1]
+        and text.dtype == image.dtype
+    ):
         check_tensors(name, text_features=(text, "N D"), image_features=(image, "M D"))
     if not (text.is_floating_point() and image.is_floating_point()):
-        raise TypeError(f"{name}: wanted floating features, got {text.dtype} and {image.dtype}. "
-                        "Pass what encode_text and encode_image return.")
+        raise TypeError(
+            f"{name}: wanted floating features, got {text.dtype} and {image.dtype}. "
+            "Pass what encode_text and encode_image return."
+        )
 
 
 def _checked_images(function: str, images: Sequence[np.ndarray], grey: bool = True) -> list[np.ndarray]:
@@ -654,14 +698,20 @@ def _checked_labels(pred: Tensor, gt: Tensor, num_classes: int) -> int:
     """The number of classes as an int, or an error in words."""
     num_classes = int(num_classes)
     if pred.is_floating_point() or gt.is_floating_point():
-        raise TypeError(f"compute_iou: wanted classes as integers, got {pred.dtype} and {gt.dtype}. "
-                        "Pass class numbers, such as scores.argmax(dim=-1).")
+        raise TypeError(
+            f"compute_iou: wanted classes as integers, got {pred.dtype} and {gt.dtype}. "
+            "Pass class numbers, such as scores.argmax(dim=-1)."
+        )
     if pred.shape != gt.shape or not pred.numel():
-        raise ValueError(f"compute_iou: wanted two labellings of one shape, got {tuple(pred.shape)} and {tuple(gt.shape)}. "
-                         "Bring both to one size by nearest neighbour.")
+        raise ValueError(
+            f"compute_iou: wanted two labellings of one shape, got {tuple(pred.shape)} and {tuple(gt.shape)}. "
+            "Bring both to one size by nearest neighbour."
+        )
     ends = [int(end) for labels in (pred, gt) for end in labels.aminmax()]
     if num_classes < 1 or min(ends) < 0 or max(ends) >= num_classes:
-        raise ValueError(f"compute_iou: wanted classes from 0 to num_classes - 1, got {min(ends)} to {max(ends)} and "
-                         f"num_classes {num_classes}. Count the classes over all masks, int(masks.max()) + 1, and set "
-                         "undecided pixels (255) to 0.")
+        raise ValueError(
+            f"compute_iou: wanted classes from 0 to num_classes - 1, got {min(ends)} to {max(ends)} and "
+            f"num_classes {num_classes}. Count the classes over all masks, int(masks.max()) + 1, and set "
+            "undecided pixels (255) to 0."
+        )
     return num_classes

@@ -70,8 +70,10 @@ def load_coco_data(
         vocab = json.loads(vocab_file.read_text(encoding="utf-8"))
         data["idx_to_word"], data["word_to_idx"] = vocab["idx_to_word"], vocab["word_to_idx"]
     except (ValueError, KeyError) as error:
-        raise ValueError(f"load_coco_data: {_shown(vocab_file)} is no vocabulary ({error!r}), wanted idx_to_word and "
-                         f"word_to_idx. {_remedy()}") from error
+        raise ValueError(
+            f"load_coco_data: {_shown(vocab_file)} is no vocabulary ({error!r}), wanted idx_to_word and "
+            f"word_to_idx. {_remedy()}"
+        ) from error
     for split, file in url_files.items():
         data[f"{split}_urls"] = np.array(file.read_text(encoding="utf-8").split())
     _check_data(folder, data)
@@ -94,11 +96,15 @@ def decode_captions(captions: np.ndarray | Sequence[int], idx_to_word: Sequence[
     """
     captions = np.asarray(captions)
     if captions.ndim not in (1, 2) or captions.dtype.kind not in "iu":
-        raise ValueError(f"decode_captions: wanted integers (T,) or (N, T), got {captions.dtype} {captions.shape}. "
-                         "Pass rows of val_captions.")
+        raise ValueError(
+            f"decode_captions: wanted integers (T,) or (N, T), got {captions.dtype} {captions.shape}. "
+            "Pass rows of val_captions."
+        )
     if captions.size and not 0 <= captions.min() <= captions.max() < len(idx_to_word):
-        raise ValueError(f"decode_captions: wanted indices from 0 to {len(idx_to_word) - 1}, got {captions.min()} to "
-                         f"{captions.max()}. Pass the vocabulary that the captions were written with.")
+        raise ValueError(
+            f"decode_captions: wanted indices from 0 to {len(idx_to_word) - 1}, got {captions.min()} to "
+            f"{captions.max()}. Pass the vocabulary that the captions were written with."
+        )
     if captions.ndim == 2:
         return [decode_captions(caption, idx_to_word) for caption in captions]
     words = [idx_to_word[index] for index in captions]
@@ -119,8 +125,10 @@ def sample_coco_minibatch(
         ValueError: for another split, or data without features.
     """
     if split not in SPLITS or f"{split}_features" not in data:
-        raise ValueError(f"sample_coco_minibatch: wanted the split 'train' or 'val' of data with features, got {split!r} and "
-                         f"{', '.join(data)}. Call load_coco_data with features=True.")
+        raise ValueError(
+            f"sample_coco_minibatch: wanted the split 'train' or 'val' of data with features, got {split!r} and "
+            f"{', '.join(data)}. Call load_coco_data with features=True."
+        )
     chosen = np.random.choice(len(data[f"{split}_captions"]), batch_size)
     pictures = data[f"{split}_image_idxs"][chosen]
     return data[f"{split}_captions"][chosen], data[f"{split}_features"][pictures], data[f"{split}_urls"][pictures]
@@ -134,8 +142,9 @@ def _read_h5(file: Path) -> dict[str, np.ndarray]:
         with h5py.File(file) as opened:
             return {name: opened[name][()] for name in wanted}
     except (OSError, KeyError) as error:
-        raise ValueError(f"load_coco_data: {_shown(file)} cannot be read ({error}), wanted HDF5 with {', '.join(wanted)}. "
-                         f"{_remedy()}") from error
+        raise ValueError(
+            f"load_coco_data: {_shown(file)} cannot be read ({error}), wanted HDF5 with {', '.join(wanted)}. {_remedy()}"
+        ) from error
 
 
 def _want_files(folder: Path, files: list[Path]) -> None:
@@ -156,8 +165,9 @@ def _check_data(folder: Path, data: dict) -> None:
         if pictures.size and not 0 <= pictures.min() <= pictures.max() < len(urls):
             problems.append(f"{split} names picture {pictures.max()}, but there are {len(urls)} addresses")
     if problems:
-        raise ValueError(f"load_coco_data: the files of {_shown(folder)} do not fit together: {'; '.join(problems)}. "
-                         f"{_remedy()}")
+        raise ValueError(
+            f"load_coco_data: the files of {_shown(folder)} do not fit together: {'; '.join(problems)}. {_remedy()}"
+        )
 
 
 def _remedy() -> str:

@@ -8,9 +8,7 @@ import torch
 from torch import Tensor
 
 
-def compute_numeric_gradient(
-    f: Callable[[Tensor], Tensor], x: Tensor, dLdf: Tensor | None = None, h: float = 1e-7
-) -> Tensor:
+def compute_numeric_gradient(f: Callable[[Tensor], Tensor], x: Tensor, dLdf: Tensor | None = None, h: float = 1e-7) -> Tensor:
     """Gradient of sum(dLdf * f(x)) with respect to x, by central differences.
 
     Element by element, sum(dLdf * (f(x + h) - f(x - h))) / (2 h). Each element of `x` is moved in
@@ -80,9 +78,7 @@ def rel_error(x: Tensor, y: Tensor, eps: float = 1e-10) -> float:
     """
     x, y = (torch.as_tensor(value).detach().cpu() for value in (x, y))
     if x.shape != y.shape:
-        raise ValueError(
-            f"rel_error: shapes differ, got {tuple(x.shape)} and {tuple(y.shape)}. Compare tensors of one shape."
-        )
+        raise ValueError(f"rel_error: shapes differ, got {tuple(x.shape)} and {tuple(y.shape)}. Compare tensors of one shape.")
     for value in (x, y):
         if value.dtype == torch.bool or value.is_complex():
             raise TypeError(f"rel_error: cannot compare {value.dtype} tensors. Convert masks with .int() first.")

@@ -37,17 +37,21 @@ def image_from_url(url: str) -> np.ndarray:
     if not parts.scheme:
         return _decode(_local(url).read_bytes(), url)
     if parts.scheme not in ("http", "https") or not parts.netloc:
-        raise ValueError(f"image_from_url: wanted an address that begins with http:// or https://, got {url!r}. "
-                         "Pass an address from val_urls.")
+        raise ValueError(
+            f"image_from_url: wanted an address that begins with http:// or https://, got {url!r}. "
+            "Pass an address from val_urls."
+        )
     kept = settings.data_home() / CACHE / hashlib.sha256(str(url).encode()).hexdigest()
     if kept.is_file():
         return _decode(kept.read_bytes(), url)
     if settings.offline():
-        raise FileNotFoundError(f"image_from_url: {url} was not fetched before, and DL_OFFLINE forbids the network. "
-                                "Unset DL_OFFLINE, or use another picture.")
+        raise FileNotFoundError(
+            f"image_from_url: {url} was not fetched before, and DL_OFFLINE forbids the network. "
+            "Unset DL_OFFLINE, or use another picture."
+        )
     content = _download(str(url))
     picture = _decode(content, url)
-    from dl.command import write_whole
+    from dl.console import write_whole
 
     write_whole(kept, lambda file: file.write_bytes(content))
     return picture
@@ -59,11 +63,14 @@ def _local(path: str) -> Path:
     folder = captioning_folder().resolve()
     file = (folder / path).resolve()
     if not file.is_relative_to(folder):
-        raise ValueError(f"image_from_url: {path!r} leads out of the folder of captioned pictures. "
-                         "Pass an address from val_urls.")
+        raise ValueError(
+            f"image_from_url: {path!r} leads out of the folder of captioned pictures. Pass an address from val_urls."
+        )
     if not file.is_file():
-        raise FileNotFoundError(f"image_from_url: there is no picture {path!r} among the captioned ones. "
-                                "Pass an address from val_urls, or one that begins with https://.")
+        raise FileNotFoundError(
+            f"image_from_url: there is no picture {path!r} among the captioned ones. "
+            "Pass an address from val_urls, or one that begins with https://."
+        )
     return file
 
 
@@ -82,8 +89,10 @@ def _download(url: str) -> bytes:
         reason = getattr(error, "reason", None) or error
         raise ConnectionError(f"image_from_url: {url}: no answer ({reason}). {advice}") from error
     if len(content) > LARGEST or (wanted and len(content) < int(wanted)):
-        raise ConnectionError(f"image_from_url: {url}: got {len(content):,} bytes, wanted "
-                              f"{wanted or 'at most'} and no more than {LARGEST:,}. {advice}")
+        raise ConnectionError(
+            f"image_from_url: {url}: got {len(content):,} bytes, wanted "
+            f"{wanted or 'at most'} and no more than {LARGEST:,}. {advice}"
+        )
     return content
 
 
@@ -96,5 +105,7 @@ def _decode(content: bytes, url: str) -> np.ndarray:
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         page = content.lstrip()[:20].lower().startswith((b"<!doctype html", b"<html"))
         what = "a web page" if page else f"no picture ({error})"
-        raise ValueError(f"image_from_url: {url} gives {what}, wanted a picture. Open the address in a browser to see "
-                         "what is there, or use another one.") from error
+        raise ValueError(
+            f"image_from_url: {url} gives {what}, wanted a picture. Open the address in a browser to see "
+            "what is there, or use another one."
+        ) from error

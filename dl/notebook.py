@@ -1,7 +1,7 @@
 """The first cell of every notebook, and the one way in which a notebook checks and records.
 
-    from dl.notebook import setup
-    session = setup("Transformers")
+from dl.notebook import setup
+session = setup("Transformers")
 """
 
 from __future__ import annotations
@@ -79,8 +79,13 @@ class Session:
         path = self.root / "results" / f"{self.name}.json"
         path.parent.mkdir(exist_ok=True)
         report = {
-            "notebook": self.name, "data": self.data, "device": str(self.device), "versions": self.versions,
-            "seconds": round(time.time() - self.started, 1), "scores": self.scores, "checks": self.checks,
+            "notebook": self.name,
+            "data": self.data,
+            "device": str(self.device),
+            "versions": self.versions,
+            "seconds": round(time.time() - self.started, 1),
+            "scores": self.scores,
+            "checks": self.checks,
         }
         temporary = path.with_suffix(".json.part")
         temporary.write_text(json.dumps(report, indent=1) + "\n")
@@ -107,9 +112,7 @@ def setup(name: str, seed: int = 0) -> Session:
     data = settings.data_mode()
     import torchvision
 
-    versions = {
-        "python": platform.python_version(), "torch": torch.__version__, "torchvision": torchvision.__version__,
-    }
+    versions = {"python": platform.python_version(), "torch": torch.__version__, "torchvision": torchvision.__version__}
     reset_seed(seed)
     print(" · ".join(f"{package} {version}" for package, version in versions.items()))
     print({"cuda": "Using CUDA GPU", "mps": "Using Apple Silicon GPU (MPS)", "cpu": "Using CPU"}[device.type])
@@ -163,7 +166,14 @@ def set_plot_look() -> None:
     style = "seaborn-v0_8"
     if style in plt.style.available:
         plt.style.use(style)
-    plt.rcParams.update({
-        "figure.figsize": (7.0, 4.0), "figure.dpi": 90, "font.size": 11, "axes.titlesize": 12,
-        "image.interpolation": "nearest", "image.cmap": "gray", "axes.prop_cycle": matplotlib.cycler(color=OKABE_ITO),
-    })
+    plt.rcParams.update(
+        {
+            "figure.figsize": (7.0, 4.0),
+            "figure.dpi": 90,
+            "font.size": 11,
+            "axes.titlesize": 12,
+            "image.interpolation": "nearest",
+            "image.cmap": "gray",
+            "axes.prop_cycle": matplotlib.cycler(color=OKABE_ITO),
+        }
+    )

@@ -32,8 +32,7 @@ def data_mode() -> str:
     mode = os.environ.get("DL_DATA", "").strip().lower() or SAMPLE
     if mode not in (SAMPLE, REAL):
         raise ValueError(
-            f"data_mode: DL_DATA is {mode!r}; it must be 'sample' or 'real'. "
-            "Unset it to use the embedded sample world."
+            f"data_mode: DL_DATA is {mode!r}; it must be 'sample' or 'real'. Unset it to use the embedded sample world."
         )
     return mode
 

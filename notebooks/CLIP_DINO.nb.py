@@ -41,14 +41,14 @@ import torch.nn.functional as F
 from tqdm.auto import tqdm
 
 from dl import clip_dino as lesson
-from dl import clip_dino_scores as scores
+from dl.models import scores
 from dl.checks.published import EXPECTED
 from dl.coco_utils import decode_captions, load_coco_data
 from dl.figures import clip_dino as draw
 from dl.grad import rel_error
 from dl.image_utils import image_from_url
-from dl.small_clip import load_clip, quiet_clip_import
-from dl.vit import load_dino, untrained_like
+from dl.models.small_clip import load_clip, quiet_clip_import
+from dl.models.vit import load_dino, untrained_like
 from dl.world.export import HARD_VIDEOS, SPLIT_KEYS, sample_path, scenes, sentences
 from dl.world.render import render
 from dl.world.scenes import CLASSES, COLOURS, TEXTURES, generator, sample_scene
@@ -329,7 +329,7 @@ figure = draw.titled_pictures([exam_pictures[index] for index in best], titles, 
 #
 # $$L = -\sum_k p_{t,k} \ln p_{s,k}, \qquad p_s = \operatorname{softmax}\left(\frac{g_s}{\tau_s}\right), \qquad p_t = \operatorname{softmax}\left(\frac{g_t - C}{\tau_t}\right)$$
 #
-# Here $g_s$ and $g_t$ are the $K$ scores that student and teacher give to two different crops, and the loss is summed over all such pairs; $\tau_s = 0.1$ and $\tau_t = 0.04$ are temperatures; $C$ is the mean of the teacher's recent scores. Who teaches the teacher? Nobody: its weights are a slow average of the student's, $\theta_t \leftarrow \lambda \theta_t + (1 - \lambda)\, \theta_s$, with $\lambda$ close to 1. The whole recipe is in `dl/dino.py`, a hundred lines.
+# Here $g_s$ and $g_t$ are the $K$ scores that student and teacher give to two different crops, and the loss is summed over all such pairs; $\tau_s = 0.1$ and $\tau_t = 0.04$ are temperatures; $C$ is the mean of the teacher's recent scores. Who teaches the teacher? Nobody: its weights are a slow average of the student's, $\theta_t \leftarrow \lambda \theta_t + (1 - \lambda)\, \theta_s$, with $\lambda$ close to 1. The whole recipe is in `dl/models/dino.py`, a hundred lines.
 
 # %%
 figure = draw.dino_method()
@@ -340,7 +340,7 @@ figure = draw.dino_method()
 # There are two cheap ways to agree: always name the same category, or always call all categories equally likely. Two safeguards work against them. **Centring** subtracts the mean $C$ of the teacher's recent scores, so that no category can win always; left to itself it would drive towards "all equally likely". **Sharpening**, a $\tau_t$ below $\tau_s$, forbids just that; left to itself it would drive towards one category. Switch them off one at a time, on a toy with eight kinds of "pictures" and sixteen categories (without centring $C = 0$, without sharpening $\tau_t = \tau_s$):
 
 # %%
-from dl import dino_toy
+from dl.models import dino_toy
 
 runs = {name: dino_toy.entropies(**switches) for name, switches in (
     ("centring and sharpening", {}), ("without centring", {"centring": False}), ("without sharpening", {"sharpening": False}))}

@@ -44,7 +44,8 @@ from torch.utils.data import DataLoader, Subset
 
 import a2_helper
 import transformers
-from dl import arithmetic, weights
+from dl import weights
+from dl.data import arithmetic
 from dl.checks.published import ReplayedDropout, expected, fill_with_ramp
 from dl.figures import transformers as show
 from dl.utils import reset_seed

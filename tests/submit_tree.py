@@ -8,7 +8,8 @@ import json
 import os
 from pathlib import Path
 
-from dl.submit import notebook, required
+from dl.submit import cells as notebook
+from dl.submit import required
 from dl.submit.files import NOTEBOOKS
 
 TIME = 1_700_000_000  # when the code was written; the outputs are a minute younger
@@ -83,17 +84,30 @@ def write(path: Path, content: bytes | str | dict, age: float = 0) -> None:
 
 def golden(project: Path) -> Path:
     """A project in which everything is there, executed and answered."""
-    for name in ("a2_helper.py", "rnn_lstm_captioning.py", "transformers.py", "dl/__init__.py", "dl/clip_dino.py",
-                 "dl/simclr/__init__.py", "dl/simclr/model.py", "dl/weights/__init__.py"):
+    for name in (
+        "a2_helper.py",
+        "rnn_lstm_captioning.py",
+        "transformers.py",
+        "dl/__init__.py",
+        "dl/clip_dino.py",
+        "dl/simclr/__init__.py",
+        "dl/simclr/model.py",
+        "dl/weights/__init__.py",
+    ):
         write(project / name, f"# {name}\n", age=60)
     write(project / "dl/weights/files/regnet.md", "# Card\n")
     for name in NOTEBOOKS:
         write(project / f"notebooks/{name}.ipynb", document(cells_of(name)))
-        write(project / f"results/{name}.json", {
-            "notebook": name, "data": "sample", "device": "cpu", "scores": {"accuracy": 0.5}, "checks": ["sums to 1"],
-        })
-    for name in ("datasets/two_digit_op.json", "artifacts/transformer.pt", "dino_res.mp4",
-                 "submissions/rnn_lstm_attention_submission.pt"):
+        write(
+            project / f"results/{name}.json",
+            {"notebook": name, "data": "sample", "device": "cpu", "scores": {"accuracy": 0.5}, "checks": ["sums to 1"]},
+        )
+    for name in (
+        "datasets/two_digit_op.json",
+        "artifacts/transformer.pt",
+        "dino_res.mp4",
+        "submissions/rnn_lstm_attention_submission.pt",
+    ):
         write(project / name, f"contents of {name}")
     write(project / "student.txt", "name: Zoë Ångström\nid: 42\n")
     return project
@@ -112,52 +126,96 @@ LONG_WORD = "supercalifragilistic" * 12
 
 TRAPS = [
     markdown("# Traps\n\nEach cell has something that stopped a PDF once."),
-    markdown("## Equations\n\nBare:\n\\begin{align}\na &= b \\label{one} & c &= d \\nonumber\\\\\n"
-             "long &= right & x &= y\n\\end{align}\n"
-             "in a text, with blanks $ x_i $ and $\\argmax_i \\|z_i\\|_2$ and $a_1$ *times* $b_2$."),
+    markdown(
+        "## Equations\n\nBare:\n\\begin{align}\na &= b \\label{one} & c &= d \\nonumber\\\\\n"
+        "long &= right & x &= y\n\\end{align}\n"
+        "in a text, with blanks $ x_i $ and $\\argmax_i \\|z_i\\|_2$ and $a_1$ *times* $b_2$."
+    ),
     markdown("$$\n\\begin{align*} p &= q \\tag{7} \\\\\n\n r &= \\frac{1}{2} \\odot s \\cap t \\end{align*}\n$$"),
     markdown("\\begin{equation}\ny = \\operatorname{softmax}(Wx)\n\\end{equation} and \\\\(z\\\\) and \\\\[w = 1\\\\]"),
     markdown("Unknown $\\undefined{x}$ and open $\\frac{a}{b$, costs $5 and $6, `$code$`.\n\n```\n$$ fenced\n```"),
     markdown("Wide $$" + " + ".join(f"x_{{{i}}}^2" for i in range(60)) + "$$"),
     markdown("In a table: \n\n| a | $\\|x\\|$ |\n|---|---|\n| 1 | $\\text{if } x > 0$ |"),
-    markdown("## Pictures\n\n![attached](attachment:a%20b.png) ![gone](attachment:gone.png)",
-             attachments={"a b.png": {"image/png": base64_of(picture())}, "gone.png": "odd"}),
-    markdown('<img src="https://example.org/remote.png" width="50"> ![remote](http://example.org/b.png)\n\n'
-             "![missing](missing.png) ![outside](../../../../etc/secret.png)\n\n<img src='figures/local picture.png' "
-             "width=50% alt='a local one'>"),
+    markdown(
+        "## Pictures\n\n![attached](attachment:a%20b.png) ![gone](attachment:gone.png)",
+        attachments={"a b.png": {"image/png": base64_of(picture())}, "gone.png": "odd"},
+    ),
+    markdown(
+        '<img src="https://example.org/remote.png" width="50"> ![remote](http://example.org/b.png)\n\n'
+        "![missing](missing.png) ![outside](../../../../etc/secret.png)\n\n<img src='figures/local picture.png' "
+        "width=50% alt='a local one'>"
+    ),
     markdown(f"<center><img src='data:image/png;base64,{base64_of(picture())}'/></center>"),
-    markdown("![broken](data:image/png;base64,AAAA) <img> ![](x) ![svg](data:image/svg+xml;base64,"
-             + base64_of(b"<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'><circle r='5'/></svg>") + ")"),
-    markdown("## Links and marks\n\n[up](#scrollTo=abc) [nowhere]() *x*.py **y**.py [z](q.html).py `c`.py "
-             "~~gone~~.py text[^1]\n\n[^1]: foot\n\n#let x = 1 #raw @ref <label> \\* $notmath\n\n"
-             "<a href='#here'>here</a> `raw`{=typst}\n\n```{=typst}\n#panic()\n```"),
-    markdown("## HTML\n\n<table><tr><th>head</th><th>two</th></tr>\n\n<tr><td>cell $c_1$</td><td>b</td></tr>"
-             "</table>\n\n"
-             "<div style='color:red'>\n\ninside *div*\n\n</div>\n\nH<sub>2</sub>O<br>next <b>bold</b>"
-             "\n\n<script>alert(1)</script><iframe src='http://example.org'></iframe>"),
+    markdown(
+        "![broken](data:image/png;base64,AAAA) <img> ![](x) ![svg](data:image/svg+xml;base64,"
+        + base64_of(b"<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'><circle r='5'/></svg>")
+        + ")"
+    ),
+    markdown(
+        "## Links and marks\n\n[up](#scrollTo=abc) [nowhere]() *x*.py **y**.py [z](q.html).py `c`.py "
+        "~~gone~~.py text[^1]\n\n[^1]: foot\n\n#let x = 1 #raw @ref <label> \\* $notmath\n\n"
+        "<a href='#here'>here</a> `raw`{=typst}\n\n```{=typst}\n#panic()\n```"
+    ),
+    markdown(
+        "## HTML\n\n<table><tr><th>head</th><th>two</th></tr>\n\n<tr><td>cell $c_1$</td><td>b</td></tr>"
+        "</table>\n\n"
+        "<div style='color:red'>\n\ninside *div*\n\n</div>\n\nH<sub>2</sub>O<br>next <b>bold</b>"
+        "\n\n<script>alert(1)</script><iframe src='http://example.org'></iframe>"
+    ),
     markdown("<style>p {color: red}</style>\n\n<details><summary>Hidden</summary>detail</details>\n\n<!-- comment -->"),
     markdown("## Scripts\n\nПривет, γειά, مرحبا, שלום, 你好世界, こんにちは, नमस्ते 🚀🎉 👩‍🔬 ½ → ✓ \ud83d half"),
     markdown("Unclosed fence and `tick\n\n```python\nx = 1"),
-    markdown("Wide table\n\n" + "|".join(f"column{i}" for i in range(12)) + "\n" + "|".join(["---"] * 12) + "\n"
-             + "|".join(["some long value"] * 12) + f"\n\n{LONG_WORD}"),
-    markdown("<table><tr>" + f"<td><img src='data:image/png;base64,{base64_of(picture(900, 300))}'></td>" * 3
-             + "</tr></table>"),
+    markdown(
+        "Wide table\n\n"
+        + "|".join(f"column{i}" for i in range(12))
+        + "\n"
+        + "|".join(["---"] * 12)
+        + "\n"
+        + "|".join(["some long value"] * 12)
+        + f"\n\n{LONG_WORD}"
+    ),
+    markdown(
+        "<table><tr>" + f"<td><img src='data:image/png;base64,{base64_of(picture(900, 300))}'></td>" * 3 + "</tr></table>"
+    ),
     markdown("> " * 300 + "deep"),
-    code(f"x = '{LONG_WORD}'  # {LONG_WORD}\n" + "y = f(" + ", ".join(f"argument_{i}" for i in range(40)) + ")",
-         printed("\x1b[31mred\x1b[0m and 你好 🚀\n10%|#  |\r100%|###|\nab\bc\n" + LONG_WORD * 20), count=1),
+    code(
+        f"x = '{LONG_WORD}'  # {LONG_WORD}\n" + "y = f(" + ", ".join(f"argument_{i}" for i in range(40)) + ")",
+        printed("\x1b[31mred\x1b[0m and 你好 🚀\n10%|#  |\r100%|###|\nab\bc\n" + LONG_WORD * 20),
+        count=1,
+    ),
     code("for i in range(100000): print(i)", printed("\n".join(map(str, range(100_000)))), count=2),
-    code("1 / 0", printed("warned\n", "stderr"),
-         stopped("ZeroDivisionError", "division by zero", "\x1b[0;31mZeroDivisionError\x1b[0m: by zero"), count=3),
-    code("frame", shown(html="<div><style scoped>.a {b: c}</style><table border='1'><thead><tr><th></th>"
-                        "<th>loss</th></tr></thead><tbody><tr><th>0</th>"
-                        "<td typst:fill='nothing'>1</td></tr></tbody></table>"), count=4),
-    code("widget", shown(html="<script>draw()</script>", plain="FloatSlider(value=0.5)"),
-         shown(html="<table>" + "<tr><td>1</td></tr>" * 9000 + "</table>", plain="   long\n0     1"), count=5),
+    code(
+        "1 / 0",
+        printed("warned\n", "stderr"),
+        stopped("ZeroDivisionError", "division by zero", "\x1b[0;31mZeroDivisionError\x1b[0m: by zero"),
+        count=3,
+    ),
+    code(
+        "frame",
+        shown(
+            html="<div><style scoped>.a {b: c}</style><table border='1'><thead><tr><th></th>"
+            "<th>loss</th></tr></thead><tbody><tr><th>0</th>"
+            "<td typst:fill='nothing'>1</td></tr></tbody></table>"
+        ),
+        count=4,
+    ),
+    code(
+        "widget",
+        shown(html="<script>draw()</script>", plain="FloatSlider(value=0.5)"),
+        shown(html="<table>" + "<tr><td>1</td></tr>" * 9000 + "</table>", plain="   long\n0     1"),
+        count=5,
+    ),
     code("latex", shown(latex="$\\displaystyle \\sum_i x_i$"), shown(markdown="**strong** 你"), count=6),
     code("wide", shown(png=base64_of(picture(3000, 40))), shown(png=base64_of(picture(40, 3000))), count=7),
-    code("other", shown(jpeg=base64_of(picture(kind="JPEG"))), shown(png="bro ken"), shown(png=["iVBOR"]),
-         shown(svg="<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'><circle r='5'/></svg>"),
-         shown(svg="<svg broken"), count=8),
+    code(
+        "other",
+        shown(jpeg=base64_of(picture(kind="JPEG"))),
+        shown(png="bro ken"),
+        shown(png=["iVBOR"]),
+        shown(svg="<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'><circle r='5'/></svg>"),
+        shown(svg="<svg broken"),
+        count=8,
+    ),
     code("table of 40 columns", shown(html="<table><tr>" + "<td>cell</td>" * 40 + "</tr></table>"), count=9),
     code(""),
     {"cell_type": "raw", "metadata": {}, "source": "raw \\x <b>"},

@@ -156,8 +156,11 @@ def test_control_c_keeps_the_model(features, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"images": slice(0, 4)}, "4 images but 6 captions"), ({"index": 7}, "indices from 0 to 7, the vocabulary has 0 to 6"),
-        ({"epochs": 0}, "num_epochs 0"), ({"rate": -1.0}, "learning_rate -1.0"), ({"empty": True}, "no images at all"),
+        ({"images": slice(0, 4)}, "4 images but 6 captions"),
+        ({"index": 7}, "indices from 0 to 7, the vocabulary has 0 to 6"),
+        ({"epochs": 0}, "num_epochs 0"),
+        ({"rate": -1.0}, "learning_rate -1.0"),
+        ({"empty": True}, "no images at all"),
     ],
 )
 def test_training_tells_what_is_wrong_with_its_input(features, change, message):

@@ -1,4 +1,4 @@
-"""Checks of the Transformers part of a2_helper.py and of dl/arithmetic.py, the generator of its data."""
+"""Checks of the Transformers part of a2_helper.py and of dl/data/arithmetic.py, the generator of its data."""
 
 import json
 import time
@@ -12,7 +12,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Subset
 
 import a2_helper
-from dl import arithmetic
+from dl.data import arithmetic
 from dl.utils import reset_seed
 from transformers import (
     CrossEntropyLoss,
@@ -31,7 +31,7 @@ def data():
     return a2_helper.get_toy_data(FILE)
 
 
-# --- dl.arithmetic and the file ---
+# --- dl.data.arithmetic and the file ---
 
 
 def test_the_tracked_file_is_what_the_generator_writes(tmp_path):
@@ -44,12 +44,14 @@ def test_file_format(data):
     assert [len(column) for column in data.values()] == [5000, 5000]
     assert {len(line) for line in data["inp_expression"]} == {35, 40}
     assert {len(line) for line in data["out_expression"]} == {19}
-    assert data["inp_expression"][:2] == [
-        "BOS NEGATIVE 30 subtract NEGATIVE 34 EOS", "BOS NEGATIVE 34 add NEGATIVE 15 EOS",
-    ]
+    assert data["inp_expression"][:2] == ["BOS NEGATIVE 30 subtract NEGATIVE 34 EOS", "BOS NEGATIVE 34 add NEGATIVE 15 EOS"]
     assert data["out_expression"][:6] == [
-        "BOS POSITIVE 04 EOS", "BOS NEGATIVE 49 EOS", "BOS NEGATIVE 64 EOS", "BOS NEGATIVE 17 EOS",
-        "BOS POSITIVE 25 EOS", "BOS POSITIVE 38 EOS",
+        "BOS POSITIVE 04 EOS",
+        "BOS NEGATIVE 49 EOS",
+        "BOS NEGATIVE 64 EOS",
+        "BOS NEGATIVE 17 EOS",
+        "BOS POSITIVE 25 EOS",
+        "BOS POSITIVE 38 EOS",
     ]
 
 
@@ -86,7 +88,12 @@ def test_unseen_and_unrelated_expressions():
     unseen, unrelated = arithmetic.unseen(seen), arithmetic.unrelated(seen)
     assert len(unseen) == 19_600 and not set(seen) & set(unseen)
     assert set(arithmetic.all_expressions()) - set(unrelated) == {
-        (3, "subtract", -4), (3, "add", 4), (4, "add", 3), (4, "subtract", -3), (5, "add", 5), (5, "subtract", -5),
+        (3, "subtract", -4),
+        (3, "add", 4),
+        (4, "add", 3),
+        (4, "subtract", -3),
+        (5, "add", 5),
+        (5, "subtract", -5),
     }
 
 
@@ -121,12 +128,12 @@ def test_lines_that_are_no_expressions_are_told(line):
 def test_foreign_files_are_told(tmp_path, content, message):
     path = tmp_path / "two_digit_op.json"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(ValueError, match=f"get_toy_data: .*{message}.*Run 'python -m dl.arithmetic'"):
+    with pytest.raises(ValueError, match=f"get_toy_data: .*{message}.*Run 'python -m dl.data.arithmetic'"):
         a2_helper.get_toy_data(path)
 
 
 def test_missing_file_is_told(tmp_path):
-    with pytest.raises(FileNotFoundError, match="get_toy_data: .*nowhere.json not found.*dl.arithmetic"):
+    with pytest.raises(FileNotFoundError, match="get_toy_data: .*nowhere.json not found.*dl.data.arithmetic"):
         a2_helper.get_toy_data(tmp_path / "nowhere.json")
 
 
@@ -190,7 +197,14 @@ def test_training_returns_the_model_and_a_history_a_token():
 def test_dropout_acts_while_training_and_not_in_validation():
     history = []
     a2_helper.train(
-        tiny_model(dropout=0.5), *loaders(), CrossEntropyLoss, 2, 4, lr=0.0, warmup_interval=None, history=history,
+        tiny_model(dropout=0.5),
+        *loaders(),
+        CrossEntropyLoss,
+        2,
+        4,
+        lr=0.0,
+        warmup_interval=None,
+        history=history,
         print_every=0,
     )
     first, second = history
@@ -209,7 +223,14 @@ def test_rate_steps_at_the_update_whose_index_is_the_warm_up(capsys):
         seen.clear()
         model = tiny_model()
         a2_helper.train(
-            model, *loaders(), CrossEntropyLoss, 2, 4, warmup_lr=1e-3, warmup_interval=interval, lr=1e-2,
+            model,
+            *loaders(),
+            CrossEntropyLoss,
+            2,
+            4,
+            warmup_lr=1e-3,
+            warmup_interval=interval,
+            lr=1e-2,
             optimizer=Spy(model.parameters()),
         )
         assert seen == wanted
@@ -237,8 +258,15 @@ def test_a_stopped_training_goes_on_as_if_it_had_not(tmp_path):
     def run(epochs, **extra):
         history, model = [], tiny_model(dropout=0.3)
         a2_helper.train(
-            model, *loaders(shuffle=True), CrossEntropyLoss, epochs, 4, warmup_interval=4, history=history,
-            print_every=0, **extra,
+            model,
+            *loaders(shuffle=True),
+            CrossEntropyLoss,
+            epochs,
+            4,
+            warmup_interval=4,
+            history=history,
+            print_every=0,
+            **extra,
         )
         return model.state_dict(), [(entry["epoch"], entry["train_loss"], entry["val_loss"]) for entry in history]
 

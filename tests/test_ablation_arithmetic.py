@@ -7,7 +7,7 @@ import torch
 
 from benchmarks import ablation_arithmetic as ablation
 from benchmarks.ablation_arithmetic import RECIPES, RULE, SEEDS, SHORT
-from dl import arithmetic
+from dl.data import arithmetic
 
 COURSE = {"positions": "floored", "shuffled": False, "batch": 256, "dropout": 0.1, "weight_decay": 0.0}
 

@@ -33,9 +33,7 @@ def test_ratio_tells_slow_from_fast_and_threads_are_put_back(capsys, monkeypatch
     assert [comparison.ratio for comparison in benchmarks.comparisons] == [ratio]
 
 
-@pytest.mark.parametrize(
-    "ratio, low, verdict", [(1.0, 0.9, ": met"), (1.2, 1.05, "met within noise"), (1.3, 1.2, "MISSED")]
-)
+@pytest.mark.parametrize("ratio, low, verdict", [(1.0, 0.9, ": met"), (1.2, 1.05, "met within noise"), (1.3, 1.2, "MISSED")])
 def test_verdict_allows_for_noise_and_no_more(ratio, low, verdict):
     comparison = Comparison("x", ratio, 1.0, ratio, low, 1.4, bound=1.1)
     assert str(comparison).endswith(verdict)

@@ -14,8 +14,9 @@ import torch
 from dl.__main__ import main
 from dl.checks import answers, check, course
 from dl.checks.check import Examiner, NotSolved, hints
-from dl.checks.exercise import Draw, Exercise, Case, WrongReturn, unpack, with_gradients
-from dl.checks.judge import ERROR, FAILED, MISSING, PASSED, SKIPPED, compare, judge, loops_in, plan, notes_on
+from dl.checks.compare import compare
+from dl.checks.exercise import Case, Draw, Exercise, WrongReturn, unpack, with_gradients
+from dl.checks.judge import ERROR, FAILED, MISSING, PASSED, SKIPPED, judge, loops_in, notes_on, plan
 from dl.checks.library import Broken, Library
 from dl.checks.run import collect
 from tests.variants import ROOT, write_lesson
@@ -37,36 +38,46 @@ def fault(got, right, **options):
 # --- Comparing ---
 
 
-@pytest.mark.parametrize(("got", "right"), [
-    (torch.ones(2, 3), torch.ones(2, 3)),
-    (torch.tensor([1.0, torch.nan]), torch.tensor([1.0, torch.nan])),
-    (2.0, torch.tensor(2.0)),
-    (torch.tensor(2.0), 2.0),
-    (["a", 1], ["a", 1]),
-    ((torch.ones(1),), [torch.ones(1)]),
-    ({"a": torch.ones(2)}, {"a": torch.ones(2)}),
-    (None, None),
-    (torch.ones(2) + 1e-9, torch.ones(2)),
-])
+@pytest.mark.parametrize(
+    ("got", "right"),
+    [
+        (torch.ones(2, 3), torch.ones(2, 3)),
+        (torch.tensor([1.0, torch.nan]), torch.tensor([1.0, torch.nan])),
+        (2.0, torch.tensor(2.0)),
+        (torch.tensor(2.0), 2.0),
+        (["a", 1], ["a", 1]),
+        ((torch.ones(1),), [torch.ones(1)]),
+        ({"a": torch.ones(2)}, {"a": torch.ones(2)}),
+        (None, None),
+        (torch.ones(2) + 1e-9, torch.ones(2)),
+    ],
+)
 def test_equal_outputs_agree(got, right):
     assert fault(got, right) is None
 
 
-@pytest.mark.parametrize(("got", "right", "words"), [
-    (torch.ones(3, 2), torch.ones(2, 3), r"got shape \(3, 2\), expected \(2, 3\)"),
-    (torch.ones(2), torch.ones(2).double(), "got dtype float32, expected float64"),
-    (torch.tensor([1.0, torch.nan]), torch.tensor([1.0, 2.0]), r"worst at \[1\]: got nan, expected 2"),
-    (torch.tensor([1.0, 5.0, 2.0]), torch.tensor([1.0, 2.0, 2.0]), r"1 of 3 elements differ.*expected 2\ngot \[1, >5<, 2\]"),
-    (None, torch.ones(2), "got None"),
-    ("cat", "dog", "got 'cat', expected 'dog'"),
-    (True, 1, "got True"),
-    (1, True, "got 1, expected True"),
-    (["a"], ["a", "b"], "a list of 1, expected a list of 2"),
-    (["a", "c"], ["a", "b"], r"y\[1\]: got 'c'"),
-    ({"b": 1}, {"a": 1}, "got {'b': 1}"),
-    ({"a": 2}, {"a": 1}, r"y\['a'\]: "),
-    (torch.ones(2) * (1 + 1e-4), torch.ones(2), "2 of 2"),
-])
+@pytest.mark.parametrize(
+    ("got", "right", "words"),
+    [
+        (torch.ones(3, 2), torch.ones(2, 3), r"got shape \(3, 2\), expected \(2, 3\)"),
+        (torch.ones(2), torch.ones(2).double(), "got dtype float32, expected float64"),
+        (torch.tensor([1.0, torch.nan]), torch.tensor([1.0, 2.0]), r"worst at \[1\]: got nan, expected 2"),
+        (
+            torch.tensor([1.0, 5.0, 2.0]),
+            torch.tensor([1.0, 2.0, 2.0]),
+            r"1 of 3 elements differ.*expected 2\ngot \[1, >5<, 2\]",
+        ),
+        (None, torch.ones(2), "got None"),
+        ("cat", "dog", "got 'cat', expected 'dog'"),
+        (True, 1, "got True"),
+        (1, True, "got 1, expected True"),
+        (["a"], ["a", "b"], "a list of 1, expected a list of 2"),
+        (["a", "c"], ["a", "b"], r"y\[1\]: got 'c'"),
+        ({"b": 1}, {"a": 1}, "got {'b': 1}"),
+        ({"a": 2}, {"a": 1}, r"y\['a'\]: "),
+        (torch.ones(2) * (1 + 1e-4), torch.ones(2), "2 of 2"),
+    ],
+)
 def test_differences_are_found_and_said(got, right, words):
     assert re.search(words, fault(got, right).text, re.DOTALL)
 
@@ -107,17 +118,20 @@ def test_drawn_sizes_differ_and_follow_the_seed():
 # --- Loops and notes ---
 
 
-@pytest.mark.parametrize("body", [
-    "for i in x:\n        pass",
-    "while x:\n        pass",
-    "return [a for a in x]",
-    "return sum(a for a in x)",
-    "return list(map(str, x))",
-    "return numpy.vectorize(abs)(x)",
-    "return torch.stack([a for a in x.chunk(n)])",
-    "return helper(x)",
-    "return f(x)",
-])
+@pytest.mark.parametrize(
+    "body",
+    [
+        "for i in x:\n        pass",
+        "while x:\n        pass",
+        "return [a for a in x]",
+        "return sum(a for a in x)",
+        "return list(map(str, x))",
+        "return numpy.vectorize(abs)(x)",
+        "return torch.stack([a for a in x.chunk(n)])",
+        "return helper(x)",
+        "return f(x)",
+    ],
+)
 def test_a_loop_is_found_also_in_a_helper_and_in_recursion(body):
     source = f"def f(x):\n    {body}\n\ndef helper(x):\n    return [a for a in x]\n"
     assert loops_in([source], "f") is not None
@@ -152,36 +166,39 @@ def test_statuses_of_solved_wrong_missing_and_waiting(lesson):
 
 
 def test_what_is_missing_is_replaced_by_its_solution_for_those_that_build_on_it(lesson):
-    root = lesson(rnn_step_forward=STUB, rnn_forward="""
+    root = lesson(
+        rnn_step_forward=STUB,
+        rnn_forward="""
         h, states = h0, []
         for t in range(x.shape[1]):
             h, _ = rnn_step_forward(x[:, t], h, Wx, Wh, b)
             states.append(h)
         return torch.stack(states, dim=1), None
-    """)
+    """,
+    )
     assert [r.status for r in check.check("rnn_step_forward", "rnn_forward", root=root)] == [MISSING, PASSED]
 
 
 def test_code_that_raises_is_an_error_with_its_line(lesson):
-    result, = check.check("rnn_step_forward", root=lesson(rnn_step_forward="return x[99]"))
+    (result,) = check.check("rnn_step_forward", root=lesson(rnn_step_forward="return x[99]"))
     assert result.status == ERROR
     assert "raised IndexError" in result.message and "rnn_lstm_captioning.py line" in result.message
 
 
 def test_code_that_exits_does_not_end_the_check(lesson):
-    result, = check.check("rnn_step_forward", root=lesson(rnn_step_forward="raise SystemExit(3)"))
+    (result,) = check.check("rnn_step_forward", root=lesson(rnn_step_forward="raise SystemExit(3)"))
     assert result.status == ERROR
 
 
 def test_a_wrong_number_of_values_is_a_failure_in_words(lesson):
-    result, = check.check("rnn_step_forward", root=lesson(rnn_step_forward="return x, x, x"))
+    (result,) = check.check("rnn_step_forward", root=lesson(rnn_step_forward="return x, x, x"))
     assert result.status == FAILED
     assert "returned 3 values; wanted 2: next_h, cache" in result.message
 
 
 def test_a_file_that_is_no_python_is_said_with_its_line(tmp_path):
     (tmp_path / "rnn_lstm_captioning.py").write_text("def f(:\n")
-    result, = check.check("rnn_step_forward", root=tmp_path)
+    (result,) = check.check("rnn_step_forward", root=tmp_path)
     assert result.status == ERROR
     assert "rnn_lstm_captioning.py line 1" in result.message
     with pytest.raises(Broken, match="cannot be read"):
@@ -194,7 +211,7 @@ def test_a_changed_signature_is_told_first_and_extra_defaults_are_accepted(tmp_p
     assert place in text
     lesson = tmp_path / "rnn_lstm_captioning.py"
     lesson.write_text(text.replace(place, place.replace("x: Tensor, prev_h", "prev_h: Tensor, x"), 1))
-    result, = check.check("rnn_step_forward", root=tmp_path)
+    (result,) = check.check("rnn_step_forward", root=tmp_path)
     assert (result.cause.name, result.cause.diagnosis) == ("signature", "signature")
     lesson.write_text(text.replace(place, place.rstrip() + ", scale: float = 1.0\n", 1))
     assert check.check("rnn_step_forward", root=tmp_path)[0].status == PASSED
@@ -202,11 +219,11 @@ def test_a_changed_signature_is_told_first_and_extra_defaults_are_accepted(tmp_p
 
 def test_changed_inputs_and_kept_state_are_named(lesson):
     good = "return torch.tanh(x @ Wx + prev_h @ Wh + b), (x, prev_h, Wx, Wh)"
-    result, = check.check("rnn_step_forward", root=lesson(rnn_step_forward=f"old = x.clone(); x += 1; x = old\n{good}"))
+    (result,) = check.check("rnn_step_forward", root=lesson(rnn_step_forward=f"old = x.clone(); x += 1; x = old\n{good}"))
     assert result.cause.diagnosis == "changes-input"
     kept = "h = torch.tanh(x @ Wx + prev_h @ Wh + b); kept = globals().setdefault('kept', []); kept.append(0)"
     kept += "; h = h + (len(kept) - 2) * (len(kept) > 4)\nreturn h, None"
-    result, = check.check("rnn_step_forward", root=lesson(rnn_step_forward=kept))
+    (result,) = check.check("rnn_step_forward", root=lesson(rnn_step_forward=kept))
     assert result.cause.diagnosis == "keeps-state"
 
 
@@ -247,7 +264,7 @@ def test_global_settings_of_a_student_are_put_back_for_the_next_call(lesson):
 
 def test_results_kept_for_inputs_of_the_same_sizes_are_noticed(lesson):
     kept = "h = globals().setdefault('kept', {}).setdefault(x.shape, torch.tanh(x @ Wx + prev_h @ Wh + b))\nreturn h, None"
-    result, = check.check("rnn_step_forward", root=lesson(rnn_step_forward=kept))
+    (result,) = check.check("rnn_step_forward", root=lesson(rnn_step_forward=kept))
     assert (result.cause.name, result.cause.diagnosis) == ("no state between calls", "keeps-state")
 
 
@@ -299,7 +316,12 @@ def test_json_of_the_command(lesson, tmp_path, capsys):
     assert main(["check", "rnn_step_forward", "rnn_step_backward", "--root", str(root), "--json", str(file)]) == 1
     report = json.loads(file.read_text())
     assert {key: report[key] for key in ("passed", "failed", "error", "missing", "skipped")} == {
-        "passed": 0, "failed": 1, "error": 0, "missing": 0, "skipped": 1}
+        "passed": 0,
+        "failed": 1,
+        "error": 0,
+        "missing": 0,
+        "skipped": 1,
+    }
     first = report["exercises"][0]
     assert {"exercise", "topic", "module", "status", "seconds", "checks"} <= set(first)
     assert (first["exercise"], first["topic"], first["module"]) == ("rnn_step_forward", "captioning", "rnn_lstm_captioning")
@@ -320,10 +342,10 @@ def test_list_shows_what_is_missing_and_runs_nothing(lesson, capsys):
     assert lines[1].split() == ["written", "captioning", "rnn_step_backward"]
 
 
-@pytest.mark.parametrize(("arguments", "words"), [
-    (["rnn_stp_forward"], "did you mean rnn_step_forward"),
-    (["--root", "/nowhere/at/all"], "is no folder"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [(["rnn_stp_forward"], "did you mean rnn_step_forward"), (["--root", "/nowhere/at/all"], "is no folder")],
+)
 def test_wrong_use_of_the_command(arguments, words, capsys):
     assert main(["check", *arguments]) == 2
     assert words in capsys.readouterr().err

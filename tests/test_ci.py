@@ -14,14 +14,17 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs a shell")
 @pytest.mark.parametrize(
     "run_code, test_code, closing",
     [
-        (0, 0, "3 passed, 1 warning in 0.10s"), (2, 0, "3 passed in 0.10s"), (0, 2, "no tests ran in 0.01s"),
-        (0, 2, ""), (0, 2, "1 failed, 2 passed in 61.00s (0:01:01)"),
+        (0, 0, "3 passed, 1 warning in 0.10s"),
+        (2, 0, "3 passed in 0.10s"),
+        (0, 2, "no tests ran in 0.01s"),
+        (0, 2, ""),
+        (0, 2, "1 failed, 2 passed in 61.00s (0:01:01)"),
     ],
 )
 def test_both_targets_are_run_and_reported(tmp_path, run_code, test_code, closing):
     make = tmp_path / "make"
     make.write_text(
-        f"#!/bin/sh\necho \"called: $*\"\n[ $1 = run ] && exit {run_code}\n"
+        f'#!/bin/sh\necho "called: $*"\n[ $1 = run ] && exit {run_code}\n'
         f"echo '...  [100%]'\necho '{closing}'\nexit {test_code}\n"
     )
     make.chmod(0o755)

@@ -31,8 +31,8 @@ from dl.clip_dino import (
     write_video_from_array,
 )
 from dl.data.davis import in_course_order
-from dl.small_clip import quiet_clip_import
-from dl.vit import VisionTransformer
+from dl.models.small_clip import quiet_clip_import
+from dl.models.vit import VisionTransformer
 from dl.world.export import write_davis
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -170,7 +170,9 @@ def test_zero_shot_equals_one_picture_at_a_time_in_several_batches(fake, monkeyp
 def test_grey_pictures_are_welcome(fake):
     grey = np.full((6, 7), 80, dtype=np.uint8)
     assert clip_zero_shot_classifier(fake, preprocess, [grey, RED], ["red", "green red blue"], "cpu") == [
-        "green red blue", "red"]
+        "green red blue",
+        "red",
+    ]
 
 
 def test_retriever_encodes_pictures_once_and_returns_the_best_first(fake):
@@ -188,10 +190,14 @@ def test_equal_pictures_are_retrieved_in_their_order(fake):
     assert retriever.retrieve("red", k=20) == list(range(1, 21))
 
 
-@pytest.mark.parametrize("make", (
-    lambda fake, images: clip_zero_shot_classifier(fake, preprocess, images, ["red"], "cpu"),
-    lambda fake, images: CLIPImageRetriever(fake, preprocess, images, "cpu"),
-), ids=("classifier", "retriever"))
+@pytest.mark.parametrize(
+    "make",
+    (
+        lambda fake, images: clip_zero_shot_classifier(fake, preprocess, images, ["red"], "cpu"),
+        lambda fake, images: CLIPImageRetriever(fake, preprocess, images, "cpu"),
+    ),
+    ids=("classifier", "retriever"),
+)
 def test_bad_pictures_are_named(fake, make):
     for images, error, words in (
         ([], ValueError, "got no images"),
@@ -366,10 +372,14 @@ def test_mask_values_are_indices_not_colours(copied):
 def test_frames_are_prepared_as_by_torchvision():
     rng = np.random.default_rng(1)
     frames = [rng.integers(0, 256, (60, 107, 3), dtype=np.uint8) for _ in range(3)]
-    bare = transforms.Compose([
-        transforms.ToPILImage(), transforms.Resize((48, 48)), transforms.ToTensor(),
-        transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-    ])
+    bare = transforms.Compose(
+        [
+            transforms.ToPILImage(),
+            transforms.Resize((48, 48)),
+            transforms.ToTensor(),
+            transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+        ]
+    )
     prepared = frame_tensor(frames, 48)
     assert prepared.is_contiguous() and prepared.dtype == torch.float32
     torch.testing.assert_close(prepared, torch.stack([bare(frame) for frame in frames]), rtol=0, atol=1e-6)
@@ -422,8 +432,13 @@ def test_changed_weights_or_frames_or_models_are_computed_anew(davis, vit):
     davis.process_frames(frames[1:2], vit.eval(), "cpu", size=32)
     assert vit.passed == passed + 2  # dropout, if it had one, would act in one mode only
     other = CountingViT()
-    assert torch.equal(davis.process_frames(frames[1:2], other, "cpu", size=32),
-                       davis.process_frames(frames[1:2], CountingViT(), "cpu", size=32)) and other.passed == 1
+    assert (
+        torch.equal(
+            davis.process_frames(frames[1:2], other, "cpu", size=32),
+            davis.process_frames(frames[1:2], CountingViT(), "cpu", size=32),
+        )
+        and other.passed == 1
+    )
 
 
 def test_the_memory_is_bounded_and_dies_with_the_model(davis, vit, monkeypatch):
@@ -789,18 +804,25 @@ def test_import_is_cheap_and_needs_torch_alone():
         "import torch, sys, time; start = time.perf_counter(); import dl.clip_dino; print(time.perf_counter() - start); "
         "print([name for name in ('clip', 'cv2', 'PIL', 'torchvision', 'matplotlib', 'h5py') if name in sys.modules])"
     )
-    runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
-            for _ in range(2)]
+    runs = [
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
+        for _ in range(2)
+    ]
     assert min(float(run.splitlines()[0]) for run in runs) < 0.05
     assert runs[0].splitlines()[1] == "[]"
 
 
 def test_every_exercise_has_its_marks_once():
     source = (ROOT / "dl" / "clip_dino.py").read_text()
-    for name in ("get_similarity_no_loop", "clip_zero_shot_classifier", "CLIPImageRetriever.__init__",
-                 "CLIPImageRetriever.retrieve", "compute_iou", "DINOSegmentation.__init__", "DINOSegmentation.train",
-                 "DINOSegmentation.inference"):
+    for name in (
+        "get_similarity_no_loop",
+        "clip_zero_shot_classifier",
+        "CLIPImageRetriever.__init__",
+        "CLIPImageRetriever.retrieve",
+        "compute_iou",
+        "DINOSegmentation.__init__",
+        "DINOSegmentation.train",
+        "DINOSegmentation.inference",
+    ):
         for mark in (f"# EXERCISE {name},", f"# BEGIN SOLUTION {name}\n", f"# END SOLUTION {name}\n"):
             assert source.count(mark) == 1, mark
-
-

@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.decomposition import PCA
 
-from dl import clip_dino_scores as scores
+from dl.models import scores
 
 
 def test_recall_counts_texts_whose_own_picture_is_nearest():

@@ -9,11 +9,12 @@ import pytest
 import torch
 from PIL import Image
 
-from dl import small_clip, weights
-from dl.clip_dino_scores import attention_scores, patch_coverage
-from dl.small_clip import SmallCLIP, load_clip, preprocessing, quiet_clip_import
-from dl.weights import clip as training
-from dl.weights import dino as dino_training
+from dl import weights
+from dl.models import small_clip
+from dl.models.scores import attention_scores, patch_coverage
+from dl.models.small_clip import SmallCLIP, load_clip, preprocessing, quiet_clip_import
+from dl.training import clip as training
+from dl.training import dino as dino_training
 from dl.world.captions import describe
 from dl.world.render import render
 from dl.world.scenes import CLASSES, COLOURS, generator, sample_scene
@@ -24,8 +25,15 @@ with quiet_clip_import():
     from clip.model import CLIP
 
 TINY = {
-    "embed_dim": 16, "image_resolution": 32, "vision_layers": 1, "vision_width": 64, "vision_patch_size": 16,
-    "context_length": 77, "transformer_width": 64, "transformer_heads": 1, "transformer_layers": 2,
+    "embed_dim": 16,
+    "image_resolution": 32,
+    "vision_layers": 1,
+    "vision_width": 64,
+    "vision_patch_size": 16,
+    "context_length": 77,
+    "transformer_width": 64,
+    "transformer_heads": 1,
+    "transformer_layers": 2,
 }
 TEXTS = ["a red star", "something blue", "there is a small green umbrella on a brick wall."]
 
@@ -238,7 +246,7 @@ def test_small_clip_tells_classes_colours_and_whole_captions(monkeypatch):
 
 def test_small_dino_looks_at_objects(monkeypatch):
     monkeypatch.setenv("DL_DATA", "sample")
-    from dl.vit import load_dino, untrained_like
+    from dl.models.vit import load_dino, untrained_like
 
     model = load_dino("cpu")
     pictures, masks = zip(*[render(sample_scene(generator(92, n)), 160) for n in range(25)])

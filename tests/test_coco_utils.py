@@ -17,8 +17,18 @@ from dl.image_utils import image_from_url
 from dl.world.export import write_coco_captioning
 
 WORDS = ["<NULL>", "<START>", "<END>", "<UNK>", "a", "dog"]
-KEYS = ["train_captions", "train_image_idxs", "val_captions", "val_image_idxs", "train_features", "val_features",
-        "idx_to_word", "word_to_idx", "train_urls", "val_urls"]
+KEYS = [
+    "train_captions",
+    "train_image_idxs",
+    "val_captions",
+    "val_image_idxs",
+    "train_features",
+    "val_features",
+    "idx_to_word",
+    "word_to_idx",
+    "train_urls",
+    "val_urls",
+]
 
 
 @pytest.fixture
@@ -44,8 +54,12 @@ def test_all_parts_are_read_in_the_courses_order(folder, capsys):
     assert list(data) == KEYS
     assert capsys.readouterr().out == f"base dir  {folder.as_posix()}\n"
     for name, shape, dtype in (
-        ("train_captions", (6, 17), np.int32), ("train_image_idxs", (6,), np.int32), ("val_captions", (4, 17), np.int32),
-        ("val_image_idxs", (4,), np.int32), ("train_features", (3, 512), np.float32), ("val_features", (2, 512), np.float32),
+        ("train_captions", (6, 17), np.int32),
+        ("train_image_idxs", (6,), np.int32),
+        ("val_captions", (4, 17), np.int32),
+        ("val_image_idxs", (4,), np.int32),
+        ("train_features", (3, 512), np.float32),
+        ("val_features", (2, 512), np.float32),
     ):
         assert data[name].shape == shape and data[name].dtype == dtype
     assert data["idx_to_word"] == WORDS and data["word_to_idx"]["dog"] == 5
@@ -107,14 +121,19 @@ def test_damaged_files_are_named(folder):
 def test_captions_are_decoded():
     assert decode_captions(np.array([1, 4, 5, 0, 2]), WORDS) == "<START> a dog <END>"
     assert decode_captions([[1, 4, 3, 2, 5], [0, 0, 0, 0, 0], [5, 0, 4, 5, 0]], WORDS) == [
-        "<START> a <UNK> <END>", "", "dog a dog"]
+        "<START> a <UNK> <END>",
+        "",
+        "dog a dog",
+    ]
     assert decode_captions(np.zeros((0, 17), int), WORDS) == []
 
 
 def test_bad_captions_are_refused():
     for captions, words in (
-        (np.array([0, 6]), "indices from 0 to 5, got 0 to 6"), (np.array([-1]), "got -1 to -1"),
-        (np.array([0.0]), "got float64"), (np.zeros((1, 1, 1), int), r"got int64 \(1, 1, 1\)"),
+        (np.array([0, 6]), "indices from 0 to 5, got 0 to 6"),
+        (np.array([-1]), "got -1 to -1"),
+        (np.array([0.0]), "got float64"),
+        (np.zeros((1, 1, 1), int), r"got int64 \(1, 1, 1\)"),
     ):
         with pytest.raises(ValueError, match=f"decode_captions: .*{words}"):
             decode_captions(captions, WORDS)
@@ -159,10 +178,14 @@ class Server(http.server.BaseHTTPRequestHandler):
         if self.path == "/slow.png":
             time.sleep(1)
         status, kind, body = {
-            "/a.png": (200, "image/png", encoded()), "/grey.png": (200, "image/png", encoded(mode="L")),
-            "/alpha.png": (200, "image/png", encoded(mode="RGBA")), "/page.jpg": (200, "text/html", b"<!DOCTYPE html><p>no"),
-            "/cut.png": (200, "image/png", encoded(size=(90, 90))[:60]), "/short.png": (200, "image/png", encoded()),
-            "/photo_unavailable.png": (200, "image/png", encoded()), "/slow.png": (200, "image/png", encoded()),
+            "/a.png": (200, "image/png", encoded()),
+            "/grey.png": (200, "image/png", encoded(mode="L")),
+            "/alpha.png": (200, "image/png", encoded(mode="RGBA")),
+            "/page.jpg": (200, "text/html", b"<!DOCTYPE html><p>no"),
+            "/cut.png": (200, "image/png", encoded(size=(90, 90))[:60]),
+            "/short.png": (200, "image/png", encoded()),
+            "/photo_unavailable.png": (200, "image/png", encoded()),
+            "/slow.png": (200, "image/png", encoded()),
         }.get(self.path, (404, "text/plain", b"no"))
         self.send_response(status)
         self.send_header("Content-Type", kind)

@@ -23,8 +23,9 @@ import torch
 
 from dl import settings
 from dl.__main__ import main
-from dl.command import UsageError
-from dl.data import ENTRIES, Entry, content, fetch, manage, registry, require
+from dl.commands import data as manage
+from dl.console import UsageError
+from dl.data import ENTRIES, Entry, content, fetch, registry, require
 from dl.data.fetch import FetchError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -102,7 +103,12 @@ def home(tmp_path, monkeypatch):
 
 def entry(*addresses, **changes):
     made = Entry(
-        name="thing", kind="data", addresses=addresses, path="thing.bin", about=len(BODY), licence="none",
+        name="thing",
+        kind="data",
+        addresses=addresses,
+        path="thing.bin",
+        about=len(BODY),
+        licence="none",
         problems=content.hash_only,
     )
     return replace(made, **changes)
@@ -313,7 +319,8 @@ def tarred(*members):
 @pytest.mark.parametrize(
     "body",
     [
-        zipped(("folder/", ""), ("folder/a/b.txt", "hello"), ("__MACOSX/x", "")), zipped(("a/b.txt", "hello")),
+        zipped(("folder/", ""), ("folder/a/b.txt", "hello"), ("__MACOSX/x", "")),
+        zipped(("a/b.txt", "hello")),
         tarred(("folder/a/b.txt", "hello")),
     ],
     ids=["zip", "zip-without-its-folder", "tar"],
@@ -489,9 +496,13 @@ def test_davis_videos_have_as_many_masks_as_frames(tmp_path):
 def test_places_are_those_that_the_readers_use():
     places = {name: f"{'datasets' if e.kind == 'data' else 'pretrained_model'}/{e.path}" for name, e in ENTRIES.items()}
     assert places == {
-        "coco": "datasets/coco.pt", "cifar10": "datasets/cifar-10-batches-py", "davis": "datasets/DAVIS",
-        "coco_captioning": "datasets/coco_captioning", "regnet": "pretrained_model/regnet_x_400mf-adf1edd5.pth",
-        "simclr": "pretrained_model/pretrained_simclr_model.pth", "clip": "pretrained_model/ViT-B-32.pt",
+        "coco": "datasets/coco.pt",
+        "cifar10": "datasets/cifar-10-batches-py",
+        "davis": "datasets/DAVIS",
+        "coco_captioning": "datasets/coco_captioning",
+        "regnet": "pretrained_model/regnet_x_400mf-adf1edd5.pth",
+        "simclr": "pretrained_model/pretrained_simclr_model.pth",
+        "clip": "pretrained_model/ViT-B-32.pt",
         "dino_vits8": "pretrained_model/dino_deitsmall8_pretrain.pth",
         "dino_vits16": "pretrained_model/dino_deitsmall16_pretrain.pth",
     }

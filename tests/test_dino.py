@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
-from dl.dino import DINOHead, dino_loss, make_teacher, teacher_momentum, update_center, update_teacher
-from dl.vit import VisionTransformer
-from dl.weights import dino as training
+from dl.models.dino import DINOHead, dino_loss, make_teacher, teacher_momentum, update_center, update_teacher
+from dl.models.vit import VisionTransformer
+from dl.training import dino as training
 
 
 def scores(*shape, seed=0):

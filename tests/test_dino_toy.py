@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from dl.dino_toy import KINDS, OUTPUTS, entropies
+from dl.models.dino_toy import KINDS, OUTPUTS, entropies
 
 
 @pytest.fixture(scope="module")

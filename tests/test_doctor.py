@@ -5,10 +5,12 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from dl import command, doctor, settings, weights
+from dl import console as command
+from dl import settings, weights
 from dl.__main__ import main
+from dl.commands import doctor
+from dl.commands.doctor import Finding
 from dl.data import ENTRIES
-from dl.doctor import Finding
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 
 from dl import __main__ as commands
-from dl import command
-from dl.command import UsageError
+from dl import console as command
+from dl.console import UsageError
 
 
 def verbs(parser, prefix=""):
@@ -52,6 +52,7 @@ def test_wrong_use_ends_with_2(capsys):
 
 def test_messages_and_interruptions_become_exit_codes(monkeypatch, capsys):
     for error, code, text in ((UsageError("get it"), 2, "dl doctor: get it"), (KeyboardInterrupt(), 130, "stopped")):
+
         def fail(args, error=error):
             raise error
 
@@ -63,7 +64,7 @@ def test_messages_and_interruptions_become_exit_codes(monkeypatch, capsys):
 def test_weights_are_trained_in_turn(monkeypatch, capsys):
     trained = []
     names = ["a", "b"]
-    scripts = {f"dl.weights.{name}": SimpleNamespace(train=lambda name=name: trained.append(name)) for name in names}
+    scripts = {f"dl.training.{name}": SimpleNamespace(train=lambda name=name: trained.append(name)) for name in names}
     monkeypatch.setattr(commands, "trainable", lambda: names)
     monkeypatch.setattr(commands.importlib, "import_module", scripts.__getitem__)
     assert commands.main(["train-weights"]) == 0

@@ -4,8 +4,8 @@ import ast
 
 import pytest
 
-from dl import markers
-from dl.markers import MarkerError
+from dl.student import markers
+from dl.student.markers import MarkerError
 
 LESSON = '''
 def double(x):
@@ -51,32 +51,57 @@ def test_replaced_bodies_keep_the_markers():
     assert markers.replace(text, markers.solutions(LESSON)) == LESSON
 
 
-@pytest.mark.parametrize(("text", "words"), [
-    ("# EXERCISE a\n# BEGIN SOLUTION a\nx = 1\n", "the solution of a never ends"),
-    ("# EXERCISE a\nx = 1\n# END SOLUTION a\n", "line 3: END without its BEGIN"),
-    ("# EXERCISE a\n# BEGIN SOLUTION a\nx = 1\n# END SOLUTION b\n", "line 4: END without its BEGIN"),
-    ("# BEGIN SOLUTION-ONLY\nx = 1\n", "never ends"),
-    ("# EXERCISE a\n# EXERCISE b\n# BEGIN SOLUTION a\n# BEGIN SOLUTION b\nx = 1\n# END SOLUTION b\n# END SOLUTION a\n",
-     "line 4: a solution begins inside that of a"),
-    ("# EXERCISE a\n# BEGIN SOLUTION a\n# BEGIN SOLUTION-ONLY\nx = 1\n# END SOLUTION-ONLY\n# END SOLUTION a\n",
-     "line 3: a solution begins inside that of a"),
-    ("# EXERCISE a\n# BEGIN SOLUTION a\n# EXERCISE b\nx = 1\n# END SOLUTION a\n",
-     "line 3: EXERCISE b stands inside the solution of a"),
-    ("# EXERCISE a\n# BEGIN SOLUTION a\nx = 1\n# END SOLUTION a\n# BEGIN SOLUTION a\nx = 1\n# END SOLUTION a\n",
-     "line 5: SOLUTION a stands there twice"),
-    ("# EXERCISE a\n# EXERCISE a\n# BEGIN SOLUTION a\nx = 1\n# END SOLUTION a\n", "line 2: EXERCISE a stands there twice"),
-    ("# BEGIN SOLUTION a\nx = 1\n# END SOLUTION a\n", "line 1: SOLUTION a has no # EXERCISE a before it"),
-    ("# EXERCISE a\nx = 1\n", "EXERCISE a without a solution"),
-    ("# EXERCISE a\n# BEGIN SOLUTION a\n\n# END SOLUTION a\n", "line 4: there is nothing in the solution of a"),
-    ("# EXERCISE a\n    # BEGIN SOLUTION a\nx = 1\n    # END SOLUTION a\n", "line 4: the solution of a is not indented as"),
-    ("# EXERCISE a\n# BEGIN SOLUTION a\nx = 1\n    # END SOLUTION a\n", "line 4: the solution of a is not indented as"),
-    *((f"# EXERCISE a\n{line}\nx = 1\n# END SOLUTION a\n", "line 2: a marker that cannot be read") for line in (
-        "#BEGIN SOLUTION a", "# BEGIN SOLUTION: a", "# BEGIN SOLUTION a b", "\t# BEGIN SOLUTION a", "# BEGIN-SOLUTION a",
-        "# BEGIN SOLUTIONS a", "x = 1  # BEGIN SOLUTION a", "# EXERCISE", "#EXERCISE b", "# EXERCISE: b",
-    )),
-    ("# EXERCISE a\n# BEGIN SOLUTION\nx = 1\n# END SOLUTION\n", "line 2: SOLUTION takes the name of its exercise"),
-    ("# EXERCISE a\n# BEGIN SOLUTION-ONLY a\nx = 1\n# END SOLUTION-ONLY a\n", "line 2: SOLUTION takes the name"),
-])
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("# EXERCISE a\n# BEGIN SOLUTION a\nx = 1\n", "the solution of a never ends"),
+        ("# EXERCISE a\nx = 1\n# END SOLUTION a\n", "line 3: END without its BEGIN"),
+        ("# EXERCISE a\n# BEGIN SOLUTION a\nx = 1\n# END SOLUTION b\n", "line 4: END without its BEGIN"),
+        ("# BEGIN SOLUTION-ONLY\nx = 1\n", "never ends"),
+        (
+            "# EXERCISE a\n# EXERCISE b\n# BEGIN SOLUTION a\n# BEGIN SOLUTION b\nx = 1\n# END SOLUTION b\n# END SOLUTION a\n",
+            "line 4: a solution begins inside that of a",
+        ),
+        (
+            "# EXERCISE a\n# BEGIN SOLUTION a\n# BEGIN SOLUTION-ONLY\nx = 1\n# END SOLUTION-ONLY\n# END SOLUTION a\n",
+            "line 3: a solution begins inside that of a",
+        ),
+        (
+            "# EXERCISE a\n# BEGIN SOLUTION a\n# EXERCISE b\nx = 1\n# END SOLUTION a\n",
+            "line 3: EXERCISE b stands inside the solution of a",
+        ),
+        (
+            "# EXERCISE a\n# BEGIN SOLUTION a\nx = 1\n# END SOLUTION a\n# BEGIN SOLUTION a\nx = 1\n# END SOLUTION a\n",
+            "line 5: SOLUTION a stands there twice",
+        ),
+        ("# EXERCISE a\n# EXERCISE a\n# BEGIN SOLUTION a\nx = 1\n# END SOLUTION a\n", "line 2: EXERCISE a stands there twice"),
+        ("# BEGIN SOLUTION a\nx = 1\n# END SOLUTION a\n", "line 1: SOLUTION a has no # EXERCISE a before it"),
+        ("# EXERCISE a\nx = 1\n", "EXERCISE a without a solution"),
+        ("# EXERCISE a\n# BEGIN SOLUTION a\n\n# END SOLUTION a\n", "line 4: there is nothing in the solution of a"),
+        (
+            "# EXERCISE a\n    # BEGIN SOLUTION a\nx = 1\n    # END SOLUTION a\n",
+            "line 4: the solution of a is not indented as",
+        ),
+        ("# EXERCISE a\n# BEGIN SOLUTION a\nx = 1\n    # END SOLUTION a\n", "line 4: the solution of a is not indented as"),
+        *(
+            (f"# EXERCISE a\n{line}\nx = 1\n# END SOLUTION a\n", "line 2: a marker that cannot be read")
+            for line in (
+                "#BEGIN SOLUTION a",
+                "# BEGIN SOLUTION: a",
+                "# BEGIN SOLUTION a b",
+                "\t# BEGIN SOLUTION a",
+                "# BEGIN-SOLUTION a",
+                "# BEGIN SOLUTIONS a",
+                "x = 1  # BEGIN SOLUTION a",
+                "# EXERCISE",
+                "#EXERCISE b",
+                "# EXERCISE: b",
+            )
+        ),
+        ("# EXERCISE a\n# BEGIN SOLUTION\nx = 1\n# END SOLUTION\n", "line 2: SOLUTION takes the name of its exercise"),
+        ("# EXERCISE a\n# BEGIN SOLUTION-ONLY a\nx = 1\n# END SOLUTION-ONLY a\n", "line 2: SOLUTION takes the name"),
+    ],
+)
 def test_markers_that_do_not_fit_are_errors(text, words):
     with pytest.raises(MarkerError, match=words):
         markers.blocks(text)

@@ -6,7 +6,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from dl.run import METADATA, SOURCE_ENDING, read_source
+from dl.notebook_files import METADATA, SOURCE_ENDING, read_source
 
 FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
 SOURCES = sorted(FOLDER.glob(f"*{SOURCE_ENDING}"))
@@ -37,7 +37,7 @@ def machine_traces(notebook: nbformat.NotebookNode) -> list[str]:
 
 
 def test_it_has_the_cells_of_its_source(source):
-    assert built(source).is_file(), f'not built: python -m dl build {built(source).stem}'
+    assert built(source).is_file(), f"not built: python -m dl build {built(source).stem}"
     assert contents(nbformat.read(built(source), as_version=4)) == contents(read_source(source))
 
 

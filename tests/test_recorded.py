@@ -12,13 +12,18 @@ from dl.checks.judge import judge, plan
 from dl.checks.library import Library
 from dl.checks.pack import Packer, to_bytes, to_text, unpack
 from dl.checks.run import collect
-from dl.command import UsageError
+from dl.console import UsageError
 from tests.variants import ROOT, write_lesson
 
 SEEDS = (3, 4, 5)
 VALUES = [
-    torch.arange(6).reshape(2, 3), torch.tensor(1.5), torch.zeros(0, 4), torch.tensor([True, False]),
-    torch.tensor([1.0, torch.nan, torch.inf]).double(), torch.tensor([0.5, -0.25]).bfloat16(), torch.ones(2, 3).mT,
+    torch.arange(6).reshape(2, 3),
+    torch.tensor(1.5),
+    torch.zeros(0, 4),
+    torch.tensor([True, False]),
+    torch.tensor([1.0, torch.nan, torch.inf]).double(),
+    torch.tensor([0.5, -0.25]).bfloat16(),
+    torch.ones(2, 3).mT,
     torch.ones(2, 2).double()[:1, 0],
 ]
 
@@ -26,8 +31,12 @@ VALUES = [
 def equal(a, b, rtol: float = 0) -> bool:
     """Whether types, shapes, order and values agree, tensors to a relative tolerance."""
     if isinstance(a, torch.Tensor):
-        return isinstance(b, torch.Tensor) and a.dtype == b.dtype and a.shape == b.shape and torch.allclose(
-            a.double(), b.double(), rtol=rtol, atol=0, equal_nan=True)
+        return (
+            isinstance(b, torch.Tensor)
+            and a.dtype == b.dtype
+            and a.shape == b.shape
+            and torch.allclose(a.double(), b.double(), rtol=rtol, atol=0, equal_nan=True)
+        )
     if isinstance(a, dict):
         return isinstance(b, dict) and list(a) == list(b) and all(equal(a[key], b[key], rtol) for key in a)
     if isinstance(a, (list, tuple)):
@@ -41,10 +50,18 @@ def through(value):
     return unpack(json.loads(text), packer.tensors())
 
 
-@pytest.mark.parametrize("value", [
-    *VALUES, {"a": VALUES, 3: ("x", None, True, 1, 1.0, -math.inf, math.nan)}, [], {}, (),
-    {"tensor": [1], "dict": 2, "tuple": 0},
-], ids=repr)
+@pytest.mark.parametrize(
+    "value",
+    [
+        *VALUES,
+        {"a": VALUES, 3: ("x", None, True, 1, 1.0, -math.inf, math.nan)},
+        [],
+        {},
+        (),
+        {"tensor": [1], "dict": 2, "tuple": 0},
+    ],
+    ids=repr,
+)
 def test_packed_values_come_back(value):
     assert equal(through(value), value)
 
@@ -110,10 +127,10 @@ def test_seeds_are_recorded_ones(recorded):
     assert [recorded.seeds(n) for n in range(3)] == [(3, 4), (4, 5), (5, 4)]  # 3 and 2 would be twins
 
 
-@pytest.mark.parametrize(("body", "diagnosis"), [
-    (None, None),
-    ("next_h = torch.tanh(x @ Wx + prev_h @ Wh)\nreturn next_h, (x, prev_h, Wx, Wh, next_h)", "no-bias"),
-])
+@pytest.mark.parametrize(
+    ("body", "diagnosis"),
+    [(None, None), ("next_h = torch.tanh(x @ Wx + prev_h @ Wh)\nreturn next_h, (x, prev_h, Wx, Wh, next_h)", "no-bias")],
+)
 def test_verdicts_are_those_of_the_full_edition(recorded, tmp_path, body, diagnosis):
     exercise = course.find(["rnn_step_forward"])[0]
     root = write_lesson(tmp_path, "captioning", {"rnn_step_forward": body}) if body else ROOT

@@ -57,7 +57,9 @@ def test_recorded_numeric_gradients(name):
     for key, gradient in zip(check["outputs"], backward(upstream, cache)):
         wrt = check["wrt"][key]
         numeric = compute_numeric_gradient(
-            lambda v: forward(*[v if n == wrt else values[n] for n in names])[0], values[wrt], upstream  # noqa: B023
+            lambda v: forward(*[v if n == wrt else values[n] for n in names])[0],  # noqa: B023
+            values[wrt],
+            upstream,
         )
         assert rel_error(gradient, numeric) < check["tolerance"], key
 
@@ -365,8 +367,11 @@ X, PREV, WX, WH, B = torch.zeros(3, 4), torch.zeros(3, 5), torch.zeros(4, 5), to
         (lambda: R.temporal_softmax_loss(torch.zeros(2, 3, 4), torch.zeros(2, 4).long()), ValueError, "T = 3 from x"),
         (lambda: R.temporal_softmax_loss(torch.zeros(2, 3, 4), torch.zeros(2, 3)), TypeError, "int64 word indices"),
         (lambda: R.temporal_softmax_loss(torch.zeros(0, 3, 4), torch.zeros(0, 3).long()), ValueError, "empty batch"),
-        (lambda: R.CaptioningRNN({"a": 0}, 512, cell_type="gru"), ValueError,
-         "cell_type is 'gru'.*no <NULL>.*input_dim is 512"),
+        (
+            lambda: R.CaptioningRNN({"a": 0}, 512, cell_type="gru"),
+            ValueError,
+            "cell_type is 'gru'.*no <NULL>.*input_dim is 512",
+        ),
         (lambda: R.ImageEncoder(False, False)(torch.zeros(1, 1, 32, 32)), ValueError, "wanted .N, 3, height, width"),
     ],
 )

@@ -16,9 +16,10 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image
 
-from dl import run, settings
+from dl import settings
 from dl.__main__ import main
-from dl.command import UsageError
+from dl.commands import run
+from dl.console import UsageError
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -51,7 +52,10 @@ def foreign_kernel(tmp_path, monkeypatch):
 
 def test_a_notebook_runs_in_its_folder_with_this_python_and_reports_checks_and_scores(project, foreign_kernel, capsys):
     write(
-        project, "tiny", "# Tiny", "import os, sys; print(sys.executable, os.getcwd(), os.environ['DL_DATA'])",
+        project,
+        "tiny",
+        "# Tiny",
+        "import os, sys; print(sys.executable, os.getcwd(), os.environ['DL_DATA'])",
         "print('ok: one'); print('ok: two'); print('okay, not ok: three')",
         "import json, pathlib\npathlib.Path('../results').mkdir()\n"
         "pathlib.Path('../results/tiny.json').write_text(json.dumps({'scores': {'accuracy': 0.5}}))",
@@ -181,11 +185,16 @@ def test_cleaning_keeps_pictures_and_what_a_terminal_would_show():
     bar = {"application/vnd.jupyter.widget-view+json": {"model_id": "x"}, "text/plain": "  0%|          | 0/3"}
     picture = {"image/png": "aGVsbG8=", "text/plain": "<Figure size 1x1>"}
     video = {"text/html": f'<video src="data:video/mp4;base64,{Path.home()}">'}
-    cell = new_code_cell("1", outputs=[
-        new_output("stream", name="stdout", text="loss 3\rloss 2\rloss 1\n 50%|##  | 1/2 [00:01<00:01, 1.0it/s]\n"),
-        new_output("display_data", data=bar), new_output("display_data", data=picture),
-        new_output("display_data", data=video), new_output("stream", name="stderr", text="\r100%|####| 3/3\n"),
-    ])
+    cell = new_code_cell(
+        "1",
+        outputs=[
+            new_output("stream", name="stdout", text="loss 3\rloss 2\rloss 1\n 50%|##  | 1/2 [00:01<00:01, 1.0it/s]\n"),
+            new_output("display_data", data=bar),
+            new_output("display_data", data=picture),
+            new_output("display_data", data=video),
+            new_output("stream", name="stderr", text="\r100%|####| 3/3\n"),
+        ],
+    )
     cell.metadata.update({"execution": {"iopub.status.busy": "2026-11-25T00:00:00Z"}})
     notebook = new_notebook(cells=[cell], metadata={"widgets": {}, "authors": ["somebody"]})
     assert run.clean(notebook) == []

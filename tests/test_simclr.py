@@ -83,6 +83,7 @@ def loss_by_hand(left, right, tau):
 
 # --- The loss ---
 
+
 @each_case
 @each_loss
 def test_loss_equals_the_expected_values(case, loss):
@@ -289,6 +290,7 @@ def calls():
         def call(picture, *args, **kwargs):
             log[-1].append((name, args))
             return function(picture, *args, **kwargs)
+
         return call
 
     with pytest.MonkeyPatch.context() as patch:
@@ -328,8 +330,12 @@ def draw_size(calls):
 
 
 def test_colour_jitter_stays_within_its_strengths_and_fills_them(calls):
-    for name, low, high in (("adjust_brightness", 0.6, 1.4), ("adjust_contrast", 0.6, 1.4),
-                            ("adjust_saturation", 0.6, 1.4), ("adjust_hue", -0.1, 0.1)):
+    for name, low, high in (
+        ("adjust_brightness", 0.6, 1.4),
+        ("adjust_contrast", 0.6, 1.4),
+        ("adjust_saturation", 0.6, 1.4),
+        ("adjust_hue", -0.1, 0.1),
+    ):
         factors = [args[0] for draw in calls for call, args in draw if call == name]
         assert low <= min(factors) < low + 0.02 * (high - low) and high - 0.02 * (high - low) < max(factors) <= high
 
@@ -354,6 +360,7 @@ def test_the_test_transform_only_normalises():
 
 
 # --- CIFAR-10 as pairs ---
+
 
 @pytest.fixture(scope="module")
 def sample_root(tmp_path_factory):
@@ -459,6 +466,7 @@ def test_with_real_data_it_is_the_fetched_folder_and_the_published_checksums(dam
 
 # --- Augmentation, batch by batch ---
 
+
 def same_distribution(one, other):
     """Two-sample Kolmogorov-Smirnov test, at a level at which one of ten thousand tests of a right code fails."""
     return ks_2samp(np.asarray(one), np.asarray(other)).pvalue > 1e-4
@@ -469,8 +477,11 @@ def view_statistics(views):
     pictures = unnormalise(views)
     grey = batch_augment.luminance(pictures)[:, 0]
     statistics = {
-        "red": pictures[:, 0].mean((1, 2)), "blue": pictures[:, 2].mean((1, 2)), "brightness": grey.mean((1, 2)),
-        "contrast": grey.std((1, 2)), "colourfulness": (pictures.amax(1) - pictures.amin(1)).mean((1, 2)),
+        "red": pictures[:, 0].mean((1, 2)),
+        "blue": pictures[:, 2].mean((1, 2)),
+        "brightness": grey.mean((1, 2)),
+        "contrast": grey.std((1, 2)),
+        "colourfulness": (pictures.amax(1) - pictures.amin(1)).mean((1, 2)),
         "left minus right": grey[..., :16].mean((1, 2)) - grey[..., 16:].mean((1, 2)),
         "top minus bottom": grey[:, :16].mean((1, 2)) - grey[:, 16:].mean((1, 2)),
         "a pixel's green": pictures[:, 1, 9, 22],
@@ -502,10 +513,19 @@ def test_batched_views_are_distributed_as_the_single_ones(one_picture, single_st
         assert same_distribution(values, batched[name]), name
 
 
-@pytest.mark.parametrize("other", (
-    {"scale": (0.3, 1.0)}, {"ratio": (0.5, 2.0)}, {"flip": 0.4}, {"jitter": 0.5}, {"grey": 0.4},
-    {"strength": (0.8, 0.4, 0.4, 0.1)}, {"strength": (0.4, 0.4, 0.8, 0.1)}, {"strength": (0.4, 0.4, 0.4, 0.3)},
-))
+@pytest.mark.parametrize(
+    "other",
+    (
+        {"scale": (0.3, 1.0)},
+        {"ratio": (0.5, 2.0)},
+        {"flip": 0.4},
+        {"jitter": 0.5},
+        {"grey": 0.4},
+        {"strength": (0.8, 0.4, 0.4, 0.1)},
+        {"strength": (0.4, 0.4, 0.8, 0.1)},
+        {"strength": (0.4, 0.4, 0.4, 0.3)},
+    ),
+)
 def test_the_comparison_notices_another_distribution(one_picture, single_statistics, other):
     wrong = batched_statistics(one_picture, BatchAugmentation(**other))
     assert not all(same_distribution(single_statistics[name], wrong[name]) for name in wrong)
@@ -548,9 +568,9 @@ def test_crop_resize_and_flip_equal_pils_up_to_its_rounding(side):
         assert (ours[n] - theirs).abs().max() < 1.6 / 255
 
 
-@pytest.mark.parametrize("name, factors", (
-    ("brightness", (0.6, 1.4)), ("contrast", (0.6, 1.4)), ("saturation", (0.0, 1.4)), ("hue", (-0.3, 0.1)),
-))
+@pytest.mark.parametrize(
+    "name, factors", (("brightness", (0.6, 1.4)), ("contrast", (0.6, 1.4)), ("saturation", (0.0, 1.4)), ("hue", (-0.3, 0.1)))
+)
 def test_colour_adjustments_equal_torchvisions(name, factors):
     views = torch.rand(8, 3, 6, 6, generator=torch.Generator().manual_seed(0))
     views[0, :, 0] = 0.5  # grey pixels have no hue
@@ -615,6 +635,7 @@ def test_the_batched_augmentation_refuses_what_it_cannot_read():
 
 
 # --- The network ---
+
 
 @pytest.fixture(scope="module")
 def resnet():
@@ -747,7 +768,7 @@ def test_the_shipped_weights_fit_the_small_encoder_and_the_size_limit():
 
 def test_the_script_of_the_starting_weights_writes_them_with_a_card_and_resumes(monkeypatch, tmp_path, capsys):
     from dl import settings, weights
-    from dl.weights import simclr as script
+    from dl.training import simclr as script
 
     monkeypatch.setattr(weights, "FILES", tmp_path)
     monkeypatch.setattr(settings, "project_root", lambda: tmp_path)
@@ -775,6 +796,7 @@ def test_the_courses_weights_are_asked_of_the_registry(monkeypatch, tmp_path):
 
 
 # --- Training and evaluation ---
+
 
 class Flat(nn.Module):
     """A stand-in for a model: features are the first two pixels, the projection a linear map of them."""
@@ -827,8 +849,9 @@ def test_training_moves_every_parameter_sees_each_view_alone_and_lowers_the_loss
 
 def test_train_tells_each_step_and_its_running_mean():
     seen = []
-    mean = train(Flat(), pairs_of(4, 4), torch.optim.SGD(Flat().parameters(), 0.1), 1, 1,
-                 on_batch=lambda *step: seen.append(step))
+    mean = train(
+        Flat(), pairs_of(4, 4), torch.optim.SGD(Flat().parameters(), 0.1), 1, 1, on_batch=lambda *step: seen.append(step)
+    )
     assert [step for step, _ in seen] == [1, 2] and seen[-1][1] == mean
 
 

@@ -145,16 +145,32 @@ def test_names_and_values_survive_the_change_of_batch_norm():
     x_i, x_j = views(torch.float32)
     for got, expected in zip(changed(x_i), model(x_i), strict=True):  # without a process group it is plain batch norm
         torch.testing.assert_close(got, expected)
-    torch.testing.assert_close(global_loss(x_i.flatten(1), x_j.flatten(1), TAU),
-                               simclr_loss_vectorized(x_i.flatten(1), x_j.flatten(1), TAU))
+    torch.testing.assert_close(
+        global_loss(x_i.flatten(1), x_j.flatten(1), TAU), simclr_loss_vectorized(x_i.flatten(1), x_j.flatten(1), TAU)
+    )
 
 
 def test_a_killed_rank_ends_the_run_with_words_and_it_can_go_on(tmp_path, capsys):
     checkpoint = tmp_path / "run.pt"
     run = subprocess.Popen(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={WORLD}",
-         "-m", "dl.simclr.pretrain", *OPTIONS, "--epochs", "40", "--checkpoint", str(checkpoint)],
-        cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, text=True, stdout=subprocess.PIPE,
+        [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            f"--nproc-per-node={WORLD}",
+            "-m",
+            "dl.simclr.pretrain",
+            *OPTIONS,
+            "--epochs",
+            "40",
+            "--checkpoint",
+            str(checkpoint),
+        ],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        text=True,
+        stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )
     lines, victim = [], None

@@ -16,18 +16,21 @@ import nbformat
 import pytest
 import torch
 
-from dl import markers, student
+from dl import student
 from dl.__main__ import main
 from dl.checks import course
 from dl.checks.exercise import MODULES
 from dl.checks.pack import to_bytes
-from dl.command import FAILURE, SUCCESS, WRONG_USE, UsageError
-from dl.student import leaks
+from dl.console import FAILURE, SUCCESS, WRONG_USE, UsageError
+from dl.student import leaks, markers
 from tests.variants import ROOT, variants_of
 
 EXERCISES = course.find(())
-LESSONS = {path: text for path in sorted(f"{module.replace('.', '/')}.py" for names in MODULES.values() for module in names)
-           if markers.blocks(text := (ROOT / path).read_text(), path)}
+LESSONS = {
+    path: text
+    for path in sorted(f"{module.replace('.', '/')}.py" for names in MODULES.values() for module in names)
+    if markers.blocks(text := (ROOT / path).read_text(), path)
+}
 PLACE = {name: path for path, text in LESSONS.items() for name in markers.solutions(text, path)}
 MOST_LINES = 5  # of a message
 
@@ -170,15 +173,20 @@ def readable(path: Path) -> str:
 def test_no_solution_line_is_anywhere(fresh):
     lines = solution_lines()
     assert len(lines) > 200
-    found = [f"{path}: {line!r} of {place}" for path in paths(fresh) for text in [readable(fresh / path)]
-             for line, place in lines.items() if line in text]
+    found = [
+        f"{path}: {line!r} of {place}"
+        for path in paths(fresh)
+        for text in [readable(fresh / path)]
+        for line, place in lines.items()
+        if line in text
+    ]
     assert found == []
 
 
 @pytest.mark.parametrize("path", ["a2_helper.py", "README.md", "notebooks/A.ipynb", "dl/data.json", "x.pt", "x.bin"])
 def test_a_planted_leak_is_found_and_placed(path):
     lines = leaks.solution_lines(LESSONS)
-    line, place = 'h, states = h0, []', PLACE["rnn_forward"]
+    line, place = "h, states = h0, []", PLACE["rnn_forward"]
     text = f"    {line}"
     content = {
         ".ipynb": lambda: json.dumps({"cells": [{"outputs": [{"text": ["h, states = ", "h0, []\n"]}]}]}).encode(),
@@ -196,15 +204,25 @@ def _saved(value: object) -> bytes:
 
 
 def test_lines_shared_with_the_hand_out_and_short_ones_do_not_count():
-    lesson = ("y = one_two_three(x)\n# EXERCISE a\n# BEGIN SOLUTION a\ny = one_two_three(x)\nz = 1\n"
-              "secret = x + y  # because of the chain rule\n# END SOLUTION a\n")
+    lesson = (
+        "y = one_two_three(x)\n# EXERCISE a\n# BEGIN SOLUTION a\ny = one_two_three(x)\nz = 1\n"
+        "secret = x + y  # because of the chain rule\n# END SOLUTION a\n"
+    )
     assert [text for text, _ in leaks.solution_lines({"a.py": lesson}).values()] == [
-        "secret = x + y  # because of the chain rule", "secret = x + y", "because of the chain rule"]
+        "secret = x + y  # because of the chain rule",
+        "secret = x + y",
+        "because of the chain rule",
+    ]
 
 
 def test_what_reveals_or_is_compiled_is_left_out(fresh):
-    left = [path for path in paths(fresh) if re.search(
-        r"pycache|\.pyc$|\.nb\.py$|/solutions/|variants|^benchmarks|^\.ci|CHANGELOG|dl/student|dl/markers|\.git/", path)]
+    left = [
+        path
+        for path in paths(fresh)
+        if re.search(
+            r"pycache|\.pyc$|\.nb\.py$|/references/|/mistakes/|variants|^benchmarks|^\.ci|CHANGELOG|dl/student|\.git/", path
+        )
+    ]
     assert left == []
     assert [path for path in paths(fresh) if path.startswith("tests/")] == ["tests/conftest.py", "tests/test_exercises.py"]
     assert sum(path.stat().st_size for path in (fresh / "dl/checks/recorded").iterdir()) < 5e6  # two seeds
@@ -216,14 +234,15 @@ def test_notebooks_have_their_cells_and_no_outputs_or_answers(fresh):
         nbformat.validate(notebook)
         code = [cell for cell in notebook.cells if cell.cell_type == "code"]
         assert code and all(cell.outputs == [] and cell.execution_count is None for cell in code)
-        from dl.run import read_source
+        from dl.notebook_files import read_source
 
         assert [cell.id for cell in notebook.cells] == [cell.id for cell in read_source(source).cells]
 
 
 def test_answers_are_emptied(tmp_path):
     (tmp_path / "A.nb.py").write_text(
-        '# %% [markdown] tags=["answer"]\n# **Your answer:** it is 42, I think.\n\n# %% [markdown]\n# Why?\n\n# %%\n1 + 1\n')
+        '# %% [markdown] tags=["answer"]\n# **Your answer:** it is 42, I think.\n\n# %% [markdown]\n# Why?\n\n# %%\n1 + 1\n'
+    )
     cells = json.loads(student.unsolved_notebook(tmp_path / "A.nb.py"))["cells"]
     assert ["".join(cell["source"]) for cell in cells] == ["**Your answer:**", "Why?", "1 + 1"]
     assert cells[0]["metadata"] == {"tags": ["answer"]}
@@ -233,10 +252,12 @@ def test_answers_are_emptied(tmp_path):
 
 
 def test_everything_imports(fresh):
-    modules = [path.removesuffix(".py").removesuffix("/__init__").replace("/", ".") for path in paths(fresh)
-               if path.endswith(".py") and not path.startswith("tests/") and not path.endswith("__main__.py")]
-    code = ("import importlib, sys\nfor name in sys.argv[1:]: importlib.import_module(name)\n"
-            "import dl\nprint(dl.__file__)")
+    modules = [
+        path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+        for path in paths(fresh)
+        if path.endswith(".py") and not path.startswith("tests/") and not path.endswith("__main__.py")
+    ]
+    code = "import importlib, sys\nfor name in sys.argv[1:]: importlib.import_module(name)\nimport dl\nprint(dl.__file__)"
     done = run(*modules, cwd=fresh, code=code)
     assert done.returncode == 0, done.stderr
     assert Path(done.stdout.splitlines()[-1]) == fresh / "dl" / "__init__.py"
@@ -338,7 +359,8 @@ def test_solving_in_course_order_turns_each_check_green(tree, tmp_path):
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout.splitlines()[-1])
     assert [(name, before, status) for name, before, status, _, _ in report] == [
-        (exercise.name, "missing", "passed") for exercise in EXERCISES], report
+        (exercise.name, "missing", "passed") for exercise in EXERCISES
+    ], report
     assert all(later in ([True], []) for *_, later in report)
 
 
@@ -370,8 +392,14 @@ def wrong_ones(each: int) -> list:
 def test_wrong_code_is_refused_and_named_as_in_the_full_edition(tree, tmp_path):
     solve(tree, {name: solution(name) for name in PLACE})
     chosen = wrong_ones(each=1)
-    cases = [[variant.exercise, path := PLACE[variant.exercise],
-              markers.fill((tree / path).read_text(), {variant.exercise: variant.body})] for variant in chosen]
+    cases = [
+        [
+            variant.exercise,
+            path := PLACE[variant.exercise],
+            markers.fill((tree / path).read_text(), {variant.exercise: variant.body}),
+        ]
+        for variant in chosen
+    ]
     (tmp_path / "cases.json").write_text(json.dumps(cases))
     done = run(str(tmp_path / "cases.json"), cwd=tree, code=WRONG_ONES)
     assert done.returncode == 0, done.stderr

@@ -15,10 +15,10 @@ from submit_tree import code, document, golden, markdown, printed, stopped, writ
 
 from dl import submit as hand_in
 from dl.__main__ import main
-from dl.command import FAILURE, SUCCESS, UsageError
-from dl.run import COURSE_ORDER
+from dl.console import FAILURE, SUCCESS, UsageError
+from dl.notebook_files import COURSE_ORDER
 from dl.submit import archive, derive, examine, files, required
-from dl.submit.notebook import read_notebook
+from dl.submit.cells import read_notebook
 
 ROOT = Path(__file__).resolve().parent.parent
 NAME = "Transformers"
@@ -48,11 +48,22 @@ def record(project: Path) -> dict:
 def test_a_golden_tree_gives_exactly_the_listed_files_in_their_order(project, capsys):
     assert main(["submit", "--no-pdf"]) == SUCCESS
     assert list(contents(project)) == [
-        "submission.json", *(f"notebooks/{name}.ipynb" for name in COURSE_ORDER),
-        "dl/__init__.py", "dl/clip_dino.py", "dl/simclr/__init__.py", "dl/simclr/model.py", "dl/weights/__init__.py",
-        "dl/weights/files/regnet.md", "a2_helper.py", "rnn_lstm_captioning.py", "transformers.py",
-        "datasets/two_digit_op.json", "artifacts/transformer.pt", "submissions/rnn_lstm_attention_submission.pt",
-        "dino_res.mp4", *(f"results/{name}.json" for name in COURSE_ORDER),
+        "submission.json",
+        *(f"notebooks/{name}.ipynb" for name in COURSE_ORDER),
+        "dl/__init__.py",
+        "dl/clip_dino.py",
+        "dl/simclr/__init__.py",
+        "dl/simclr/model.py",
+        "dl/weights/__init__.py",
+        "dl/weights/files/regnet.md",
+        "a2_helper.py",
+        "rnn_lstm_captioning.py",
+        "transformers.py",
+        "datasets/two_digit_op.json",
+        "artifacts/transformer.pt",
+        "submissions/rnn_lstm_attention_submission.pt",
+        "dino_res.mp4",
+        *(f"results/{name}.json" for name in COURSE_ORDER),
     ]
     assert contents(project)["dino_res.mp4"] == b"contents of dino_res.mp4"
     out = capsys.readouterr().out
@@ -81,9 +92,19 @@ def test_headers_in_the_zip_come_neither_from_the_clock_nor_from_the_system(tmp_
 
 def test_data_weights_caches_environments_links_and_hidden_files_stay_at_home(project, capsys):
     before = main(["submit", "--no-pdf"]), list(contents(project))
-    for name in ("dl/__pycache__/x.py", "dl/.hidden/x.py", "dl/.env.py", "dl/datasets/coco.json", "dl/venv/x.py",
-                 "dl/features.h5", "dl/weights/files/regnet.safetensors", "pretrained_model/trained_simclr_model.pth",
-                 "datasets/coco.pt", "notebooks/.ipynb_checkpoints/x.ipynb", "notebooks/more.ipynb"):
+    for name in (
+        "dl/__pycache__/x.py",
+        "dl/.hidden/x.py",
+        "dl/.env.py",
+        "dl/datasets/coco.json",
+        "dl/venv/x.py",
+        "dl/features.h5",
+        "dl/weights/files/regnet.safetensors",
+        "pretrained_model/trained_simclr_model.pth",
+        "datasets/coco.pt",
+        "notebooks/.ipynb_checkpoints/x.ipynb",
+        "notebooks/more.ipynb",
+    ):
         write(project / name, "x")
     (project / "dl/link.py").symlink_to(project / "a2_helper.py")
     (project / "dl/simclr/linked").symlink_to(project, target_is_directory=True)
@@ -107,15 +128,22 @@ def test_all_missing_files_are_reported_together_with_what_makes_them_and_nothin
     assert "dl submit: 6 files to hand in missing, so nothing was written" in message
     for line in (
         'notebooks/CLIP_DINO.ipynb: comes with the course: copy it again from there; "python -m dl build CLIP_DINO"',
-        "dl/: comes with the course", "a2_helper.py: comes with the course", "transformers.py: is a link",
-        'dino_res.mp4: "python -m dl run CLIP_DINO"', 'results/Transformers.json: "python -m dl run Transformers"',
+        "dl/: comes with the course",
+        "a2_helper.py: comes with the course",
+        "transformers.py: is a link",
+        'dino_res.mp4: "python -m dl run CLIP_DINO"',
+        'results/Transformers.json: "python -m dl run Transformers"',
         "with --partial",
     ):
         assert f"\n  {line}" in message or line in message.splitlines()[-1]
     assert not list(project.glob("a2_*"))
     assert main(["submit", "--partial", "--no-pdf"]) == SUCCESS
     assert record(project)["missing"] == [
-        "notebooks/CLIP_DINO.ipynb", "dl/", "a2_helper.py", "transformers.py", "dino_res.mp4",
+        "notebooks/CLIP_DINO.ipynb",
+        "dl/",
+        "a2_helper.py",
+        "transformers.py",
+        "dino_res.mp4",
         "results/Transformers.json",
     ]
 
@@ -159,10 +187,14 @@ def test_name_and_id_come_from_student_txt(project):
     assert (record(project)["name"], record(project)["id"]) == ("Zoë Ångström", "42")
 
 
-@pytest.mark.parametrize("text, what", [
-    (None, 'write "name: …" and "id: …" in it'), ("name:\nid: 7", 'write "name: …" in it'),
-    ("\ufeffName : Jo\r\nID:", 'write "id: …" in it'),
-])
+@pytest.mark.parametrize(
+    "text, what",
+    [
+        (None, 'write "name: …" and "id: …" in it'),
+        ("name:\nid: 7", 'write "name: …" in it'),
+        ("\ufeffName : Jo\r\nID:", 'write "id: …" in it'),
+    ],
+)
 def test_an_empty_identity_is_a_finding(project, text, what, capsys):
     (project / "student.txt").unlink()
     if text is not None:
@@ -180,13 +212,14 @@ def test_the_record_has_versions_hashes_and_check_results_and_no_trace_of_the_ma
     assert report["versions"]["python"] == ".".join(map(str, sys.version_info[:3]))
     for name, content in archived.items():
         if name != "submission.json":
-            assert report["files"][name] == {
-                "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()
-            }
+            assert report["files"][name] == {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     assert len(report["files"]) == len(archived) - 1
     assert report["results"][NAME] == {
-        "sha256": report["files"][f"results/{NAME}.json"]["sha256"], "scores": {"accuracy": 0.5},
-        "checks": ["sums to 1"], "data": "sample", "device": "cpu",
+        "sha256": report["files"][f"results/{NAME}.json"]["sha256"],
+        "scores": {"accuracy": 0.5},
+        "checks": ["sums to 1"],
+        "data": "sample",
+        "device": "cpu",
     }
     assert str(tmp_path) not in json.dumps(report) and os.uname().nodename not in json.dumps(report)
 
@@ -208,33 +241,56 @@ def with_ids(cells: list[dict]) -> list[dict]:
 
 ERROR = stopped("AssertionError", "not so: sums to 1 (0.9)", "…")
 CASES = {
-    "not executed": (changed(3, execution_count=None, outputs=[]),
-                     ', section "First part", code cell 2: not executed'),
-    "none executed": ([{**cell, "execution_count": None} for cell in with_ids(SOUND)],
-                      ": no cell was executed: run it and save it"),
-    "out of order": (changed(4, execution_count=1, outputs=[]),
-                     ', section "First part", code cell 3: executed out of order, as number 1 after 2'),
-    "error": (changed(4, outputs=[stopped("ValueError", "wrong sign\nmore")]),
-              ', section "First part", code cell 3: stopped by an error: ValueError: wrong sign'),
-    "failed check": (changed(3, outputs=[ERROR]),
-                     ', section "First part", code cell 2: a check did not pass: sums to 1 (0.9)'),
-    "caught check": (changed(3, outputs=[printed("not so: it\n")]),
-                     ', section "First part", code cell 2: a check did not pass: it'),
-    "silent check": (changed(3, outputs=[]),
-                     ', section "First part", code cell 2: a check did not pass: the cell checks something'),
-    "missing": (with_ids(SOUND)[:3] + with_ids(SOUND)[4:],
-                ', section "First part", code cell 2 of the course: required cell is missing, it begins with "session'),
-    "twice, same id": (with_ids(SOUND) + [{**with_ids(SOUND)[1], "execution_count": 9}],
-                       ', section "Question 1", code cell 5: required cell is there twice, also as code cell 1'),
-    "twice, pasted": (with_ids(SOUND) + [{**code("b", count=5), "id": "cell-4"}],
-                      ', section "Question 1", code cell 5: required cell is there twice, also as code cell 3'),
-    "wrong type": (changed(3, cell_type="markdown"),
-                   ', section "First part", text cell 3: required cell of the wrong type, markdown instead of code'),
-    "no answer": (changed(6, source="**Your answer:**\n\n<!-- here -->\n "),
-                  ', section "Question 1", text cell 4: the question is not answered'),
+    "not executed": (changed(3, execution_count=None, outputs=[]), ', section "First part", code cell 2: not executed'),
+    "none executed": (
+        [{**cell, "execution_count": None} for cell in with_ids(SOUND)],
+        ": no cell was executed: run it and save it",
+    ),
+    "out of order": (
+        changed(4, execution_count=1, outputs=[]),
+        ', section "First part", code cell 3: executed out of order, as number 1 after 2',
+    ),
+    "error": (
+        changed(4, outputs=[stopped("ValueError", "wrong sign\nmore")]),
+        ', section "First part", code cell 3: stopped by an error: ValueError: wrong sign',
+    ),
+    "failed check": (
+        changed(3, outputs=[ERROR]),
+        ', section "First part", code cell 2: a check did not pass: sums to 1 (0.9)',
+    ),
+    "caught check": (
+        changed(3, outputs=[printed("not so: it\n")]),
+        ', section "First part", code cell 2: a check did not pass: it',
+    ),
+    "silent check": (
+        changed(3, outputs=[]),
+        ', section "First part", code cell 2: a check did not pass: the cell checks something',
+    ),
+    "missing": (
+        with_ids(SOUND)[:3] + with_ids(SOUND)[4:],
+        ', section "First part", code cell 2 of the course: required cell is missing, it begins with "session',
+    ),
+    "twice, same id": (
+        with_ids(SOUND) + [{**with_ids(SOUND)[1], "execution_count": 9}],
+        ', section "Question 1", code cell 5: required cell is there twice, also as code cell 1',
+    ),
+    "twice, pasted": (
+        with_ids(SOUND) + [{**code("b", count=5), "id": "cell-4"}],
+        ', section "Question 1", code cell 5: required cell is there twice, also as code cell 3',
+    ),
+    "wrong type": (
+        changed(3, cell_type="markdown"),
+        ', section "First part", text cell 3: required cell of the wrong type, markdown instead of code',
+    ),
+    "no answer": (
+        changed(6, source="**Your answer:**\n\n<!-- here -->\n "),
+        ', section "Question 1", text cell 4: the question is not answered',
+    ),
     "no title": (changed(6, source=""), ', section "Question 1", text cell 4: the question is not answered'),
-    "other notebook": ([{**markdown("# Else"), "id": "a"}, {**code("1", count=1), "id": "b"}],
-                       ": has none of the course's cells: is this the right notebook?"),
+    "other notebook": (
+        [{**markdown("# Else"), "id": "a"}, {**code("1", count=1), "id": "b"}],
+        ": has none of the course's cells: is this the right notebook?",
+    ),
     "no cells": ([], ": has no cells"),
 }
 
@@ -260,15 +316,23 @@ def test_cells_are_counted_as_the_command_run_counts_them():
     cells = [code("a"), code(" \n"), markdown("# T\n```\n# no heading\n```"), code("b")]
     read = read_notebook(NAME, json.dumps(document(cells)).encode()).cells
     assert [(cell.section, cell.label) for cell in read if cell.source.strip()] == [
-        ("start", "code cell 1"), ("T", "text cell 1"), ("T", "code cell 2"),
+        ("start", "code cell 1"),
+        ("T", "text cell 1"),
+        ("T", "code cell 2"),
     ]
 
 
-@pytest.mark.parametrize("content, what", [
-    ('{"cells": [', "is not readable as a notebook: "), ("", "is not readable as a notebook: "),
-    ("[" * 100_000, "is not readable as a notebook: "), ("[1]", "of format 4: it has no list of cells"),
-    ('{"worksheets": []}', "of format 4: it has no list of cells"), (b"\xff\xfe{", "is not readable as a notebook: "),
-])
+@pytest.mark.parametrize(
+    "content, what",
+    [
+        ('{"cells": [', "is not readable as a notebook: "),
+        ("", "is not readable as a notebook: "),
+        ("[" * 100_000, "is not readable as a notebook: "),
+        ("[1]", "of format 4: it has no list of cells"),
+        ('{"worksheets": []}', "of format 4: it has no list of cells"),
+        (b"\xff\xfe{", "is not readable as a notebook: "),
+    ],
+)
 def test_a_broken_notebook_is_handed_in_and_named(project, content, what):
     write(project / f"notebooks/{NAME}.ipynb", content)
     [line] = found(project)
@@ -288,8 +352,9 @@ def test_code_changed_since_the_run_is_named_even_if_the_notebook_was_saved_agai
     assert found(project, "Self") == []
     write(project / "dl/simclr/model.py", "# better", age=-60)
     write(project / "dl/weights/__init__.py", "# better", age=-60)
-    assert found(project, "Self") == ["Self_Supervised_Learning: dl/simclr/model.py changed since the run: "
-                                      "run the notebook again"]
+    assert found(project, "Self") == [
+        "Self_Supervised_Learning: dl/simclr/model.py changed since the run: run the notebook again"
+    ]
 
 
 def test_a_results_file_of_a_later_run_does_not_hide_old_outputs(project):
@@ -300,8 +365,10 @@ def test_a_results_file_of_a_later_run_does_not_hide_old_outputs(project):
 
 def test_cells_are_known_by_their_text_when_a_tool_has_changed_their_ids(project):
     cells = [{**cell, "id": f"new-{number}"} for number, cell in enumerate(SOUND)]
-    digests = {required.cell_digest(cell["cell_type"], cell["source"]): wanted
-               for cell, wanted in zip((SOUND[1], CHECK), list(tree.required_of(NAME).values()), strict=False)}
+    digests = {
+        required.cell_digest(cell["cell_type"], cell["source"]): wanted
+        for cell, wanted in zip((SOUND[1], CHECK), list(tree.required_of(NAME).values()), strict=False)
+    }
     notebook = read_notebook(NAME, json.dumps(document(cells)).encode())
     assert examine._required(notebook, digests) == []
     twice = read_notebook(NAME, json.dumps(document([*cells, {**CHECK, "id": "pasted"}])).encode())
@@ -328,11 +395,18 @@ def test_the_words_of_the_course_are_no_answer(project):
     assert examine._answers(notebook, {}) == []
 
 
-@pytest.mark.parametrize("source, always", [
-    ("session.check('a', True)", True), ("%magic\nfor a in b:\n    session.check_error(a)", True),
-    ("if real:\n    session.check('a', 1)", False), ("def f():\n    session.check('a', 1)", False),
-    ("session.checks", False), ("not python (", False), ("'session.check'", False),
-])
+@pytest.mark.parametrize(
+    "source, always",
+    [
+        ("session.check('a', True)", True),
+        ("%magic\nfor a in b:\n    session.check_error(a)", True),
+        ("if real:\n    session.check('a', 1)", False),
+        ("def f():\n    session.check('a', 1)", False),
+        ("session.checks", False),
+        ("not python (", False),
+        ("'session.check'", False),
+    ],
+)
 def test_only_cells_that_check_whatever_the_data_must_print_ok(source, always):
     assert examine._always_checks(source) is always
 

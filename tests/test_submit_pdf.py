@@ -15,11 +15,11 @@ import submit_tree as tree
 from PIL import Image
 from submit_tree import base64_of, code, document, markdown, picture, shown
 
-from dl.run import find_sources, read_source
+from dl.notebook_files import find_sources, read_source
 from dl.submit import pdf
+from dl.submit.cells import read_notebook
 from dl.submit.equations import Equations, simplified
 from dl.submit.examine import Finding, Result
-from dl.submit.notebook import read_notebook
 from dl.submit.texts import Characters, as_on_a_terminal, breakable, cut, quoted
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -57,26 +57,29 @@ def test_a_notebook_with_every_trap_becomes_a_pdf_that_names_what_it_does_not_sh
     text = 'Traps, section "{}", {}'.format
     no_font = "characters that no font here has, their names are shown in brackets"
     equations, pictures, scripts = text("Equations", "text cell 5"), "Pictures", "Scripts"
-    assert sorted(notes) == sorted([
-        rf"{equations}: an equation that cannot be typeset, its source is shown: $\undefined{{x}}$",
-        rf"{equations}: an equation that cannot be typeset, its source is shown: $\frac{{a}}{{b$",
-        f"{text(pictures, 'text cell 8')}: a picture, attachment:gone.png: it is not attached to its cell",
-        f"{text(pictures, 'text cell 9')}: a picture, https://example.org/remote.png: it is on the network, "
-        "which is not used here",
-        f"{text(pictures, 'text cell 9')}: a picture, http://example.org/b.png: it is on the network, "
-        "which is not used here",
-        f"{text(pictures, 'text cell 9')}: a picture, missing.png: there is no such file",
-        f"{text(pictures, 'text cell 9')}: a picture, ../../../../etc/secret.png: it lies outside the project",
-        f"{text(pictures, 'text cell 11')}: a picture, data:image/png;base64,AAAA: it is broken, or of a kind that "
-        "cannot be read",
-        f"{text(pictures, 'text cell 11')}: a picture, x: there is no such file",
-        f"{text(scripts, 'text cell 15')}: {no_font}", f"{text(scripts, 'code cell 1')}: {no_font}",
-        f"{text(scripts, 'text cell 19')}: a text that is nested too deeply, its source is shown",
-        f"{text(scripts, 'code cell 6')}: {no_font}",
-        f"{text(scripts, 'code cell 8')}: a picture: its data are broken",
-        f"{text(scripts, 'code cell 8')}: a picture: it is no drawing that can be read",
-        f"{text(scripts, 'code cell 9')}: a table of 40 columns, its text is shown",
-    ])
+    assert sorted(notes) == sorted(
+        [
+            rf"{equations}: an equation that cannot be typeset, its source is shown: $\undefined{{x}}$",
+            rf"{equations}: an equation that cannot be typeset, its source is shown: $\frac{{a}}{{b$",
+            f"{text(pictures, 'text cell 8')}: a picture, attachment:gone.png: it is not attached to its cell",
+            f"{text(pictures, 'text cell 9')}: a picture, https://example.org/remote.png: it is on the network, "
+            "which is not used here",
+            f"{text(pictures, 'text cell 9')}: a picture, http://example.org/b.png: it is on the network, "
+            "which is not used here",
+            f"{text(pictures, 'text cell 9')}: a picture, missing.png: there is no such file",
+            f"{text(pictures, 'text cell 9')}: a picture, ../../../../etc/secret.png: it lies outside the project",
+            f"{text(pictures, 'text cell 11')}: a picture, data:image/png;base64,AAAA: it is broken, or of a kind that "
+            "cannot be read",
+            f"{text(pictures, 'text cell 11')}: a picture, x: there is no such file",
+            f"{text(scripts, 'text cell 15')}: {no_font}",
+            f"{text(scripts, 'code cell 1')}: {no_font}",
+            f"{text(scripts, 'text cell 19')}: a text that is nested too deeply, its source is shown",
+            f"{text(scripts, 'code cell 6')}: {no_font}",
+            f"{text(scripts, 'code cell 8')}: a picture: its data are broken",
+            f"{text(scripts, 'code cell 8')}: a picture: it is no drawing that can be read",
+            f"{text(scripts, 'code cell 9')}: a table of 40 columns, its text is shown",
+        ]
+    )
     assert "xEquation" not in typst and "alert(1)" not in typst
     for tex in ("\\\\begin", "\\\\label", "\\\\argmax", "\\\\tag", "\\\\nonumber"):
         assert tex not in typst, tex
@@ -97,12 +100,18 @@ def test_nothing_is_fetched_from_the_network(typeset):
     with http.server.HTTPServer(("127.0.0.1", 0), Server) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         at = f"http://127.0.0.1:{server.server_port}"
-        html = f"<iframe src='{at}/f'></iframe><img src='{at}/h'><object data='{at}/o'></object>words" \
-               f"<link rel='stylesheet' href='{at}/c'><video src='{at}/v' poster='{at}/p'></video>"
-        svg = f"<svg xmlns='http://www.w3.org/2000/svg' xmlns:xlink='http://www.w3.org/1999/xlink' width='9' " \
-              f"height='9'><image xlink:href='{at}/s' width='9' height='9'/></svg>"
-        typeset(markdown(f"![a]({at}/a) [l]({at}/l)\n\n{html}\n\n![svg](data:image/svg+xml;base64,"
-                         f"{base64_of(svg.encode())})"), code("x", shown(html=html), shown(svg=svg), count=1))
+        html = (
+            f"<iframe src='{at}/f'></iframe><img src='{at}/h'><object data='{at}/o'></object>words"
+            f"<link rel='stylesheet' href='{at}/c'><video src='{at}/v' poster='{at}/p'></video>"
+        )
+        svg = (
+            f"<svg xmlns='http://www.w3.org/2000/svg' xmlns:xlink='http://www.w3.org/1999/xlink' width='9' "
+            f"height='9'><image xlink:href='{at}/s' width='9' height='9'/></svg>"
+        )
+        typeset(
+            markdown(f"![a]({at}/a) [l]({at}/l)\n\n{html}\n\n![svg](data:image/svg+xml;base64,{base64_of(svg.encode())})"),
+            code("x", shown(html=html), shown(svg=svg), count=1),
+        )
         server.shutdown()
     assert asked == []
 
@@ -125,22 +134,34 @@ def test_the_same_notebooks_give_the_same_pdf(tmp_path):
 
 def test_the_cover_has_names_findings_and_scores_as_they_are(typeset):
     cover = pdf.Cover(
-        {"name": 'Zoë *"#$_\\@<a>', "id": "]["}, {"torch": "2.6"},
+        {"name": 'Zoë *"#$_\\@<a>', "id": "]["},
+        {"torch": "2.6"},
         {"Traps": Result({"top1": 0.91}, ["a"], "sample", "cpu")},
-        [Finding("Traps", "stopped by $an$ #error", "Part [1]", "code cell 3")], ["dino_res.mp4"],
+        [Finding("Traps", "stopped by $an$ #error", "Part [1]", "code cell 3")],
+        ["dino_res.mp4"],
     )
     _, notes, typst = typeset(markdown("# Title"), cover=cover)
-    for text in ('Zoë *"#$_\\@<a>', "][", "torch 2.6", "top1", "0.91", "stopped by $an$ #error", "Part [1]",
-                 "code cell 3", "dino_res.mp4", "Traps · checks passed: 1 · data: sample · device: cpu"):
+    for text in (
+        'Zoë *"#$_\\@<a>',
+        "][",
+        "torch 2.6",
+        "top1",
+        "0.91",
+        "stopped by $an$ #error",
+        "Part [1]",
+        "code cell 3",
+        "dino_res.mp4",
+        "Traps · checks passed: 1 · data: sample · device: cpu",
+    ):
         assert quoted(text) in typst
     assert notes == [] and "#outline(" in typst
 
 
 def test_a_cell_that_cannot_be_typeset_is_shown_as_source_and_named(typeset, monkeypatch):
     write = pdf.markdown.write
-    monkeypatch.setattr(pdf.markdown, "write", lambda parts: [
-        "#undefined-name" if "TRAP" in text else text for text in write(parts)
-    ])
+    monkeypatch.setattr(
+        pdf.markdown, "write", lambda parts: ["#undefined-name" if "TRAP" in text else text for text in write(parts)]
+    )
     _, notes, typst = typeset(*[markdown(f"# Part {n}") for n in range(20)], markdown("the TRAP"), markdown("after"))
     assert notes == ['Traps, section "Part 19", text cell 21: cannot be typeset, its source is shown']
     assert '#complaint("the TRAP")' in typst and "after" in typst
@@ -186,25 +207,47 @@ def test_pictures_of_other_kinds_are_shown(typeset, kind):
 # --- Equations ---
 
 
-@pytest.mark.parametrize("tex, expected", [
-    (r"\argmax_x f \argmin", r"\operatorname*{argmax}_x f \operatorname*{argmin}"), (r"\argmaximum", r"\argmaximum"),
-    (r"\|z\|_2", r"\lVert z \rVert _2"), (r"a \| b", r"a \| b"), (r"\left\|z\right\|", r"\left\|z\right\|"),
-    (r"x = 1 \label{eq:a} \tag*{7} \nonumber\\", r"x = 1   \\"), ("a\n\n b", "a\n b"),
-    (r"\begin{equation*}x\end{equation*}", "x"),
-    (r"\begin{align}a &= b & c &= d\\e &= f\end{align}", r"\begin{align}a &= b \qquad & c &= d\\e &= f\end{align}"),
-    (r"\begin{align}a &= \begin{matrix}1 & 2 & 3\end{matrix}\end{align}",
-     r"\begin{align}a &= \begin{matrix}1 & 2 & 3\end{matrix}\end{align}"),
-])
+@pytest.mark.parametrize(
+    "tex, expected",
+    [
+        (r"\argmax_x f \argmin", r"\operatorname*{argmax}_x f \operatorname*{argmin}"),
+        (r"\argmaximum", r"\argmaximum"),
+        (r"\|z\|_2", r"\lVert z \rVert _2"),
+        (r"a \| b", r"a \| b"),
+        (r"\left\|z\right\|", r"\left\|z\right\|"),
+        (r"x = 1 \label{eq:a} \tag*{7} \nonumber\\", r"x = 1   \\"),
+        ("a\n\n b", "a\n b"),
+        (r"\begin{equation*}x\end{equation*}", "x"),
+        (r"\begin{align}a &= b & c &= d\\e &= f\end{align}", r"\begin{align}a &= b \qquad & c &= d\\e &= f\end{align}"),
+        (
+            r"\begin{align}a &= \begin{matrix}1 & 2 & 3\end{matrix}\end{align}",
+            r"\begin{align}a &= \begin{matrix}1 & 2 & 3\end{matrix}\end{align}",
+        ),
+    ],
+)
 def test_tex_is_put_into_commands_that_pandoc_converts(tex, expected):
     assert simplified(tex) == expected
 
 
-@pytest.mark.parametrize("text, found", [
-    ("$a$ and $ b $", ["a", "b"]), ("$$a\n=b$$", ["a\n=b"]), ("costs $5 and $6", []), (r"\$a\$ and $b$", ["b"]),
-    ("`$a$` $b$ ``x ` $c$``", ["b"]), ("```\n$a$\n```\n$b$", ["b"]), ("~~~\n$a$", []), ("- x\n  ```\n  $a$\n  ```", []),
-    ("\\begin{align}x\\end{align}", ["\\begin{align}x\\end{align}"]), ("\\begin{figure}x\\end{figure}", []),
-    ("\\\\(a\\\\) \\\\[b\\\\]", ["a", "b"]), ("$a\n\nb$", []), ("$$ $$", []), ("tick ` $a$", ["a"]),
-])
+@pytest.mark.parametrize(
+    "text, found",
+    [
+        ("$a$ and $ b $", ["a", "b"]),
+        ("$$a\n=b$$", ["a\n=b"]),
+        ("costs $5 and $6", []),
+        (r"\$a\$ and $b$", ["b"]),
+        ("`$a$` $b$ ``x ` $c$``", ["b"]),
+        ("```\n$a$\n```\n$b$", ["b"]),
+        ("~~~\n$a$", []),
+        ("- x\n  ```\n  $a$\n  ```", []),
+        ("\\begin{align}x\\end{align}", ["\\begin{align}x\\end{align}"]),
+        ("\\begin{figure}x\\end{figure}", []),
+        ("\\\\(a\\\\) \\\\[b\\\\]", ["a", "b"]),
+        ("$a\n\nb$", []),
+        ("$$ $$", []),
+        ("tick ` $a$", ["a"]),
+    ],
+)
 def test_equations_are_found_outside_code(text, found):
     equations = Equations()
     marked = equations.take_out(text)

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from dl import checks, notebook, settings, utils, weights
-from dl.shapes import check_tensors
+from dl import notebook, settings, utils, weights
+from dl.arguments import check_tensors
+from dl.checks import published
 
 matplotlib.use("Agg")
 
@@ -199,7 +200,7 @@ def test_every_shipped_weight_has_a_card():
 
 
 def test_the_shipped_encoder_loads_and_knows_the_world():
-    from dl.weights.regnet import batch
+    from dl.training.regnet import batch
     from rnn_lstm_captioning import ImageEncoder
 
     encoder = ImageEncoder(pretrained=True, verbose=False).eval()
@@ -210,7 +211,7 @@ def test_the_shipped_encoder_loads_and_knows_the_world():
 
 
 def test_the_ramp_fills_every_parameter():
-    module = checks.fill_with_ramp(torch.nn.Linear(2, 3))
+    module = published.fill_with_ramp(torch.nn.Linear(2, 3))
     assert module.weight.flatten()[0].item() == pytest.approx(-1.4) and module.bias[-1].item() == pytest.approx(1.3)
 
 

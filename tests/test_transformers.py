@@ -10,8 +10,8 @@ from torch import nn
 
 import transformers as T
 from benchmarks.transformers import copy_attention, copy_block
-from dl.arithmetic import SPECIAL_WORDS, VOCABULARY
 from dl.checks.published import ReplayedDropout, expected, fill_with_ramp
+from dl.data.arithmetic import SPECIAL_WORDS, VOCABULARY
 from dl.grad import rel_error
 from dl.utils import reset_seed
 
@@ -97,9 +97,7 @@ def test_recorded_subsequent_mask():
     assert mask.dtype == torch.bool and mask.tolist() == check["expected"]["mask"]
 
 
-@pytest.mark.parametrize(
-    "name", [f"position_{kind}_{size}" for kind in ("simple", "sinusoid") for size in ("4_4", "5_3")]
-)
+@pytest.mark.parametrize("name", [f"position_{kind}_{size}" for kind in ("simple", "sinusoid") for size in ("4_4", "5_3")])
 def test_recorded_positions(name):
     check = CHECKS[name]
     y = getattr(T, check["function"])(check["inputs"]["K"], check["inputs"]["M"])
@@ -112,7 +110,9 @@ def test_recorded_transformer_output_shape():
     model = T.Transformer(*check["construct"].values())
     shapes = {name: spec["shape"] for name, spec in check["inputs"].items()}
     logits = model(
-        torch.randint(16, shapes["ques_b"]), torch.randn(shapes["ques_pos"]), torch.randint(16, shapes["ans_b"]),
+        torch.randint(16, shapes["ques_b"]),
+        torch.randn(shapes["ques_pos"]),
+        torch.randint(16, shapes["ans_b"]),
         torch.randn(shapes["ans_pos"]),
     )
     assert list(logits.shape) == check["expected"]["shape"]
@@ -186,8 +186,9 @@ def qkv(shape_q=(3, 5, 4), length=None, value_size=None, dtype=torch.float32, se
     generator = torch.Generator().manual_seed(seed)
     N, K, M = shape_q
     K_K = length or K
-    draw = [torch.randn(size, generator=generator, dtype=dtype) for size in
-            ((N, K, M), (N, K_K, M), (N, K_K, value_size or M))]
+    draw = [
+        torch.randn(size, generator=generator, dtype=dtype) for size in ((N, K, M), (N, K_K, M), (N, K_K, value_size or M))
+    ]
     return [tensor.requires_grad_() for tensor in draw]
 
 
@@ -202,9 +203,7 @@ def test_no_loop_attention_equals_torch_with_gradients(length, value_size, maske
     torch.testing.assert_close(weights.sum(dim=-1), torch.ones_like(weights[..., 0]))
     assert not masked or weights[mask].abs().max() == 0
     dy = torch.randn(y.shape, dtype=y.dtype, generator=torch.Generator().manual_seed(2))
-    for got, gradient in zip(
-        torch.autograd.grad(y, tensors, dy), torch.autograd.grad(wanted, tensors, dy), strict=True
-    ):
+    for got, gradient in zip(torch.autograd.grad(y, tensors, dy), torch.autograd.grad(wanted, tensors, dy), strict=True):
         torch.testing.assert_close(got, gradient)
 
 
@@ -239,15 +238,14 @@ def varied(module: nn.Module, seed: int = 0) -> nn.Module:
 
 @pytest.mark.parametrize("num_heads", [1, 2, 4])
 def test_multi_head_attention_equals_torch(num_heads):
-    ours, theirs = varied(T.MultiHeadAttention(num_heads, 8, 8 // num_heads)), nn.MultiheadAttention(
-        8, num_heads, batch_first=True
+    ours, theirs = (
+        varied(T.MultiHeadAttention(num_heads, 8, 8 // num_heads)),
+        nn.MultiheadAttention(8, num_heads, batch_first=True),
     )
     copy_attention(ours, theirs)
     query, key, value = qkv((3, 5, 8), length=6)
     mask = T.get_subsequent_mask(torch.zeros(3, 6))[:, :5]
-    wanted, shares = theirs(
-        query, key, value, attn_mask=mask.repeat_interleave(num_heads, 0), average_attn_weights=False
-    )
+    wanted, shares = theirs(query, key, value, attn_mask=mask.repeat_interleave(num_heads, 0), average_attn_weights=False)
     torch.testing.assert_close(ours(query, key, value, mask), wanted)
     for number, head in enumerate(ours.heads):
         torch.testing.assert_close(head.weights_softmax, shares[:, number].detach())
@@ -362,8 +360,11 @@ def small_model(dropout: float = 0.1) -> T.Transformer:
 def small_batch(N: int = 3, dtype=torch.float32) -> tuple[torch.Tensor, ...]:
     generator = torch.Generator().manual_seed(3)
     ques, ans = (torch.randint(16, (N, K), generator=generator) for K in (6, 5))
-    return ques, torch.randn(N, 6, 8, dtype=dtype, generator=generator), ans, torch.randn(
-        N, 5, 8, dtype=dtype, generator=generator
+    return (
+        ques,
+        torch.randn(N, 6, 8, dtype=dtype, generator=generator),
+        ans,
+        torch.randn(N, 5, 8, dtype=dtype, generator=generator),
     )
 
 
@@ -474,8 +475,10 @@ def test_greeting(capsys):
 
 # --- The data set ---
 
-LINES = (["BOS POSITIVE 16 add POSITIVE 09 EOS", "BOS NEGATIVE 30 subtract NEGATIVE 34 EOS"],
-         ["BOS POSITIVE 25 EOS", "BOS POSITIVE 04 EOS"])
+LINES = (
+    ["BOS POSITIVE 16 add POSITIVE 09 EOS", "BOS NEGATIVE 30 subtract NEGATIVE 34 EOS"],
+    ["BOS POSITIVE 25 EOS", "BOS POSITIVE 04 EOS"],
+)
 
 
 def data_set(inputs=LINES[0], targets=LINES[1], pos_encode=T.position_encoding_simple):

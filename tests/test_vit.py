@@ -8,8 +8,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from dl import vit
-from dl.vit import Attention, VisionTransformer, load_dino, sine_positions, untrained_like
+from dl.models import vit
+from dl.models.vit import Attention, VisionTransformer, load_dino, sine_positions, untrained_like
 
 SMALL = {"patch_size": 4, "width": 24, "depth": 3, "num_heads": 3, "image_size": 20}
 
@@ -204,15 +204,27 @@ def published_state_dict(patch: int) -> dict[str, torch.Tensor]:
     """Random tensors under the names and in the shapes of DINO's published ViT-S, written down from the specification."""
     D = 384
     shapes = {
-        "cls_token": (1, 1, D), "pos_embed": (1, 1 + (224 // patch) ** 2, D),
-        "patch_embed.proj.weight": (D, 3, patch, patch), "patch_embed.proj.bias": (D,),
-        "norm.weight": (D,), "norm.bias": (D,),
+        "cls_token": (1, 1, D),
+        "pos_embed": (1, 1 + (224 // patch) ** 2, D),
+        "patch_embed.proj.weight": (D, 3, patch, patch),
+        "patch_embed.proj.bias": (D,),
+        "norm.weight": (D,),
+        "norm.bias": (D,),
     }
     for i in range(12):
         block = {
-            "norm1.weight": (D,), "norm1.bias": (D,), "norm2.weight": (D,), "norm2.bias": (D,),
-            "attn.qkv.weight": (3 * D, D), "attn.qkv.bias": (3 * D,), "attn.proj.weight": (D, D), "attn.proj.bias": (D,),
-            "mlp.fc1.weight": (4 * D, D), "mlp.fc1.bias": (4 * D,), "mlp.fc2.weight": (D, 4 * D), "mlp.fc2.bias": (D,),
+            "norm1.weight": (D,),
+            "norm1.bias": (D,),
+            "norm2.weight": (D,),
+            "norm2.bias": (D,),
+            "attn.qkv.weight": (3 * D, D),
+            "attn.qkv.bias": (3 * D,),
+            "attn.proj.weight": (D, D),
+            "attn.proj.bias": (D,),
+            "mlp.fc1.weight": (4 * D, D),
+            "mlp.fc1.bias": (4 * D,),
+            "mlp.fc2.weight": (D, 4 * D),
+            "mlp.fc2.bias": (D,),
         }
         shapes |= {f"blocks.{i}.{name}": shape for name, shape in block.items()}
     rng = torch.Generator().manual_seed(patch)

@@ -93,7 +93,8 @@ def test_captions_are_true_short_and_varied():
     assert all(content_right(sentence, scene) for sentence, scene in zip(sentences, SCENES))
     skeletons = {
         " ".join(w for w in s.split() if w not in {*COLOURS, *TEXTURES, *CLASSES, "large", "small", *RARE_WORDS})
-        for s, scene in zip(sentences, SCENES) if len(scene.objects) == 1
+        for s, scene in zip(sentences, SCENES)
+        if len(scene.objects) == 1
     }
     for place in PLACES.values():
         skeletons = {skeleton.replace(place, "PLACE").replace("an ", "a ") for skeleton in skeletons}
@@ -105,7 +106,7 @@ def test_reading_a_caption():
     claims = read("<START> a large red striped star is left of an <UNK> blue fish in the snow <END>")
     assert claims.pairs == (("red", "star"), ("blue", "fish")) and claims.sizes == ("large", None)
     assert claims.textures == ("striped", None) and (claims.relation, claims.background) == ("left of", "snow")
-    assert read("a star and a blue") .pairs == ()
+    assert read("a star and a blue").pairs == ()
 
 
 @pytest.fixture(scope="module")
@@ -123,8 +124,13 @@ def test_every_false_claim_is_noticed(pair_scene):
     elsewhere = next(p for p in PLACES.values() if p != place)
     texture = next(t for t in TEXTURES if t != a.texture)
     for wrong in (
-        f"a {first} right of a {second}", f"a {second} left of a {first}", f"a {other} {a.category}", "a thing",
-        f"a {first} {elsewhere}", f"a {first} and a {first}", f"a {a.colour} {texture} {a.category}",
+        f"a {first} right of a {second}",
+        f"a {second} left of a {first}",
+        f"a {other} {a.category}",
+        "a thing",
+        f"a {first} {elsewhere}",
+        f"a {first} and a {first}",
+        f"a {a.colour} {texture} {a.category}",
         f"a {'small' if a.size == 'large' else 'large'} {first}",
     ):
         assert not content_right(wrong, pair_scene), wrong
@@ -227,8 +233,10 @@ export.write_davis(folder / "DAVIS", easy={"playground": 3}, hard={"regatta": 2}
 def small_world(tmp_path_factory):
     """The four data sets, small, written by two separate processes."""
     folders = [tmp_path_factory.mktemp(name) for name in ("first", "second")]
-    running = [subprocess.Popen([sys.executable, "-c", WRITE_SMALL, folder], stderr=subprocess.DEVNULL,
-                                cwd=settings.project_root()) for folder in folders]
+    running = [
+        subprocess.Popen([sys.executable, "-c", WRITE_SMALL, folder], stderr=subprocess.DEVNULL, cwd=settings.project_root())
+        for folder in folders
+    ]
     assert [process.wait() for process in running] == [0, 0]
     return folders
 

@@ -1,10 +1,10 @@
 """The checks of the exercises.
 
-    course, exercise            which exercises there are; what an exercise and its test cases are made of
-    captioning, transformers …  the test cases of each topic
-    references/, mistakes/      right answers, and known mistakes as patches on them (absent in the student edition)
-    published, expected/        tensors recorded in the course's specification
-    library, run                the student's side: load the code, call it, collect what it returns
-    answers, compare, judge     the judging side: right answers, comparison, verdicts and messages
-    check, command              the ways to run a check: notebook, pytest, `python -m dl check`
+course, exercise            which exercises there are; what an exercise and its test cases are made of
+captioning, transformers …  the test cases of each topic
+references/, mistakes/      right answers, and known mistakes as patches on them (absent in the student edition)
+published, expected/        tensors recorded in the course's specification
+library, run                the student's side: load the code, call it, collect what it returns
+answers, compare, judge     the judging side: right answers, comparison, verdicts and messages
+check, command              the ways to run a check: notebook, pytest, `python -m dl check`
 """

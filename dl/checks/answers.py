@@ -16,11 +16,12 @@ from pathlib import Path
 import torch
 
 from dl import settings
-from dl.checks.exercise import Draw, Exercise, Case, Values
+from dl.checks.compare import alike, differs
+from dl.checks.exercise import Case, Draw, Exercise, Values
 from dl.checks.library import Library
 from dl.checks.pack import Packer, to_bytes, to_text, unpack
 from dl.checks.run import Record, call, signature
-from dl.command import UsageError
+from dl.console import UsageError
 
 RECORDED = Path(__file__).parent / "recorded"
 REFERENCES = Path(__file__).parent / "references"  # looked for here: another edition may be installed beside this one
@@ -87,8 +88,10 @@ class Recorded:
     def __init__(self, file: Path) -> None:
         """Args: file: `recorded/<topic>.pt`. Raises: UsageError: if it is not there."""
         if not file.is_file():
-            raise UsageError(f"the recorded answers dl/checks/recorded/{file.name} are not there, and without them nothing "
-                             "can be checked. Copy the folder dl/checks again from the course.")
+            raise UsageError(
+                f"the recorded answers dl/checks/recorded/{file.name} are not there, and without them nothing "
+                "can be checked. Copy the folder dl/checks again from the course."
+            )
         kept = torch.load(file, weights_only=True)
         self._seeds, self._exercises = kept["seeds"], kept["exercises"]
         self._about: dict[str, dict] = {}
@@ -170,15 +173,19 @@ def _recorded(exercise: Exercise, answers: Computed, seeds: Sequence[int]) -> di
         return {
             "inputs": packer.add(answers.inputs(exercise, case, seed)),
             "right": kept(answers.right(exercise, case, seed), case, strict=True),
-            "wrong": {name: kept(wrong(name, case.name, seed), case, strict=False)
-                      for name in mistakes if case.name in shown_by[name]},
+            "wrong": {
+                name: kept(wrong(name, case.name, seed), case, strict=False)
+                for name in mistakes
+                if case.name in shown_by[name]
+            },
         }
 
     cases = {case.name: case for case in exercise.cases}
     shown_by = _distinguishing(exercise, answers, seeds[0], lambda name, case: wrong(name, case.name, seeds[0]))
     try:
-        cells = {case.name: {seed: cell(case, seed) for seed in (seeds[:1] if case.published else seeds)}
-                 for case in exercise.cases}
+        cells = {
+            case.name: {seed: cell(case, seed) for seed in (seeds[:1] if case.published else seeds)} for case in exercise.cases
+        }
     except TypeError as error:
         raise TypeError(f"record: {exercise.name}: {error}") from error
     about = {"signature": answers.signature(exercise), "mistakes": mistakes, "cells": cells}
@@ -192,16 +199,14 @@ def _distinguishing(
 
     A student's code is looked at where it first fails, so the others need not be kept.
     """
-    from dl.checks.judge import alike, differs
-
     names = list(answers.mistakes(exercise))
-    rights = [(case, answers.inputs(exercise, case, seed), answers.right(exercise, case, seed))
-              for case in exercise.cases]
+    rights = [(case, answers.inputs(exercise, case, seed), answers.right(exercise, case, seed)) for case in exercise.cases]
     shown_by = {}
     for name in names:
         shows = (case for case, inputs, right in rights if differs(case, right, wrong(name, case), inputs) is not None)
         shown = list(itertools.islice(shows, DISTINGUISHING))
-        is_ambiguous = any(alike(case, wrong(other, case), wrong(name, case))
-                           for case in shown[:1] for other in names if other != name)
+        is_ambiguous = any(
+            alike(case, wrong(other, case), wrong(name, case)) for case in shown[:1] for other in names if other != name
+        )
         shown_by[name] = {case.name for case in (exercise.cases if is_ambiguous else shown)}
     return shown_by

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from dl.checks.published import expected
 from dl.checks.devices import device_case
 from dl.checks.exercise import Draw, Exercise, Case, Values, WrongReturn, describe, published, track, unpack, with_gradients
-from dl.shapes import check_tensors
+from dl.arguments import check_tensors
 
 TOPIC = "captioning"
 SINGLE = {"rtol": 1e-4, "atol": 1e-5}  # tolerances where everything is float32

@@ -9,7 +9,7 @@ from pathlib import Path
 from dl import settings
 from dl.checks import answers, course
 from dl.checks.exercise import Exercise
-from dl.checks.judge import ERROR, FAILED, MISSING, PASSED, SKIPPED, CheckResult, Result, judge, plan, notes_on
+from dl.checks.judge import ERROR, FAILED, MISSING, PASSED, SKIPPED, CheckResult, Result, judge, notes_on, plan
 from dl.checks.library import Broken, Library
 from dl.checks.run import collect
 
@@ -76,7 +76,11 @@ class Examiner:
         checks = judge(exercise, right, calls, collected)
         cause = next((check for check in checks if check.status != PASSED), None)
         return Result(
-            exercise.name, exercise.topic, _module(exercise, library), cause.status if cause else PASSED, checks,
+            exercise.name,
+            exercise.topic,
+            _module(exercise, library),
+            cause.status if cause else PASSED,
+            checks,
             note="; ".join(_notes(exercise, library, checks)) if cause is None else "",
         )
 
@@ -121,7 +125,7 @@ def hint(name: str | None = None, say: Callable[[str], None] = print) -> None:
     """Say the next hint on an exercise (default: the last one that did not pass), and at the end show its tensors."""
     name = name or _LAST.get("name")
     if name is None:
-        say("No exercise has failed yet. hint(\"NAME\") gives hints on one, python -m dl check --list shows all.")
+        say('No exercise has failed yet. hint("NAME") gives hints on one, python -m dl check --list shows all.')
         return
     exercise = course.find([name])[0]
     steps = hints(exercise, _LAST["results"].get(exercise.name))

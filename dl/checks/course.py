@@ -32,6 +32,6 @@ def find(names: Sequence[str]) -> list[Exercise]:
     if unknown:
         close = difflib.get_close_matches(unknown[0], [*known, *MODULES], n=3, cutoff=0.4)
         offer = f"did you mean {' or '.join(close)}?" if close else f"topics are {', '.join(MODULES)}."
-        raise UnknownExercise(f"no exercise called {', '.join(unknown)}; {offer} \"python -m dl check --list\" shows all.")
+        raise UnknownExercise(f'no exercise called {", ".join(unknown)}; {offer} "python -m dl check --list" shows all.')
     wanted = {known[name].name for name in names if name in known}
     return [e for e in every if not names or e.name in wanted or e.topic in names]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from dl.checks.exercise import Draw, Fault, Case, Values
+from dl.checks.exercise import Case, Draw, Fault, Values
 
 STRANGERS = ("is not on the expected device", "Cannot copy out of meta tensor", "can't convert meta device")
 
@@ -89,13 +89,19 @@ class _Moves(TorchFunctionMode):
 def _judge_moves(inputs: Values, got: Values, right: Values) -> Fault | None:
     if not got["moves"]:
         return None
-    return Fault(f"the tensors leave their device by {', '.join(got['moves'])}", "device-not-followed",
-                 "a tensor made inside, or the result, is not on the device of the inputs")
+    return Fault(
+        f"the tensors leave their device by {', '.join(got['moves'])}",
+        "device-not-followed",
+        "a tensor made inside, or the result, is not on the device of the inputs",
+    )
 
 
 def _judge(inputs: Values, got: Values, right: Values) -> Fault | None:
     device = got.get("device")
     if device == str(torch.device("meta")):
         return None
-    return Fault(f"wanted on the device meta, result: {device}", "device-not-followed",
-                 "a tensor made inside, or the result, is not on the device of the inputs")
+    return Fault(
+        f"wanted on the device meta, result: {device}",
+        "device-not-followed",
+        "a tensor made inside, or the result, is not on the device of the inputs",
+    )

@@ -150,8 +150,15 @@ def published(topic: str, case: str, run: Callable[..., Values], name: str = "va
     """A case on recorded tensors of the specification; the module's parameters come in `inputs["parameters"]`."""
     record = load_case(topic, case)
     inputs = {**record.inputs, **({"parameters": record.parameters} if record.parameters else {})}
-    return Case(name, lambda draw: inputs, run, published=record.expected, limits=record.tolerance,
-                 about="on the tensors of the notebook", **options)
+    return Case(
+        name,
+        lambda draw: inputs,
+        run,
+        published=record.expected,
+        limits=record.tolerance,
+        about="on the tensors of the notebook",
+        **options,
+    )
 
 
 def unpack(result: object, *names: str) -> Values:

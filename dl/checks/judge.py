@@ -10,14 +10,12 @@ import torch
 from torch import Tensor
 
 from dl.checks.answers import Computed, Recorded
-from dl.checks.exercise import Exercise, Fault, Case, Values, describe
+from dl.checks.compare import WIDTH, alike, compare, cut, differs
+from dl.checks.exercise import Case, Exercise, Fault, Values
 from dl.checks.run import Record
-from dl.grad import rel_error
 
 PASSED, FAILED, ERROR, MISSING, SKIPPED = "passed", "failed", "error", "missing", "skipped"
-SMALL = 12  # tensors of at most so many elements are printed whole
 ENOUGH = 0.5  # a mistake is named if the student's outputs are its in at least this share of the calls
-WIDTH = 150  # of a message's line
 
 
 @dataclass
@@ -58,7 +56,7 @@ Plan = list[tuple[Case, Values, int]]
 
 
 def plan(exercise: Exercise, answers: Computed | Recorded, seeds: tuple[int, int]) -> Plan:
-    """The calls to make: every case once; for a pure exercise the first on random inputs again, after one on other tensors of the same sizes."""
+    """The calls to make: every case once; for a pure exercise the first on random inputs again, after other ones of its sizes."""
     seed, other = seeds
     calls = [(case, seed) for case in exercise.cases]
     again = _repeated(exercise)
@@ -98,7 +96,8 @@ class _Comparison:
         if (mistake, position) not in self._cache:
             case, _, seed = self.calls[position]
             self._cache[mistake, position] = (
-                self.answers.wrong(self.exercise, mistake, case, seed) if mistake
+                self.answers.wrong(self.exercise, mistake, case, seed)
+                if mistake
                 else self.answers.right(self.exercise, case, seed)
             )
         return self._cache[mistake, position]
@@ -109,8 +108,11 @@ class _Comparison:
         got = self.expected(position, mistake) if mistake else self.records[position]
         fault = differs(case, self.expected(position), got, inputs)
         if fault is None and got.reseeded and not self.exercise.seeds:
-            fault = Fault("the global seed of torch is another one after the call", "seed-set-inside",
-                          "your code sets the seed; seeds are the caller's")
+            fault = Fault(
+                "the global seed of torch is another one after the call",
+                "seed-set-inside",
+                "your code sets the seed; seeds are the caller's",
+            )
         if fault is None and self.exercise.pure and not mistake and not case.published:
             fault = _changed(inputs, got.after)
         return fault
@@ -125,7 +127,8 @@ class _Comparison:
         One that is unlike in most other calls is another mistake, which only looks the same here.
         """
         likeness = {
-            name: self.likeness(name) for name in self.answers.mistakes(self.exercise)
+            name: self.likeness(name)
+            for name in self.answers.mistakes(self.exercise)
             if self.looks_like(name, position) and self.fault(position, name) is not None
         }
         best = max(likeness, key=likeness.get, default=None)
@@ -139,93 +142,6 @@ class _Comparison:
 
     def _both_raise(self, mistake: str, position: int) -> bool:
         return None not in (self.expected(position, mistake).error, self.records[position].error)
-
-
-def differs(case: Case, right: Record, got: Record, inputs: Values) -> Fault | None:
-    """The first thing in which a record is not the right one."""
-    if got.error is not None:
-        place = f" ({got.error['place']})" if got.error["place"] else ""
-        kind = "" if got.error["kind"] == "WrongReturn" else f"raised {got.error['kind']}: "
-        return Fault(_cut(f"{kind}{got.error['message'].splitlines()[0]}") + ("\n" + _cut(f"at{place}") if place else ""))
-    if case.judge is not None:
-        return case.judge(inputs, got.outputs, right.outputs)
-    for name, wanted in right.outputs.items():
-        if name not in got.outputs:
-            return Fault(f"{name} is not there")
-        fault = compare(name, got.outputs[name], wanted, case.rtol, case.atol, case.same_dtype)
-        if fault is not None:
-            return fault
-    for name, wanted in (case.published or {}).items():
-        error = rel_error(torch.as_tensor(got.outputs[name]).double(), wanted.double())
-        if not error <= case.limits[name]:
-            return Fault(f"{name}: relative error {error:.1e} to the notebook's tensor, limit {case.limits[name]:.0e}")
-    return None
-
-
-def alike(case: Case, wrong: Record | None, got: Record) -> bool:
-    """Whether a record is that of a known mistake; None: it is not known what that one brings."""
-    if wrong is None:
-        return False
-    if wrong.error is not None or got.error is not None:
-        return None not in (wrong.error, got.error) and all(wrong.error[k] == got.error[k] for k in ("kind", "message"))
-    return all(
-        name in got.outputs and compare(name, got.outputs[name], value, case.rtol, case.atol, case.same_dtype) is None
-        for name, value in wrong.outputs.items()
-    )
-
-
-def compare(name: str, got: object, right: object, rtol: float, atol: float, same_dtype: bool = True) -> Fault | None:
-    """One output beside the right one: type, shape, dtype, values."""
-    if isinstance(right, (list, tuple)):
-        if not isinstance(got, (list, tuple)) or len(got) != len(right):
-            return Fault(f"{name}: got {describe(got)}, expected {describe(right)}")
-        faults = (compare(f"{name}[{i}]", got[i], right[i], rtol, atol, same_dtype) for i in range(len(right)))
-        return next((fault for fault in faults if fault), None)
-    if isinstance(right, dict):
-        if not isinstance(got, dict) or list(got) != list(right):
-            return Fault(f"{name}: got {_cut(repr(got))}\nexpected {_cut(repr(right))}")
-        faults = (compare(f"{name}[{key!r}]", got[key], right[key], rtol, atol, same_dtype) for key in right)
-        return next((fault for fault in faults if fault), None)
-    if right is None or isinstance(right, (str, bool)):
-        same = type(got) is type(right) and got == right
-        return None if same else Fault(f"{name}: got {describe(got)}, expected {describe(right)}")
-    if got is None:
-        if name.startswith(("d", "grad_")) and isinstance(right, Tensor):
-            of = name.removeprefix("grad_") if name.startswith("grad_") else name[1:]
-            return Fault(f"{name}: no gradient arrives, expected {describe(right)}", "no-gradient",
-                         f"the result is cut off from {of} (detach, no_grad, .data, .item(), or not used at all)")
-        return Fault(f"{name}: got None, expected {describe(right)}")
-    numbers = (Tensor, int, float)
-    if not isinstance(got, numbers) or isinstance(got, bool) or not isinstance(right, numbers):
-        return Fault(f"{name}: got {describe(got)}, expected {describe(right)}")
-    if isinstance(right, Tensor) and isinstance(got, Tensor) and same_dtype and got.dtype != right.dtype:
-        kind = (None, None)
-        if got.is_floating_point() and right.is_floating_point():
-            kind = ("dtype-not-followed", "a tensor made inside has a dtype of its own instead of that of the inputs")
-        if got.shape == right.shape or right.dim() == 0:
-            return Fault(f"{name}: got dtype {_dtype(got)}, expected {_dtype(right)}", *kind)
-    if isinstance(got, Tensor) and got.device.type == "meta":
-        return Fault(f"{name}: got a tensor on the device meta, expected {describe(right)} on the CPU")
-    got_tensor, right_tensor = _as_tensor(got), _as_tensor(right)
-    if got_tensor.shape != right_tensor.shape:
-        return Fault(f"{name}: got shape {tuple(got_tensor.shape)}, expected {tuple(right_tensor.shape)}")
-    x, y = got_tensor.double(), right_tensor.double()
-    agrees = torch.isclose(x, y, rtol=rtol, atol=atol, equal_nan=True)
-    if bool(agrees.all()):
-        return None
-    gap = (x - y).abs().nan_to_num(nan=torch.inf).masked_fill(agrees, -1)
-    worst = tuple(int(i) for i in torch.unravel_index(gap.argmax(), gap.shape)) if gap.dim() else ()
-    share = f"{int((~agrees).sum())} of {agrees.numel()} elements differ"
-    where = f"worst at [{', '.join(map(str, worst))}]" if worst else "value"
-    digits = 6 if _number(x[worst]) != _number(y[worst]) else 12
-    text = f"{name}: {share}, {where}: got {_number(x[worst], digits)}, expected {_number(y[worst], digits)}"
-    if 1 < x.numel() <= SMALL:
-        text += f"\ngot {_show(x, worst)}, expected {_show(y, worst)}"
-    return Fault(text, details=f"{name}, got:\n{got_tensor}\n{name}, expected:\n{right_tensor}")
-
-
-def _as_tensor(value: Tensor | float) -> Tensor:
-    return value.detach() if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float64)
 
 
 def loops_in(sources: Iterable[str], exercise: str) -> str | None:
@@ -267,8 +183,11 @@ def _is_over_a_few(loop: ast.AST) -> bool:
 
 def _is_chunk(source: ast.AST) -> bool:
     """Whether this is `something.chunk(2)`."""
-    return isinstance(source, ast.Call) and ast.unparse(source.func).endswith(".chunk") and (
-        len(source.args) > 0 and isinstance(source.args[0], ast.Constant))
+    return (
+        isinstance(source, ast.Call)
+        and ast.unparse(source.func).endswith(".chunk")
+        and (len(source.args) > 0 and isinstance(source.args[0], ast.Constant))
+    )
 
 
 def notes_on(exercise: Exercise, sources: Iterable[str]) -> str:
@@ -315,9 +234,9 @@ def _failure(comparison: _Comparison, name: str, fault: Fault, position: int | N
             says, hint = comparison.answers.mistakes(comparison.exercise)[diagnosis] if diagnosis else (None, "")
         error = comparison.records[position].error
         status = ERROR if error is not None and error["kind"] != "WrongReturn" else FAILED
-    lines = [_cut(f"{comparison.exercise.name}: {name} not right{about}{given}"), *fault.text.splitlines()[:2]]
+    lines = [cut(f"{comparison.exercise.name}: {name} not right{about}{given}"), *fault.text.splitlines()[:2]]
     if says:
-        lines.append(_cut(f"Likely: {says}.", 2 * WIDTH))
+        lines.append(cut(f"Likely: {says}.", 2 * WIDTH))
     lines.append(f'Next: hint("{comparison.exercise.name}"), or python -m dl check {comparison.exercise.name} --verbose')
     details = "\n".join(f"{key}, given:\n{value}" for key, value in inputs.items())
     return CheckResult(name, status, "\n".join(lines), diagnosis, hint, f"{details}\n{fault.details}".strip())
@@ -328,22 +247,31 @@ def _signature_fault(wanted: list, got: list) -> Fault | None:
     if [name for name, _ in got[: len(wanted)]] == names and all(optional for _, optional in got[len(wanted) :]):
         return None
     said = ", ".join(name for name, _ in got) or "no such function"
-    return Fault(f"parameters: got ({said}), expected ({', '.join(names)}); further ones need a default", "signature",
-                 "the names or the order of the parameters were changed")
+    return Fault(
+        f"parameters: got ({said}), expected ({', '.join(names)}); further ones need a default",
+        "signature",
+        "the names or the order of the parameters were changed",
+    )
 
 
 def _changed(before: Values, after: Values) -> Fault | None:
     for name, value in before.items():
         if _is_other(value, after.get(name)):
-            return Fault(f"{name} is not what it was before the call", "changes-input",
-                         f"your code writes into its input {name} (x += …, masked_fill_, x[…] = …): make a new tensor")
+            return Fault(
+                f"{name} is not what it was before the call",
+                "changes-input",
+                f"your code writes into its input {name} (x += …, masked_fill_, x[…] = …): make a new tensor",
+            )
     return None
 
 
 def _is_other(before: object, after: object) -> bool:
     if isinstance(before, Tensor):
-        return not (isinstance(after, Tensor) and before.shape == after.shape and
-                    torch.equal(before.detach().nan_to_num(), after.detach().nan_to_num()))
+        return not (
+            isinstance(after, Tensor)
+            and before.shape == after.shape
+            and torch.equal(before.detach().nan_to_num(), after.detach().nan_to_num())
+        )
     if isinstance(before, dict):
         return any(_is_other(value, after.get(name)) for name, value in before.items())
     if isinstance(before, (list, tuple)):
@@ -356,12 +284,13 @@ def _state_fault(comparison: _Comparison, position: int) -> tuple[Fault | None, 
     says = "something is kept from one call to the next (a cache, a global, an attribute, a default argument)"
     first, other, again = comparison.records[position], comparison.records[-2], comparison.records[-1]
     if again.error is not None:
-        text = "the same inputs, given a second time, raise " + _cut(again.error["message"])
+        text = "the same inputs, given a second time, raise " + cut(again.error["message"])
         return Fault(text, "keeps-state", says), position
     fault = _unlike(again, first)
     if fault is not None:
-        return Fault(f"the same inputs, given a second time, give another result\n{fault.text.splitlines()[0]}",
-                     "keeps-state", says), position
+        return Fault(
+            f"the same inputs, given a second time, give another result\n{fault.text.splitlines()[0]}", "keeps-state", says
+        ), position
     position = len(comparison.records) - 2
     fault = comparison.fault(position)
     if fault is not None and other.error is None and _unlike(other, first) is None:
@@ -376,35 +305,13 @@ def _unlike(record: Record, first: Record) -> Fault | None:
 
 def _loop_fault(sources: Iterable[str], exercise: str) -> Fault | None:
     place = loops_in(sources, exercise)
-    return place and Fault(f"{place} loops in Python; this exercise is to be done without a loop", "python-loop",
-                           "a Python loop stands where one operation on whole tensors should")
+    return place and Fault(
+        f"{place} loops in Python; this exercise is to be done without a loop",
+        "python-loop",
+        "a Python loop stands where one operation on whole tensors should",
+    )
 
 
 def _repeated(exercise: Exercise) -> Case | None:
     """The case that is made twice, to see whether something is kept from one call to the next."""
     return next((case for case in exercise.cases if case.published is None), None) if exercise.pure else None
-
-
-def _cut(text: str, width: int = WIDTH) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= width else f"{text[: width - 1]}…"
-
-
-def _dtype(tensor: Tensor) -> str:
-    return str(tensor.dtype).removeprefix("torch.")
-
-
-def _number(value: Tensor, digits: int = 6) -> str:
-    return f"{float(value):.{digits}g}"
-
-
-def _show(tensor: Tensor, worst: tuple[int, ...]) -> str:
-    """A small tensor as nested lists, its worst element between arrows."""
-
-    def text(value: Tensor, place: tuple[int, ...]) -> str:
-        if value.dim():
-            return "[" + ", ".join(text(part, (*place, i)) for i, part in enumerate(value)) + "]"
-        number = f"{float(value):.4g}"
-        return f">{number}<" if place == worst else number
-
-    return text(tensor, ())

@@ -48,8 +48,10 @@ class Packer:
             return value
         if not strict:
             return describe(value)
-        raise TypeError(f"Packer: got a {type(value).__name__}; wanted tensors, numbers, texts, None, and lists, tuples or "
-                        "dicts of them. Let the case return such plain data.")
+        raise TypeError(
+            f"Packer: got a {type(value).__name__}; wanted tensors, numbers, texts, None, and lists, tuples or "
+            "dicts of them. Let the case return such plain data."
+        )
 
     def tensors(self) -> dict[str, Tensor]:
         """All elements, one tensor a dtype, by its name."""

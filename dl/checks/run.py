@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dl.checks.exercise import Exercise, Case, Values, WrongReturn
+from dl.checks.exercise import Case, Exercise, Values, WrongReturn
 from dl.checks.library import Library
 from dl.utils import one_thread
 
@@ -85,8 +85,13 @@ def collect(library: Library, exercise: Exercise, calls: Sequence[tuple[Case, Va
 def _quiet(seed: int):
     python_state, numpy_state = random.getstate(), np.random.get_state()
     gradients, dtype = torch.is_grad_enabled(), torch.get_default_dtype()
-    with one_thread(), torch.random.fork_rng(devices=[]), contextlib.redirect_stdout(io.StringIO()), \
-            contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
+    with (
+        one_thread(),
+        torch.random.fork_rng(devices=[]),
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()),
+        warnings.catch_warnings(),
+    ):
         warnings.simplefilter("ignore")
         torch.default_generator.manual_seed(APART + seed)  # torch.manual_seed also keeps a traceback for an unused GPU
         random.seed(seed)

@@ -51,8 +51,10 @@ def video_names(folder: Path) -> list[str]:
     """
     listing = folder / "ImageSets" / "2017" / "val.txt"
     if not listing.is_file():
-        raise FileNotFoundError(f"DavisDataset: {_shown(listing)} not found, wanted a folder with ImageSets/, JPEGImages/ "
-                                f"and Annotations/. {remedy()}")
+        raise FileNotFoundError(
+            f"DavisDataset: {_shown(listing)} not found, wanted a folder with ImageSets/, JPEGImages/ "
+            f"and Annotations/. {remedy()}"
+        )
     names = listing.read_text(encoding="utf-8").split()
     if not names:
         raise ValueError(f"DavisDataset: {_shown(listing)} names no video, wanted one a line. {remedy()}")
@@ -68,8 +70,10 @@ def frame_files(folder: Path, name: str) -> list[tuple[Path, Path]]:
     frames = sorted((folder / "JPEGImages" / RESOLUTION / name).glob("*.jpg"))
     masks = sorted((folder / "Annotations" / RESOLUTION / name).glob("*.png"))
     if not frames or [path.stem for path in frames] != [path.stem for path in masks]:
-        raise ValueError(f"DavisDataset: video {name!r} has {len(frames)} frames and {len(masks)} masks, wanted a mask "
-                         f"for each of at least one frame. {remedy()}")
+        raise ValueError(
+            f"DavisDataset: video {name!r} has {len(frames)} frames and {len(masks)} masks, wanted a mask "
+            f"for each of at least one frame. {remedy()}"
+        )
     return list(zip(frames, masks))
 
 
@@ -84,11 +88,15 @@ def read_moments(folder: Path, name: str) -> Iterator[tuple[np.ndarray, np.ndarr
         frame, mask = _read(frame_file, ("RGB",)), _read(mask_file, ("P", "L"))[..., None]
         size = size or frame.shape[:2]
         if frame.shape[:2] != size or mask.shape[:2] != size:
-            raise ValueError(f"DavisDataset: {_shown(frame_file)} is {frame.shape[:2]} and its mask {mask.shape[:2]}, wanted "
-                             f"all of the video at {size}. {remedy()}")
+            raise ValueError(
+                f"DavisDataset: {_shown(frame_file)} is {frame.shape[:2]} and its mask {mask.shape[:2]}, wanted "
+                f"all of the video at {size}. {remedy()}"
+            )
         if mask.max() == VOID:
-            raise ValueError(f"DavisDataset: {_shown(mask_file)} has pixels of {VOID}, wanted object ids that count from 0. "
-                             "Set undecided pixels to 0, or use the masks of DAVIS 2017.")
+            raise ValueError(
+                f"DavisDataset: {_shown(mask_file)} has pixels of {VOID}, wanted object ids that count from 0. "
+                "Set undecided pixels to 0, or use the masks of DAVIS 2017."
+            )
         yield frame, mask
 
 
@@ -109,8 +117,10 @@ def _read(file: Path, modes: tuple[str, ...]) -> np.ndarray:
     except (OSError, SyntaxError, ValueError) as error:  # PIL: cut, foreign or absent
         raise ValueError(f"DavisDataset: {_shown(file)} cannot be read ({error}). {remedy()}") from error
     if mode not in modes:
-        raise ValueError(f"DavisDataset: {_shown(file)} has the mode {mode}, wanted {' or '.join(modes)}"
-                         f"{', whose pixels are object ids' if 'P' in modes else ''}. {remedy()}")
+        raise ValueError(
+            f"DavisDataset: {_shown(file)} has the mode {mode}, wanted {' or '.join(modes)}"
+            f"{', whose pixels are object ids' if 'P' in modes else ''}. {remedy()}"
+        )
     return pixels
 
 

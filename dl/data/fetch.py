@@ -30,7 +30,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from dl import settings
-from dl.command import UsageError, progress, say, say_unless_terminal
+from dl.console import UsageError, progress, say, say_unless_terminal
 from dl.data.registry import MB, Entry
 
 TIMEOUT = 30.0  # seconds without a byte
@@ -119,7 +119,8 @@ def _from_first_good_address(entry: Entry) -> None:
             failures.append(f"  {address}: {refusal}")
     kept = f" {part.stat().st_size / MB:.0f} MB are kept and will be used." if part.exists() else ""
     raise FetchError(
-        f"{entry.name} could not be fetched:\n" + "\n".join(failures)
+        f"{entry.name} could not be fetched:\n"
+        + "\n".join(failures)
         + f"\nCheck the network and run this again.{kept} Or put it at {entry.shown_location} yourself "
         f"and run: python -m dl data verify {entry.name}"
     )
@@ -218,9 +219,7 @@ def _receive(entry: Entry, response: http.client.HTTPResponse, part: Path, have:
         raise _Cut(f"cut after {received:,} of {total:,} bytes")
 
 
-def _copy(
-    response: http.client.HTTPResponse, chunk: bytes, file: BinaryIO, name: str, have: int, total: int | None
-) -> int:
+def _copy(response: http.client.HTTPResponse, chunk: bytes, file: BinaryIO, name: str, have: int, total: int | None) -> int:
     """Write `chunk` and the rest of the response; a bar on a terminal, else a line now and then. Returns the bytes."""
     received, logged = 0, time.monotonic()
     with progress(desc=name, total=total, initial=have, unit="B", unit_scale=True) as bar:

@@ -68,27 +68,44 @@ class Entry:
 
 _ENTRIES = (
     Entry(
-        name="coco", kind=DATA, path="coco.pt", size=396_583_632, about=397 * MB,
+        name="coco",
+        kind=DATA,
+        path="coco.pt",
+        size=396_583_632,
+        about=397 * MB,
         addresses=(
             "https://web.eecs.umich.edu/~justincj/teaching/eecs498/coco.pt",
             "http://web.eecs.umich.edu/~justincj/teaching/eecs498/coco.pt",
         ),
-        licence="COCO captions CC BY 4.0; pictures under their owners' Flickr terms", problems=content.coco,
+        licence="COCO captions CC BY 4.0; pictures under their owners' Flickr terms",
+        problems=content.coco,
     ),
     Entry(
-        name="regnet", kind=WEIGHTS, path="regnet_x_400mf-adf1edd5.pth", about=21 * MB, digest="sha256:adf1edd5",
+        name="regnet",
+        kind=WEIGHTS,
+        path="regnet_x_400mf-adf1edd5.pth",
+        about=21 * MB,
+        digest="sha256:adf1edd5",
         addresses=("https://download.pytorch.org/models/regnet_x_400mf-adf1edd5.pth",),
         licence="BSD-3-Clause (torchvision); trained on ImageNet, for non-commercial research",
         problems=partial(content.state_dict, shapes={"stem.0.weight": (32, 3, 3, 3), "fc.weight": (1000, 400)}),
     ),
     Entry(
-        name="cifar10", kind=DATA, path="cifar-10-batches-py", about=170 * MB, archive=True,
+        name="cifar10",
+        kind=DATA,
+        path="cifar-10-batches-py",
+        about=170 * MB,
+        archive=True,
         digest="md5:c58f30108f718f92721af3b95e74349a",
         addresses=("https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",),
-        licence="none stated; cite Krizhevsky 2009", problems=content.cifar10,
+        licence="none stated; cite Krizhevsky 2009",
+        problems=content.cifar10,
     ),
     Entry(
-        name="simclr", kind=WEIGHTS, path="pretrained_simclr_model.pth", about=99 * MB,
+        name="simclr",
+        kind=WEIGHTS,
+        path="pretrained_simclr_model.pth",
+        about=99 * MB,
         addresses=(
             "http://downloads.cs.stanford.edu/downloads/cs231n/pretrained_simclr_model.pth",
             "http://cs231n.stanford.edu/2025/storage/a3/pretrained_simclr_model.pth",
@@ -97,43 +114,55 @@ _ENTRIES = (
         problems=partial(content.state_dict, shapes={"f.0.weight": (64, 3, 3, 3), "g.3.weight": (128, 512)}),
     ),
     Entry(
-        name="coco_captioning", kind=DATA, path="coco_captioning", about=1000 * MB, archive=True,
-        addresses=(
-            "https://cs231n.stanford.edu/coco_captioning.zip", "http://cs231n.stanford.edu/coco_captioning.zip",
-        ),
+        name="coco_captioning",
+        kind=DATA,
+        path="coco_captioning",
+        about=1000 * MB,
+        archive=True,
+        addresses=("https://cs231n.stanford.edu/coco_captioning.zip", "http://cs231n.stanford.edu/coco_captioning.zip"),
         licence="COCO captions CC BY 4.0; pictures, by address, under their owners' Flickr terms",
         problems=content.coco_captioning,
     ),
     Entry(
-        name="davis", kind=DATA, path="DAVIS", about=800 * MB, archive=True,
+        name="davis",
+        kind=DATA,
+        path="DAVIS",
+        about=800 * MB,
+        archive=True,
         addresses=("https://data.vision.ee.ethz.ch/csergi/share/davis/DAVIS-2017-trainval-480p.zip",),
         licence="rights with the authors, non-commercial scholarly use; cite Pont-Tuset et al. 2017",
         problems=content.davis,
     ),
     Entry(
-        name="clip", kind=WEIGHTS, path="ViT-B-32.pt", about=338 * MB,
+        name="clip",
+        kind=WEIGHTS,
+        path="ViT-B-32.pt",
+        about=338 * MB,
         digest="sha256:40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af",
         addresses=(
             "https://openaipublic.azureedge.net/clip/models/"
             "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af/ViT-B-32.pt",
         ),
-        licence="MIT", problems=content.hash_only,
+        licence="MIT",
+        problems=content.hash_only,
     ),
     Entry(
-        name="dino_vits8", kind=WEIGHTS, path="dino_deitsmall8_pretrain.pth", about=83 * MB,
+        name="dino_vits8",
+        kind=WEIGHTS,
+        path="dino_deitsmall8_pretrain.pth",
+        about=83 * MB,
         addresses=("https://dl.fbaipublicfiles.com/dino/dino_deitsmall8_pretrain/dino_deitsmall8_pretrain.pth",),
         licence="Apache-2.0",
-        problems=partial(
-            content.state_dict, shapes={"pos_embed": (1, 785, 384), "patch_embed.proj.weight": (384, 3, 8, 8)}
-        ),
+        problems=partial(content.state_dict, shapes={"pos_embed": (1, 785, 384), "patch_embed.proj.weight": (384, 3, 8, 8)}),
     ),
     Entry(
-        name="dino_vits16", kind=WEIGHTS, path="dino_deitsmall16_pretrain.pth", about=83 * MB,
+        name="dino_vits16",
+        kind=WEIGHTS,
+        path="dino_deitsmall16_pretrain.pth",
+        about=83 * MB,
         addresses=("https://dl.fbaipublicfiles.com/dino/dino_deitsmall16_pretrain/dino_deitsmall16_pretrain.pth",),
         licence="Apache-2.0",
-        problems=partial(
-            content.state_dict, shapes={"pos_embed": (1, 197, 384), "patch_embed.proj.weight": (384, 3, 16, 16)}
-        ),
+        problems=partial(content.state_dict, shapes={"pos_embed": (1, 197, 384), "patch_embed.proj.weight": (384, 3, 16, 16)}),
     ),
 )
 ENTRIES = {entry.name: entry for entry in _ENTRIES}

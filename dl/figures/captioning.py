@@ -27,8 +27,9 @@ def unrolled_rnn(gradients: bool = False) -> Figure:
         box(axis, x, 4.6, f"$h_{t}$", width=1.2, fill=GREEN)
         arrow(axis, (x, 3.05), (x, 4.15))
         if gradients:
-            arrow(axis, (x + 0.35, 4.15), (x + 0.35, 3.05), f"direct: $dh_{t}$", color="#D55E00", dashed=True,
-                  text_at=(0.85, 0))
+            arrow(
+                axis, (x + 0.35, 4.15), (x + 0.35, 3.05), f"direct: $dh_{t}$", color="#D55E00", dashed=True, text_at=(0.85, 0)
+            )
             arrow(axis, (x - 0.8, 2.25), (x - (2.3 if t == 1 else 2.1), 2.25), color="#D55E00", dashed=True)
     if gradients:
         axis.text(2.55, 1.75, "through time", color="#D55E00", fontsize=10, ha="center")
@@ -46,8 +47,10 @@ def lstm_cell() -> Figure:
     arrow(axis, (8.4, 5.6), (13.0, 5.6))
     axis.text(13.15, 5.5, "$c_t$", fontsize=12)
     for x, name, meaning, fill in (
-        (4.4, "$f=\\sigma(a_f)$", "forget?", ORANGE), (6.9, "$i=\\sigma(a_i)$", "write?", ORANGE),
-        (9.1, "$g=\\tanh(a_g)$", "what?", BLUE), (11.6, "$o=\\sigma(a_o)$", "show?", ORANGE),
+        (4.4, "$f=\\sigma(a_f)$", "forget?", ORANGE),
+        (6.9, "$i=\\sigma(a_i)$", "write?", ORANGE),
+        (9.1, "$g=\\tanh(a_g)$", "what?", BLUE),
+        (11.6, "$o=\\sigma(a_o)$", "show?", ORANGE),
     ):
         box(axis, x, 2.5, name, width=1.95, fill=fill)
         axis.text(x, 1.75, meaning, ha="center", fontsize=10, color="#555555")
@@ -90,7 +93,9 @@ def captioner() -> Figure:
 def attention_step() -> Figure:
     """Attention over the grid: the state asks, every cell answers with a score, the softmax makes weights of them."""
     figure, axis = diagram(14, 5.0)
-    weights = np.array([[.01, .02, .02, .01], [.02, .30, .22, .02], [.02, .17, .10, .02], [.01, .02, .02, .02]])
+    weights = np.array(
+        [[0.01, 0.02, 0.02, 0.01], [0.02, 0.30, 0.22, 0.02], [0.02, 0.17, 0.10, 0.02], [0.01, 0.02, 0.02, 0.02]]
+    )
     box(axis, 1.4, 4.1, "$h_{t-1}$", width=1.5, fill=GREEN)
     axis.text(1.4, 3.35, "the question", ha="center", fontsize=10, color="#555555")
     box(axis, 1.4, 1.5, "grid $A$\n$H$ x 4 x 4", width=2.1, height=1.4, fill=BLUE)

@@ -65,19 +65,34 @@ def _grid(axis: Axes, left: float, top: float, columns: list[str], rows: list[st
         box(axis, left - 0.42, top - (r + 0.5) * side, name, width=0.66, height=0.74, fill=ORANGE, size=10)
         for c in range(len(columns)):
             marked = c == (r if winner is None else winner)
-            axis.add_patch(Rectangle((left + c * side, top - (r + 1) * side), side, side, edgecolor="#444444",
-                                     facecolor=MATCH if marked else "white"))
+            axis.add_patch(
+                Rectangle(
+                    (left + c * side, top - (r + 1) * side),
+                    side,
+                    side,
+                    edgecolor="#444444",
+                    facecolor=MATCH if marked else "white",
+                )
+            )
             if "…" not in (name, columns[c]):
-                axis.text(left + (c + 0.5) * side, top - (r + 0.5) * side,
-                          f"{name[:-1]}\\!\\cdot\\!{columns[c][1:]}", ha="center", va="center", fontsize=8)
+                axis.text(
+                    left + (c + 0.5) * side,
+                    top - (r + 0.5) * side,
+                    f"{name[:-1]}\\!\\cdot\\!{columns[c][1:]}",
+                    ha="center",
+                    va="center",
+                    fontsize=8,
+                )
 
 
 def dino_method() -> Figure:
     """DINO: crops of one picture, a student that learns, a teacher that follows it, and a target that does not collapse."""
     figure, axis = diagram(19.0, 7.8)
     box(axis, 1.2, 3.7, "picture", width=1.8, height=1.2, fill=GREY)
-    for y, crops, what in ((5.6, "all crops,\nsmall ones too", "student $\\theta_s$"),
-                           (1.8, "large crops\nonly", "teacher $\\theta_t$")):
+    for y, crops, what in (
+        (5.6, "all crops,\nsmall ones too", "student $\\theta_s$"),
+        (1.8, "large crops\nonly", "teacher $\\theta_t$"),
+    ):
         arrow(axis, (2.1, 3.7 + (0.3 if y > 3 else -0.3)), (3.2, y))
         box(axis, 4.4, y, crops, width=2.3, height=1.2, fill=ORANGE, size=10)
         arrow(axis, (5.55, y), (6.4, y))
@@ -86,8 +101,15 @@ def dino_method() -> Figure:
     box(axis, 10.7, 5.6, "softmax\nat $\\tau_s$", width=2.2, height=1.2, fill=GREEN, size=10)
     box(axis, 10.8, 1.8, "minus centre $C$\nsoftmax at $\\tau_t < \\tau_s$", width=2.7, height=1.2, fill=GREEN, size=9)
     arrow(axis, (7.6, 5.0), (7.6, 2.4), color=LEARNED, dashed=True)
-    axis.text(7.75, 3.7, "slow average:\n$\\theta_t \\leftarrow \\lambda\\theta_t + (1-\\lambda)\\,\\theta_s$",
-              ha="left", va="center", fontsize=10, color=LEARNED)
+    axis.text(
+        7.75,
+        3.7,
+        "slow average:\n$\\theta_t \\leftarrow \\lambda\\theta_t + (1-\\lambda)\\,\\theta_s$",
+        ha="left",
+        va="center",
+        fontsize=10,
+        color=LEARNED,
+    )
     arrow(axis, (11.8, 5.6), (12.9, 5.6))
     arrow(axis, (12.15, 1.8), (12.9, 1.8))
     _shares(axis, 13.1, 4.9, (0.1, 0.16, 0.52, 0.14, 0.08), "$p_s$")
@@ -112,7 +134,7 @@ def two_entropies(runs: Mapping[str, tuple[Sequence[float], Sequence[float]]], k
     """Entropies through a training of the toy, of one picture's answer and of all answers together; a panel for each run.
 
     Args:
-        runs: name -> (of one, of all), as `dl.dino_toy.entropies` returns them.
+        runs: name -> (of one, of all), as `dl.models.dino_toy.entropies` returns them.
     """
     figure, axes = plt.subplots(1, len(runs), figsize=(3.3 * len(runs), 3.1), sharey=True, layout="constrained")
     for axis, (name, (of_one, of_all)) in zip(axes, runs.items()):
@@ -132,8 +154,7 @@ def two_entropies(runs: Mapping[str, tuple[Sequence[float], Sequence[float]]], k
 def titled_pictures(pictures: Sequence[np.ndarray], titles: Sequence[str], question: str, columns: int = 5) -> Figure:
     """Pictures in rows, a wrapped title above each."""
     rows = -(-len(pictures) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(2.0 * columns, 2.45 * rows + 0.4), squeeze=False,
-                                layout="constrained")
+    figure, axes = plt.subplots(rows, columns, figsize=(2.0 * columns, 2.45 * rows + 0.4), squeeze=False, layout="constrained")
     for axis in axes.flat:
         axis.set(xticks=[], yticks=[], facecolor="white")
         axis.grid(False)
@@ -177,8 +198,9 @@ def attention_maps(picture: np.ndarray, rows: Mapping[str, np.ndarray], title: s
         picture: (H, W, 3). rows: name of a model -> (heads, h, w), each map on its own colour scale.
     """
     heads = max(len(maps) for maps in rows.values())
-    figure, axes = plt.subplots(len(rows), heads + 1, figsize=(1.75 * (heads + 1), 1.95 * len(rows) + 0.4), squeeze=False,
-                                layout="constrained")
+    figure, axes = plt.subplots(
+        len(rows), heads + 1, figsize=(1.75 * (heads + 1), 1.95 * len(rows) + 0.4), squeeze=False, layout="constrained"
+    )
     for line, (name, maps) in zip(axes, rows.items()):
         for axis in line:
             axis.set(xticks=[], yticks=[])
@@ -309,8 +331,14 @@ def scores_beside(names: Sequence[str], groups: Mapping[str, Sequence[float]], t
         bars = axis.bar(places, values, width=0.92 * width, label=group, hatch="//" if number else "")
         axis.bar_label(bars, fmt="%.2f", fontsize=9)
     for place, share in enumerate(chance):
-        axis.plot([place - 0.4, place + 0.4], [share, share], color="black", linestyle=":", linewidth=1.5,
-                  label="guessing" if not place else None)
+        axis.plot(
+            [place - 0.4, place + 0.4],
+            [share, share],
+            color="black",
+            linestyle=":",
+            linewidth=1.5,
+            label="guessing" if not place else None,
+        )
     axis.set_xticks(range(len(names)), names)
     axis.set(ylabel="share right", ylim=(0, 1.12), title=title)
     figure.legend(fontsize=9, loc="outside right upper")

@@ -37,8 +37,16 @@ def method() -> Figure:
         box(axis, 16.0, y, f"$z_{letter}$", width=1.6, fill=PINK)
     for x, text in ((7.9, "the same weights"), (13.3, "the same weights")):
         axis.plot([x, x], [1.45, 3.55], color="#888888", linestyle=":", linewidth=1.2)
-        axis.text(x, 2.5, text, ha="center", va="center", fontsize=9, color="#555555",
-                  bbox={"facecolor": "white", "edgecolor": "none", "pad": 2})
+        axis.text(
+            x,
+            2.5,
+            text,
+            ha="center",
+            va="center",
+            fontsize=9,
+            color="#555555",
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 2},
+        )
     axis.text(10.6, 2.5, "kept:\nfeatures", ha="center", va="center", fontsize=9, color="#555555")
     arrow(axis, (16.0, 2.95), (16.0, 3.55), color=POSITIVE)
     arrow(axis, (16.0, 2.05), (16.0, 1.45), color=POSITIVE)
@@ -77,22 +85,30 @@ def loss_in_three_steps(out_left: Tensor, out_right: Tensor, tau: float) -> Figu
     shares[0] = 0
     shares /= shares.sum()
     figure, (first, second, third) = plt.subplots(1, 3, figsize=(10.5, 3.4), width_ratios=(1, 1, 1.15))
-    for axis, heights, title in ((first, cosines[0], "1. How near is every row to row 0?"),
-                                 (second, shares, f"2. Shares $e^{{s/\\tau}}$, $\\tau$ = {tau:g}")):
+    for axis, heights, title in (
+        (first, cosines[0], "1. How near is every row to row 0?"),
+        (second, shares, f"2. Shares $e^{{s/\\tau}}$, $\\tau$ = {tau:g}"),
+    ):
         bars = axis.bar(range(size), heights, color=colours)
         bars[N].set_hatch("//")
         axis.set(title=title, xlabel="row $k$", xticks=range(size))
     first.set_ylabel("cosine")
     second.set_ylabel("share of the sum")
-    second.text(N, shares[N], f"loss\n$-\\ln$ {shares[N]:.2f} = {-np.log(shares[N]):.2f}", ha="center", va="bottom",
-                fontsize=9, color=POSITIVE)
+    second.text(
+        N,
+        shares[N],
+        f"loss\n$-\\ln$ {shares[N]:.2f} = {-np.log(shares[N]):.2f}",
+        ha="center",
+        va="bottom",
+        fontsize=9,
+        color=POSITIVE,
+    )
     second.set_ylim(0, 1.35 * shares.max())
     image = third.imshow(cosines, cmap="RdBu_r", vmin=-1, vmax=1)
     for k in range(size):
         third.add_patch(Rectangle(((k + N) % size - 0.5, k - 0.5), 1, 1, fill=False, edgecolor=POSITIVE, linewidth=2.2))
         third.text(k, k, "×", ha="center", va="center", color="white")
-    third.set(title="3. The same for every row", xlabel="row $k$", ylabel="row $i$", xticks=range(size),
-              yticks=range(size))
+    third.set(title="3. The same for every row", xlabel="row $k$", ylabel="row $i$", xticks=range(size), yticks=range(size))
     third.grid(False)
     figure.colorbar(image, ax=third, label="cosine", fraction=0.046)
     figure.tight_layout()
@@ -157,8 +173,14 @@ def feature_maps(features: dict[str, Tensor], labels: Tensor, classes: Sequence[
         places = TSNE(random_state=0, init="pca").fit_transform(rows.cpu().numpy())
         for number, name in enumerate(classes):
             here = (labels == number).numpy()
-            axis.scatter(*places[here].T, s=14, marker="osD^v<>*PX"[number % 10], label=name,
-                         color=plt.get_cmap("tab10")(number % 10), linewidths=0)
+            axis.scatter(
+                *places[here].T,
+                s=14,
+                marker="osD^v<>*PX"[number % 10],
+                label=name,
+                color=plt.get_cmap("tab10")(number % 10),
+                linewidths=0,
+            )
         axis.set(title=title, xticks=[], yticks=[], xlabel="t-SNE, first axis", ylabel="t-SNE, second axis")
     figure.suptitle("Do pictures of one class lie together?", fontsize=12)
     figure.legend(*axes[0][0].get_legend_handles_labels(), loc="lower center", ncol=5, fontsize=9, markerscale=1.4)

@@ -92,8 +92,12 @@ def block_scheme() -> Figure:
         tops[x] = below
         if side > 0:
             arrow(axis, (x, below), (x, below + 0.6))
-    axis.plot([3.6, 3.6, 7.4, 7.4], [tops[3.6], tops[3.6] + 0.6, tops[3.6] + 0.6, bottom + 1.45 + step], color="#444444",
-              linewidth=1.3)
+    axis.plot(
+        [3.6, 3.6, 7.4, 7.4],
+        [tops[3.6], tops[3.6] + 0.6, tops[3.6] + 0.6, bottom + 1.45 + step],
+        color="#444444",
+        linewidth=1.3,
+    )
     arrow(axis, (7.4, bottom + 1.45 + step), (9.3, bottom + 1.45 + step), "key, value")
     axis.text(3.6, tops[11.2] + 0.9, "encoder block", ha="center", fontsize=12)
     axis.text(11.2, tops[11.2] + 0.9, "decoder block", ha="center", fontsize=12)
@@ -135,21 +139,27 @@ def growth(lengths: Sequence[int], seconds: Sequence[float]) -> tuple[Figure, fl
     exponent, offset = np.polyfit(np.log(lengths), np.log(seconds), 1)
     figure, axis = plt.subplots(figsize=(5.4, 3.4))
     axis.loglog(lengths, np.multiply(seconds, 1e3), "o", color=LINE[0], label="measured")
-    axis.loglog(lengths, 1e3 * np.exp(offset) * np.power(lengths, exponent), "--", color=LINE[1],
-                label=f"fit: time ∝ length^{exponent:.2f}")
+    axis.loglog(
+        lengths,
+        1e3 * np.exp(offset) * np.power(lengths, exponent),
+        "--",
+        color=LINE[1],
+        label=f"fit: time ∝ length^{exponent:.2f}",
+    )
     axis.set_xticks(lengths, [str(length) for length in lengths])
     axis.minorticks_off()
-    axis.set(title=f"Twice the length costs {2**exponent:.1f} times the time", xlabel="sequence length K [tokens]",
-             ylabel="time of one call [ms]")
+    axis.set(
+        title=f"Twice the length costs {2**exponent:.1f} times the time",
+        xlabel="sequence length K [tokens]",
+        ylabel="time of one call [ms]",
+    )
     axis.legend()
     return _tight(figure), float(exponent)
 
 
 def position_maps(encodings: dict[str, Tensor]) -> Figure:
     """Upper row: the encodings, (K, M) each. Lower row: how alike two places are (cosine of their rows)."""
-    figure, axes = plt.subplots(
-        2, len(encodings), figsize=(3.2 * len(encodings), 5.6), squeeze=False, layout="constrained"
-    )
+    figure, axes = plt.subplots(2, len(encodings), figsize=(3.2 * len(encodings), 5.6), squeeze=False, layout="constrained")
     for column, (name, encoding) in enumerate(encodings.items()):
         rows = encoding / encoding.norm(dim=1, keepdim=True).clamp(min=1e-9)
         axes[0, column].imshow(encoding, cmap="coolwarm", vmin=-1, vmax=1, aspect="auto", interpolation="nearest")

@@ -51,11 +51,15 @@ class BatchAugmentation:
             TypeError: unless `images` is uint8. ValueError: unless it is (B, 3, h, w).
         """
         if images.dtype != torch.uint8:
-            raise TypeError(f"BatchAugmentation: wanted uint8 pictures in 0..255, got {images.dtype}. "
-                            "Pass the raw pictures; the augmentation normalises them itself.")
+            raise TypeError(
+                f"BatchAugmentation: wanted uint8 pictures in 0..255, got {images.dtype}. "
+                "Pass the raw pictures; the augmentation normalises them itself."
+            )
         if images.ndim != 4 or images.shape[1] != 3:
-            raise ValueError(f"BatchAugmentation: wanted pictures (B, 3, h, w), got {tuple(images.shape)}. "
-                             "Move channels first with permute(0, 3, 1, 2).")
+            raise ValueError(
+                f"BatchAugmentation: wanted pictures (B, 3, h, w), got {tuple(images.shape)}. "
+                "Move channels first with permute(0, 3, 1, 2)."
+            )
         B = len(images)
 
         def uniform(*shape: int) -> Tensor:
@@ -179,7 +183,10 @@ class PairBatches:
     """
 
     def __init__(
-        self, loader: DataLoader, augmentation: BatchAugmentation, device: torch.device | str | None = None,
+        self,
+        loader: DataLoader,
+        augmentation: BatchAugmentation,
+        device: torch.device | str | None = None,
         generator: Generator | None = None,
     ) -> None:
         self.loader, self.augmentation, self.device, self.generator = loader, augmentation, device, generator

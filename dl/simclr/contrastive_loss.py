@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dl.shapes import check_tensors
+from dl.arguments import check_tensors
 
 
 def sim(z_i: Tensor, z_j: Tensor) -> Tensor:
@@ -98,8 +98,10 @@ def compute_sim_matrix(out: Tensor) -> Tensor:
         ValueError: if `out` is not a matrix.
     """
     if out.ndim != 2:
-        raise ValueError(f"compute_sim_matrix: wanted stacked rows (2N, D), got {tuple(out.shape)}. "
-                         "Stack both branches with torch.cat([left, right]).")
+        raise ValueError(
+            f"compute_sim_matrix: wanted stacked rows (2N, D), got {tuple(out.shape)}. "
+            "Stack both branches with torch.cat([left, right])."
+        )
     # EXERCISE compute_sim_matrix, about 2 lines. Hint: what is the product of a matrix of unit rows with its transpose?
     # BEGIN SOLUTION compute_sim_matrix
     z = _unit_rows(out)  # (2N, D)

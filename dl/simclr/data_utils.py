@@ -96,8 +96,9 @@ class SampleFiles:
 
     def __init__(self, root: str | Path, train: bool = True, **options) -> None:
         sums = sample_checksums(Path(root) / self.base_folder)
-        self.train_list, self.test_list = ([[name, sums[name]] for name, _ in files]
-                                           for files in (self.train_list, self.test_list))
+        self.train_list, self.test_list = (
+            [[name, sums[name]] for name, _ in files] for files in (self.train_list, self.test_list)
+        )
         self.meta = {**self.meta, "md5": sums[self.meta["filename"]]}
         super().__init__(root, train, **options)
 
@@ -188,5 +189,6 @@ def _check_files(folder: Path, sums: dict[str, str | None], remedy: str) -> None
         raise FileNotFoundError(f"load_cifar10: {folder} lacks {', '.join(missing)}. {remedy}")
     damaged = [name for name, md5 in sums.items() if not check_integrity(folder / name, md5)]
     if damaged:
-        raise ValueError(f"load_cifar10: in {folder}, these files do not have their recorded MD5: "
-                         f"{', '.join(damaged)}. {remedy}")
+        raise ValueError(
+            f"load_cifar10: in {folder}, these files do not have their recorded MD5: {', '.join(damaged)}. {remedy}"
+        )

@@ -114,12 +114,17 @@ def load_pretrained(module: Model | Classifier, state_dict: dict[str, Tensor]) -
     given = {name: tensor for name, tensor in state_dict.items() if name not in leftovers}
     problems = [f"{name} is missing" for name in own if name not in given]
     problems += [f"{name} is unknown" for name in given if name not in own]
-    problems += [f"{name} has shape {tuple(given[name].shape)} instead of {tuple(tensor.shape)}"
-                 for name, tensor in own.items() if name in given and given[name].shape != tensor.shape]
+    problems += [
+        f"{name} has shape {tuple(given[name].shape)} instead of {tuple(tensor.shape)}"
+        for name, tensor in own.items()
+        if name in given and given[name].shape != tensor.shape
+    ]
     if problems:
         shown = "; ".join(problems[:5]) + (f"; and {len(problems) - 5} more" if len(problems) > 5 else "")
-        raise ValueError(f"load_pretrained: the weights are of another architecture: {shown}. "
-                         "Make the module with the encoder and the feature_dim that the weights were trained with.")
+        raise ValueError(
+            f"load_pretrained: the weights are of another architecture: {shown}. "
+            "Make the module with the encoder and the feature_dim that the weights were trained with."
+        )
     module.load_state_dict(given, strict=False)  # nothing but a classifier's fc can be missing
     return leftovers
 
@@ -135,8 +140,11 @@ def _resnet50() -> nn.Sequential:
 def _small_resnet() -> nn.Sequential:
     from torchvision.models.resnet import BasicBlock
 
-    layers = [nn.Conv2d(3, SMALL_STEM, kernel_size=3, padding=1, bias=False), nn.BatchNorm2d(SMALL_STEM),
-              nn.ReLU(inplace=True)]
+    layers = [
+        nn.Conv2d(3, SMALL_STEM, kernel_size=3, padding=1, bias=False),
+        nn.BatchNorm2d(SMALL_STEM),
+        nn.ReLU(inplace=True),
+    ]
     width = SMALL_STEM
     for new_width, stride in SMALL_STAGES:
         shortcut = nn.Sequential(nn.Conv2d(width, new_width, 1, stride, bias=False), nn.BatchNorm2d(new_width))

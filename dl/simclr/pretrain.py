@@ -53,8 +53,12 @@ class Recipe:
 
 
 def pretrain(
-    dataset: Dataset, recipe: Recipe, checkpoint: Path, device: torch.device,
-    augmentation: BatchAugmentation | None = None, stop_after: int | None = None,
+    dataset: Dataset,
+    recipe: Recipe,
+    checkpoint: Path,
+    device: torch.device,
+    augmentation: BatchAugmentation | None = None,
+    stop_after: int | None = None,
     on_epoch: Callable[[int, float, Model], None] | None = None,
 ) -> Model:
     """Train, saving a checkpoint after every epoch; called on every rank of the process group, if there is one.
@@ -86,7 +90,11 @@ def pretrain(
     model.to(device, memory_format=torch.channels_last if recipe.channels_last else torch.preserve_format)
     sampler = DistributedSampler(dataset, world, rank, shuffle=True, seed=recipe.seed, drop_last=True)
     loader = DataLoader(
-        dataset, recipe.batch // world, sampler=sampler, drop_last=True, num_workers=recipe.workers,
+        dataset,
+        recipe.batch // world,
+        sampler=sampler,
+        drop_last=True,
+        num_workers=recipe.workers,
         pin_memory=device.type == "cuda",
     )
     pairs = loader if augmentation is None else PairBatches(loader, augmentation, device)
@@ -108,15 +116,28 @@ def pretrain(
         sampler.set_epoch(epoch)
         torch.manual_seed(recipe.seed + epoch * world + rank)  # every rank's views differ, and repeat after a resume
         loss = train(
-            network, pairs, optimizer, epoch, recipe.epochs, temperature=recipe.temperature, device=device,
-            loss_function=global_loss, on_batch=lambda *_: schedule.step(),
+            network,
+            pairs,
+            optimizer,
+            epoch,
+            recipe.epochs,
+            temperature=recipe.temperature,
+            device=device,
+            loss_function=global_loss,
+            on_batch=lambda *_: schedule.step(),
             progress=rank == 0 and sys.stderr.isatty(),
         )
         if rank == 0:
-            weights.save_checkpoint(checkpoint, {
-                "model": model.state_dict(), "optimizer": optimizer.state_dict(), "schedule": schedule.state_dict(),
-                "epoch": epoch, "recipe": asdict(recipe),
-            })
+            weights.save_checkpoint(
+                checkpoint,
+                {
+                    "model": model.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                    "schedule": schedule.state_dict(),
+                    "epoch": epoch,
+                    "recipe": asdict(recipe),
+                },
+            )
             if on_epoch is not None:
                 on_epoch(epoch, loss, model)
     return model
@@ -156,8 +177,10 @@ def _read_checkpoint(path: Path, recipe: Recipe) -> dict | None:
         dist.broadcast_object_list(state)
     if state[0] is not None and state[0]["recipe"] != asdict(recipe):
         other = {key: value for key, value in state[0]["recipe"].items() if value != asdict(recipe).get(key)}
-        raise ValueError(f"pretrain: {path} was made with other settings: {other}. Use these settings to go on, or "
-                         "give another --checkpoint to start anew.")
+        raise ValueError(
+            f"pretrain: {path} was made with other settings: {other}. Use these settings to go on, or "
+            "give another --checkpoint to start anew."
+        )
     return state[0]
 
 
@@ -171,8 +194,10 @@ def start_process_group(name: str | None = None) -> torch.device:
     if not dist.is_torchelastic_launched():
         return device
     if device.type == "mps":
-        raise ValueError("pretrain: torchrun was asked to share an MPS device, which serves one process only. Run "
-                         "python -m dl.simclr.pretrain without torchrun, or add --device cpu.")
+        raise ValueError(
+            "pretrain: torchrun was asked to share an MPS device, which serves one process only. Run "
+            "python -m dl.simclr.pretrain without torchrun, or add --device cpu."
+        )
     if device.type == "cuda":
         device = torch.device("cuda", dist.get_node_local_rank())
         torch.cuda.set_device(device)
@@ -182,10 +207,16 @@ def start_process_group(name: str | None = None) -> torch.device:
 
 
 _OPTIONS = {  # field of Recipe -> help
-    "epochs": "passes over the pictures", "batch": "pairs a step, over all devices", "rate": "peak learning rate",
-    "weight_decay": "of Adam", "warm_up": "share of the steps with a rising rate", "temperature": "tau of the loss",
-    "feature_dim": "width of the projection", "seed": "of weights, order and views",
-    "workers": "loading processes for each device", "bfloat16": "mixed precision",
+    "epochs": "passes over the pictures",
+    "batch": "pairs a step, over all devices",
+    "rate": "peak learning rate",
+    "weight_decay": "of Adam",
+    "warm_up": "share of the steps with a rising rate",
+    "temperature": "tau of the loss",
+    "feature_dim": "width of the projection",
+    "seed": "of weights, order and views",
+    "workers": "loading processes for each device",
+    "bfloat16": "mixed precision",
     "channels_last": "memory order that suits convolutions",
 }
 
@@ -193,7 +224,8 @@ _OPTIONS = {  # field of Recipe -> help
 def main(arguments: list[str] | None = None) -> int:
     """The command; returns its exit code: 0 done, 1 another rank failed, 2 wrong use."""
     parser = argparse.ArgumentParser(
-        prog="python -m dl.simclr.pretrain", description="Train SimCLR on the pictures that DL_DATA chooses.",
+        prog="python -m dl.simclr.pretrain",
+        description="Train SimCLR on the pictures that DL_DATA chooses.",
         epilog="Example: torchrun --nproc-per-node=2 -m dl.simclr.pretrain --epochs 2 --images 1000 --device cpu",
     )
     defaults = Recipe()
@@ -203,14 +235,13 @@ def main(arguments: list[str] | None = None) -> int:
         if isinstance(value, bool):
             parser.add_argument(f"--{name.replace('_', '-')}", action="store_true", help=text)
         else:
-            parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value,
-                                help=f"{text} ({value})")
+            parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value, help=f"{text} ({value})")
     parser.add_argument("--images", type=int, help="train on the first so many pictures only")
-    parser.add_argument("--augmentation", choices=("batched", "pil"), default="batched",
-                        help="how views are made (batched)")
+    parser.add_argument("--augmentation", choices=("batched", "pil"), default="batched", help="how views are made (batched)")
     parser.add_argument("--device", choices=settings.DEVICES, help="default: DL_DEVICE, or the best there is")
-    parser.add_argument("--checkpoint", type=Path, default=Path("build/train/pretrain.pt"),
-                        help="read at the start, written after every epoch")
+    parser.add_argument(
+        "--checkpoint", type=Path, default=Path("build/train/pretrain.pt"), help="read at the start, written after every epoch"
+    )
     parser.add_argument("--stop-after", type=int, help="end after so many epochs of this call")
     options = vars(parser.parse_args(arguments))
     recipe = Recipe(**{name: options[name] for name in asdict(defaults)})
@@ -229,9 +260,12 @@ def main(arguments: list[str] | None = None) -> int:
     except RuntimeError as error:
         if not is_distributed():
             raise
-        print(f"pretrain: rank {dist.get_rank()} cannot go on, most often because another rank has ended "
-              f"({str(error).splitlines()[0]}). Start the same command again: it goes on from the last checkpoint.",
-              file=sys.stderr, flush=True)
+        print(
+            f"pretrain: rank {dist.get_rank()} cannot go on, most often because another rank has ended "
+            f"({str(error).splitlines()[0]}). Start the same command again: it goes on from the last checkpoint.",
+            file=sys.stderr,
+            flush=True,
+        )
         return 1
     if not is_distributed() or dist.get_rank() == 0:
         print(f"pretrain: wrote {options['checkpoint']}")

@@ -24,9 +24,18 @@ Device = torch.device | str | None  # of an argument; None means where the model
 
 
 def train(
-    model: nn.Module, data_loader: Iterable, train_optimizer: Optimizer, epoch: int, epochs: int, batch_size: int = 32,
-    temperature: float = 0.5, device: Device = None, *, loss_function: Callable[..., Tensor] = simclr_loss_vectorized,
-    on_batch: Callable[[int, float], None] | None = None, progress: bool = True,
+    model: nn.Module,
+    data_loader: Iterable,
+    train_optimizer: Optimizer,
+    epoch: int,
+    epochs: int,
+    batch_size: int = 32,
+    temperature: float = 0.5,
+    device: Device = None,
+    *,
+    loss_function: Callable[..., Tensor] = simclr_loss_vectorized,
+    on_batch: Callable[[int, float], None] | None = None,
+    progress: bool = True,
 ) -> float:
     """One epoch of SimCLR (Algorithm 1).
 
@@ -72,8 +81,13 @@ def train(
 
 
 def train_val(
-    model: nn.Module, data_loader: Iterable, train_optimizer: Optimizer | None, epoch: int, epochs: int,
-    device: Device = None, progress: bool = True,
+    model: nn.Module,
+    data_loader: Iterable,
+    train_optimizer: Optimizer | None,
+    epoch: int,
+    epochs: int,
+    device: Device = None,
+    progress: bool = True,
 ) -> tuple[float, float, float]:
     """One epoch of a classifier, training or evaluation.
 
@@ -108,14 +122,21 @@ def train_val(
             total_num += len(x)
             correct += _count_correct(logits, target)
             top1, top5 = (100 * correct / total_num).tolist()
-            bar.set_description(f"{name} Epoch: [{epoch}/{epochs}] Loss: {total_loss / total_num:.4f} "
-                                f"Acc@1:{top1:.2f}% Acc@5:{top5:.2f}%")
+            bar.set_description(
+                f"{name} Epoch: [{epoch}/{epochs}] Loss: {total_loss / total_num:.4f} Acc@1:{top1:.2f}% Acc@5:{top5:.2f}%"
+            )
     return total_loss / _not_empty(total_num, "train_val"), top1, top5
 
 
 def train_probe(
-    classifier: Classifier, train_loader: Iterable, test_loader: Iterable, epochs: int = 10, rate: float = 1e-3,
-    weight_decay: float = 1e-6, device: Device = None, progress: bool = True,
+    classifier: Classifier,
+    train_loader: Iterable,
+    test_loader: Iterable,
+    epochs: int = 10,
+    rate: float = 1e-3,
+    weight_decay: float = 1e-6,
+    device: Device = None,
+    progress: bool = True,
 ) -> dict[str, list[float]]:
     """Train the linear layer of a classifier with its encoder frozen, and evaluate after every epoch.
 
@@ -138,8 +159,16 @@ def train_probe(
 
 
 def test(
-    model: nn.Module, memory_data_loader: Iterable, test_data_loader: Iterable, epoch: int, epochs: int, c: int,
-    temperature: float = 0.5, k: int = 200, device: Device = None, progress: bool = True,
+    model: nn.Module,
+    memory_data_loader: Iterable,
+    test_data_loader: Iterable,
+    epoch: int,
+    epochs: int,
+    c: int,
+    temperature: float = 0.5,
+    k: int = 200,
+    device: Device = None,
+    progress: bool = True,
 ) -> tuple[float, float]:
     """Classify test pictures by their nearest neighbours among the features of the memory pictures.
 
@@ -157,8 +186,10 @@ def test(
             finite.
     """
     if k < 1 or not temperature > 0:
-        raise ValueError(f"test: got k = {k} neighbours and temperature = {temperature}; wanted k >= 1 and a "
-                         "temperature > 0. The course takes k = 200 and 0.5.")
+        raise ValueError(
+            f"test: got k = {k} neighbours and temperature = {temperature}; wanted k >= 1 and a "
+            "temperature > 0. The course takes k = 200 and 0.5."
+        )
     device = _device_of(model) if device is None else device
     model.eval()
     with torch.no_grad():
@@ -169,8 +200,10 @@ def test(
         labels = torch.cat([target for _, target in batches]).to(device)  # (M,)
         _check_labels("test", labels, c)
         if not bank.isfinite().all():
-            raise ValueError("test: the memory pictures' features are not all finite. Check the pictures for NaN; "
-                             "if it is the weights that have diverged, train again with a lower learning rate.")
+            raise ValueError(
+                "test: the memory pictures' features are not all finite. Check the pictures for NaN; "
+                "if it is the weights that have diverged, train again with a lower learning rate."
+            )
         total_num, correct = 0, torch.zeros(2)
         bar = _bar(test_data_loader, progress)
         for x, *_, target in bar:
@@ -206,22 +239,27 @@ def _count_correct(scores: Tensor, target: Tensor) -> Tensor:
 
 def _check_labels(function: str, labels: Tensor, c: int) -> None:
     if labels.min() < 0 or labels.max() >= c:
-        raise ValueError(f"{function}: labels run from {labels.min()} to {labels.max()}, but there are {c} classes. "
-                         "Give the classifier, or c, the number of classes of the data set.")
+        raise ValueError(
+            f"{function}: labels run from {labels.min()} to {labels.max()}, but there are {c} classes. "
+            "Give the classifier, or c, the number of classes of the data set."
+        )
 
 
 def _finite(loss: Tensor, function: str, place: str) -> float:
     value = loss.item()
     if not math.isfinite(value):
-        raise ValueError(f"{function}: the loss is {value} at {place}; wanted a finite one. Check the pictures for "
-                         "NaN, or start again from the last good weights with a lower learning rate.")
+        raise ValueError(
+            f"{function}: the loss is {value} at {place}; wanted a finite one. Check the pictures for "
+            "NaN, or start again from the last good weights with a lower learning rate."
+        )
     return value
 
 
 def _not_empty(count: int, function: str) -> int:
     if count == 0:
-        raise ValueError(f"{function}: the loader gave no batch. Use a batch size no larger than the data set, or "
-                         "drop_last=False.")
+        raise ValueError(
+            f"{function}: the loader gave no batch. Use a batch size no larger than the data set, or drop_last=False."
+        )
     return count
 
 

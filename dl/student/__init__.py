@@ -1,8 +1,8 @@
 """The student edition: the project without solutions. `python -m dl student DIR`.
 
 One source, solved; this package takes out what solves. `KEPT` and `LEFT_OUT` say what of the project is copied. In lessons
-each solution becomes a stub (`dl.markers`). Notebooks are made anew from their sources, so they have no outputs; the sources
-stay behind, or `dl build` would write over a learner's answers. In place of reference code and known mistakes the checks
+each solution becomes a stub (`dl.student.markers`). Notebooks are made anew from their sources, so they have no outputs;
+the sources stay behind, or `dl build` would write over a learner's answers. In place of references and mistakes the checks
 get their outputs as data, for a number of seeds (`dl.checks.answers.record`). Before anything is written, `leaks` looks for
 solutions in all of it.
 """
@@ -18,21 +18,34 @@ from collections.abc import Iterable
 from fnmatch import fnmatch
 from pathlib import Path
 
-from dl import markers, settings
-from dl.command import FAILURE, SUCCESS, UsageError, say
-from dl.student import leaks
+from dl import settings
+from dl.console import FAILURE, SUCCESS, UsageError, say
+from dl.student import leaks, markers
 
 KEPT = (
-    "dl/*", "notebooks/*", "a2_helper.py", "rnn_lstm_captioning.py", "transformers.py", "tests/conftest.py",
-    "tests/test_exercises.py", "datasets/README.md", "datasets/two_digit_op.json", "datasets/sample_world.jpg",
-    "pyproject.toml", "constraints.txt", "Makefile", "LICENSE", "student.txt", ".gitignore",
+    "dl/*",
+    "notebooks/*",
+    "a2_helper.py",
+    "rnn_lstm_captioning.py",
+    "transformers.py",
+    "tests/conftest.py",
+    "tests/test_exercises.py",
+    "datasets/README.md",
+    "datasets/two_digit_op.json",
+    "datasets/sample_world.jpg",
+    "pyproject.toml",
+    "constraints.txt",
+    "Makefile",
+    "LICENSE",
+    "student.txt",
+    ".gitignore",
 )
 LEFT_OUT = {  # of what is kept, and why
     "dl/checks/references/*": "right answers",
     "dl/checks/mistakes/*": "known mistakes, as patches on right answers",
     "dl/checks/recorded/*": "made anew",
     "dl/student/*": "makes this edition",
-    "dl/markers.py": "reads solutions",
+    "dl/student/markers.py": "reads solutions",
     "dl/submit/derive.py": "needs the notebooks' sources",
     "notebooks/*.ipynb": "made anew, from the sources",
     "*/.*": "hidden files",
@@ -49,9 +62,7 @@ TOPICS = {  # in the README: notebook, what it is about, the code to fill in
     "CLIP_DINO": ("CLIP, DINO", "[dl/clip_dino.py](dl/clip_dino.py)"),
 }
 EDITS = {  # of files that differ a little: what is there once, and what stands in its place
-    "pyproject.toml": {
-        'addopts = "-q --strict-markers"': 'addopts = "-q -rs --strict-markers"  # -rs: say what is missing',
-    },
+    "pyproject.toml": {'addopts = "-q --strict-markers"': 'addopts = "-q -rs --strict-markers"  # -rs: say what is missing'},
     "Makefile": {
         ".PHONY: run test check notebooks": ".PHONY: run test check",
         "test: $(INSTALLED)  ## the tests": "test: $(INSTALLED)  ## one test an exercise; those that are missing are skipped",
@@ -111,12 +122,18 @@ def edition(root: Path, seeds: int) -> tuple[dict[str, bytes], leaks.Lines]:
 
 def project_files(root: Path) -> Iterable[str]:
     """Paths of the files that go into the edition: those that git tracks, or all where there is no git."""
-    every = {path.relative_to(root).as_posix() for top in {pattern.partition("/")[0] for pattern in KEPT}
-             for path in ([root / top] if (root / top).is_file() else (root / top).rglob("*")) if path.is_file()}
+    every = {
+        path.relative_to(root).as_posix()
+        for top in {pattern.partition("/")[0] for pattern in KEPT}
+        for path in ([root / top] if (root / top).is_file() else (root / top).rglob("*"))
+        if path.is_file()
+    }
     tracked = _tracked(root)
     return [
-        path for path in every
-        if any(fnmatch(path, pattern) for pattern in KEPT) and not any(fnmatch(path, pattern) for pattern in LEFT_OUT)
+        path
+        for path in every
+        if any(fnmatch(path, pattern) for pattern in KEPT)
+        and not any(fnmatch(path, pattern) for pattern in LEFT_OUT)
         and (not tracked or path in tracked)
     ]
 
@@ -129,8 +146,8 @@ def unsolved_notebook(source: Path) -> bytes:
     """
     import nbformat
 
-    from dl.run import read_source
-    from dl.submit.notebook import ANSWER_TAG, ANSWER_TITLE
+    from dl.notebook_files import read_source
+    from dl.submit.cells import ANSWER_TAG, ANSWER_TITLE
 
     notebook = read_source(source)
     for cell in notebook.cells:
@@ -159,8 +176,11 @@ def _recorded(seeds: int) -> dict[str, bytes]:
 
 
 def _readme(notebooks: list[str]) -> str:
-    rows = [f"| {about} | {code} | [{name}](notebooks/{name}.ipynb) |"
-            for name, (about, code) in TOPICS.items() if name in notebooks]
+    rows = [
+        f"| {about} | {code} | [{name}](notebooks/{name}.ipynb) |"
+        for name, (about, code) in TOPICS.items()
+        if name in notebooks
+    ]
     return README.read_text(encoding="utf-8").replace("{topics}", "\n".join(rows))
 
 
@@ -175,8 +195,9 @@ def _edited(path: str, content: bytes) -> bytes:
         text = text.replace(old, new)
     if path == "Makefile":
         text = _without_rule(text, "notebooks")
-    return "".join(line for line in text.splitlines(keepends=True)
-                   if not line.startswith(('"notebooks/*.nb.py"', '"tests/variants/'))).encode()
+    return "".join(
+        line for line in text.splitlines(keepends=True) if not line.startswith(('"notebooks/*.nb.py"', '"tests/variants/'))
+    ).encode()
 
 
 def _without_rule(text: str, target: str) -> str:
@@ -223,7 +244,9 @@ def _write_whole(target: Path, contents: dict[str, bytes]) -> None:
             target.rmdir()
         temporary.rename(target)
     except OSError as error:
-        raise UsageError(f"{target} cannot be written: {error.strerror or error}. Make room there or name another folder; "
-                         "nothing was written.") from error
+        raise UsageError(
+            f"{target} cannot be written: {error.strerror or error}. Make room there or name another folder; "
+            "nothing was written."
+        ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

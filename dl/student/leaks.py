@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from dl import markers
+from dl.student import markers
 
 LEAST = 12  # characters that say something
 

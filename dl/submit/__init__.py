@@ -16,11 +16,11 @@ import platform
 from pathlib import Path
 
 from dl import __version__
-from dl.command import FAILURE, SUCCESS, UsageError, say, write_whole
+from dl.console import FAILURE, SUCCESS, UsageError, say, write_whole
 from dl.submit import archive
+from dl.submit.cells import Notebook
 from dl.submit.examine import Finding, Result, findings_in, read_notebooks, read_results
 from dl.submit.files import Snapshot, collect, find_project
-from dl.submit.notebook import Notebook
 
 ZIP_NAME, PDF_NAME = "a2_code_submission.zip", "a2_inline_submission.pdf"
 IDENTITY_FILE = "student.txt"
@@ -39,7 +39,10 @@ def make_assignment2_submission(assignment_path: str | Path) -> None:
 
 
 def submit(
-    root: str | Path, out: str | Path | None = None, notebooks: str | Path | None = None, pdf: bool = True,
+    root: str | Path,
+    out: str | Path | None = None,
+    notebooks: str | Path | None = None,
+    pdf: bool = True,
     partial: bool = False,
 ) -> int:
     """The verb `submit`.
@@ -58,18 +61,25 @@ def submit(
     snapshot = collect(project, Path(notebooks) if notebooks else project / "notebooks")
     missing = [f"{path}: {maker}" for path, maker in snapshot.missing.items()]
     if missing and not partial:
-        raise UsageError("\n  ".join([
-            f"{_count(len(missing), 'file')} to hand in missing, so nothing was written:", *missing,
-            "Make them, or hand in what there is with --partial.",
-        ]))
+        raise UsageError(
+            "\n  ".join(
+                [
+                    f"{_count(len(missing), 'file')} to hand in missing, so nothing was written:",
+                    *missing,
+                    "Make them, or hand in what there is with --partial.",
+                ]
+            )
+        )
     identity, findings = read_identity(project / IDENTITY_FILE)
     results = read_results(snapshot.contents)
     read = read_notebooks(snapshot.notebooks)
     findings += findings_in(read, results, snapshot.changed)
 
     size = _write_zip(folder / ZIP_NAME, snapshot, identity, results, findings)
-    say(f"{ZIP_NAME}: {len(snapshot.contents) + 1} files, {size / 1e6:.2f} MB (limit {archive.LIMIT / 1e6:.0f} MB), "
-        "opened again and compared")
+    say(
+        f"{ZIP_NAME}: {len(snapshot.contents) + 1} files, {size / 1e6:.2f} MB (limit {archive.LIMIT / 1e6:.0f} MB), "
+        "opened again and compared"
+    )
     made, notes, status = [ZIP_NAME], [], SUCCESS
     if pdf:
         try:
@@ -84,8 +94,10 @@ def submit(
     _say_list("Left out of dl/, as it is no code", snapshot.left_out)
     _say_list("Not shown in the PDF as in the notebook", notes)
     _say_list("Findings; all is handed in as it is", findings)
-    say(f"Written to {_shown(folder)}: {', '.join(made)}; {_count(len(findings), 'finding')}, "
-        f"{_count(len(missing), 'file')} missing.")
+    say(
+        f"Written to {_shown(folder)}: {', '.join(made)}; {_count(len(findings), 'finding')}, "
+        f"{_count(len(missing), 'file')} missing."
+    )
     return status
 
 
@@ -102,21 +114,22 @@ def read_identity(path: Path) -> tuple[dict[str, str], list[Finding]]:
     return identity, [Finding(IDENTITY_FILE, f"does not say who hands this in: write {lines} in it")] if empty else []
 
 
-def describe(
-    snapshot: Snapshot, identity: dict[str, str], results: dict[str, Result], findings: list[Finding]
-) -> bytes:
+def describe(snapshot: Snapshot, identity: dict[str, str], results: dict[str, Result], findings: list[Finding]) -> bytes:
     """`submission.json`: who, made with what, which files, which check results. Nothing in it changes by itself."""
     files = {
         path: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
         for path, content in snapshot.contents.items()
     }
     report = {
-        "format": 1, **identity, "versions": versions(),
+        "format": 1,
+        **identity,
+        "versions": versions(),
         "results": {
-            name: {"sha256": files[f"results/{name}.json"]["sha256"], **vars(result)}
-            for name, result in results.items()
+            name: {"sha256": files[f"results/{name}.json"]["sha256"], **vars(result)} for name, result in results.items()
         },
-        "findings": [vars(finding) for finding in findings], "missing": list(snapshot.missing), "files": files,
+        "findings": [vars(finding) for finding in findings],
+        "missing": list(snapshot.missing),
+        "files": files,
     }
     return (json.dumps(report, indent=1, ensure_ascii=False) + "\n").encode("utf-8", errors="replace")
 

@@ -7,7 +7,7 @@ import zipfile
 import zlib
 from pathlib import Path
 
-from dl.command import write_whole
+from dl.console import write_whole
 
 LIMIT = 100_000_000  # bytes of the zip
 DATE = (1980, 1, 1, 0, 0, 0)  # the first that a zip can hold
@@ -26,6 +26,7 @@ def write(target: Path, contents: dict[str, bytes]) -> int:
     Raises:
         TooLarge: if it would be over LIMIT. OSError: if it cannot be written, or reads back differently.
     """
+
     def fill(file: Path) -> None:
         with open(file, "wb") as stream:
             with zipfile.ZipFile(stream, "w") as archive:

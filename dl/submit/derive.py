@@ -6,8 +6,8 @@ import json
 
 import nbformat
 
-from dl.run import SOURCE_ENDING, find_sources, read_source
-from dl.submit.notebook import read_notebook
+from dl.notebook_files import SOURCE_ENDING, find_sources, read_source
+from dl.submit.cells import read_notebook
 from dl.submit.required import LIST, Required
 
 BEGINNING = 60  # characters of a cell's first line, to tell which cell it is
@@ -20,7 +20,8 @@ def derive() -> str:
         name = path.name.removesuffix(SOURCE_ENDING)
         cells = read_notebook(name, nbformat.writes(read_source(path)).encode()).cells
         lines = [
-            f"  {json.dumps(cell.id)}: {json.dumps(vars(wanted), ensure_ascii=False)}" for cell in cells
+            f"  {json.dumps(cell.id)}: {json.dumps(vars(wanted), ensure_ascii=False)}"
+            for cell in cells
             if cell.is_answer or (cell.kind == "code" and cell.source.strip())
             for wanted in [Required(cell.kind, cell.section, cell.label, _beginning(cell.source), cell.is_answer)]
         ]

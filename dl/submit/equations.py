@@ -20,7 +20,8 @@ _FOUND = re.compile(
     |\\\\\((?P<parenthesis>.+?)\\\\\)
     |(?P<escaped>\\[\\$])
     |\$(?P<inline>(?:\\.|[^$\\\n`]|\n(?![ \t]*\n))+)\$(?!\d)
-    """, re.X | re.M,
+    """,
+    re.X | re.M,
 )
 
 
@@ -40,6 +41,7 @@ class Equations:
 
     def take_out(self, markdown: str) -> str:
         """The text with a mark for each equation outside code."""
+
         def mark(match: re.Match) -> str:
             if match["code"] or match["escaped"]:
                 return match[0]
@@ -56,7 +58,9 @@ class Equations:
         return MARKED.sub(lambda match: self.found[int(match[1])].written, text)
 
     def convert(
-        self, pandoc: Callable[[list[list[dict]]], list[str]], printable: Callable[[str], str],
+        self,
+        pandoc: Callable[[list[list[dict]]], list[str]],
+        printable: Callable[[str], str],
         failing: Callable[[list[str]], list[int]],
     ) -> None:
         """Find the typst of every equation.

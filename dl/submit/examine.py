@@ -13,8 +13,8 @@ import re
 from collections import defaultdict
 from dataclasses import dataclass
 
+from dl.submit.cells import ANSWER_TITLE, Cell, Notebook, joined, read_notebook
 from dl.submit.files import NOTEBOOKS
-from dl.submit.notebook import ANSWER_TITLE, Cell, Notebook, joined, read_notebook
 from dl.submit.required import Required, cell_digest, required_cells
 
 FAILED_CHECK = "not so: "  # how the notebooks' checks begin when they fail,
@@ -58,16 +58,15 @@ def read_results(contents: dict[str, bytes]) -> dict[str, Result]:
         try:
             report = json.loads(contents[f"results/{name}.json"])
             scores = {str(key): float(value) for key, value in report["scores"].items()}
-            results[name] = Result(scores, [str(check) for check in report["checks"]], str(report["data"]),
-                                   str(report["device"]))
+            results[name] = Result(
+                scores, [str(check) for check in report["checks"]], str(report["data"]), str(report["device"])
+            )
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
             continue
     return results
 
 
-def findings_in(
-    notebooks: list[Notebook], results: dict[str, Result], changed: dict[str, float]
-) -> list[Finding]:
+def findings_in(notebooks: list[Notebook], results: dict[str, Result], changed: dict[str, float]) -> list[Finding]:
     """All findings, in the order of the notebooks and, within one, of the cells.
 
     Args:
@@ -92,7 +91,8 @@ def _code_changed(name: str, changed: dict[str, float]) -> list[Finding]:
     """Code that is newer than the outputs. A notebook may be saved again without a run, its results are not."""
     written = [changed[path] for path in (f"notebooks/{name}.ipynb", f"results/{name}.json") if path in changed]
     newer = [
-        path for path in changed
+        path
+        for path in changed
         if path.endswith(".py") and path.startswith(NOTEBOOKS[name]) and changed[path] > min(written) + SAME_TIME
     ]
     what = f"{', '.join(newer)} changed since the run: run the notebook again"
@@ -101,8 +101,9 @@ def _code_changed(name: str, changed: dict[str, float]) -> list[Finding]:
 
 def _executions(notebook: Notebook) -> list[Finding]:
     """Cells not executed, executed out of order, stopped by an error, or whose check did not pass."""
-    code = [cell for cell in notebook.cells
-            if cell.kind == "code" and cell.source.strip() and SUBMISSION_CALL not in cell.source]
+    code = [
+        cell for cell in notebook.cells if cell.kind == "code" and cell.source.strip() and SUBMISSION_CALL not in cell.source
+    ]
     not_executed = [cell for cell in code if cell.count is None]
     if code and len(not_executed) == len(code):
         return [Finding(notebook.name, "no cell was executed: run it and save it")]
@@ -183,7 +184,7 @@ def _required(notebook: Notebook, required: dict[str, Required]) -> list[Finding
         if found[0].kind != wanted.kind:
             what = f"required cell of the wrong type, {found[0].kind} instead of {wanted.kind}"
             findings.append(_at(notebook, found[0], what))
-        for cell in by_id[key][1:] + (by_text[text] if by_id[key] else by_text[text][texts.count(text):]):
+        for cell in by_id[key][1:] + (by_text[text] if by_id[key] else by_text[text][texts.count(text) :]):
             findings.append(_at(notebook, cell, f"required cell is there twice, also as {found[0].label}"))
     return findings
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dl.command import UsageError
+from dl.console import UsageError
 
 NOTEBOOKS = {  # in the order of the course, each with the code that its outputs come from
     "rnn_lstm_captioning": ("rnn_lstm_captioning.py", "a2_helper.py"),
     "Transformers": ("transformers.py", "a2_helper.py"),
     "Self_Supervised_Learning": ("dl/simclr/",),
-    "CLIP_DINO": ("dl/clip_dino.py", "dl/vit.py"),
+    "CLIP_DINO": ("dl/clip_dino.py", "dl/models/vit.py"),
 }
 PACKAGE = "dl/"
 CODE_ENDINGS = (".py", ".json", ".md", ".txt")  # what of dl/ is handed in …
@@ -33,7 +33,7 @@ WANTED = (
     *(Wanted(f"notebooks/{name}.ipynb", f'{_COURSE}; "python -m dl build {name}" makes it') for name in NOTEBOOKS),
     Wanted(PACKAGE, _COURSE),
     *(Wanted(path, _COURSE) for path in ("a2_helper.py", "rnn_lstm_captioning.py", "transformers.py")),
-    Wanted("datasets/two_digit_op.json", f'{_COURSE}; "python -m dl.arithmetic" makes it'),
+    Wanted("datasets/two_digit_op.json", f'{_COURSE}; "python -m dl.data.arithmetic" makes it'),
     # the Transformer's is the one weight file: SimCLR's 98 MB stay at home, its scores are in results/
     Wanted("artifacts/transformer.pt", _RUN.format("Transformers")),
     Wanted("submissions/rnn_lstm_attention_submission.pt", _RUN.format("rnn_lstm_captioning")),

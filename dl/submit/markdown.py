@@ -93,9 +93,7 @@ def html_in(parts: list[list[dict]]) -> tuple[list[list[dict]], list[str]]:
 class Cleaner:
     """Walks the syntax tree of one cell: equations and pictures put in, what would stop typst taken out."""
 
-    def __init__(
-        self, equations: Equations, pictures: Pictures, characters: Characters, html: list[list[dict]]
-    ) -> None:
+    def __init__(self, equations: Equations, pictures: Pictures, characters: Characters, html: list[list[dict]]) -> None:
         self.equations, self.pictures, self.characters, self.html = equations, pictures, characters, html
         self.attachments: dict = {}
         self.columns = 1  # of the table that is being cleaned

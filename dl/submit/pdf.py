@@ -10,9 +10,9 @@ from pathlib import Path
 import typst
 
 from dl.submit import markdown
+from dl.submit.cells import Cell, Notebook, joined
 from dl.submit.equations import Equations
 from dl.submit.examine import Finding, Result
-from dl.submit.notebook import Cell, Notebook, joined
 from dl.submit.pictures import Pictures, decoded
 from dl.submit.texts import Characters, as_on_a_terminal, breakable, cut, quoted, text_fonts
 
@@ -202,8 +202,8 @@ class _Document:
         html_blocks = markdown.read([*html, *(part.source for part in in_html)], "html")
         self.equations.convert(markdown.write, self.characters.printable, self.failing)
 
-        cleaner = markdown.Cleaner(self.equations, self.pictures, self.characters, html_blocks[:len(html)])
-        texts = [*zip(in_markdown, blocks, strict=True), *zip(in_html, html_blocks[len(html):], strict=True)]
+        cleaner = markdown.Cleaner(self.equations, self.pictures, self.characters, html_blocks[: len(html)])
+        texts = [*zip(in_markdown, blocks, strict=True), *zip(in_html, html_blocks[len(html) :], strict=True)]
         cleaned = []
         for part, its_blocks in texts:
             self.characters.replaced = False
@@ -220,14 +220,20 @@ class _Document:
         name, number = (self.text(cover.identity[key] or "(not given)") for key in ("name", "id"))
         versions = " · ".join(f"{package} {version}" for package, version in cover.versions.items())
         found = [(finding.notebook, finding.section, finding.cell, finding.what) for finding in cover.findings]
-        return "\n\n".join([
-            f"#text(size: 18pt, weight: 700, {quoted(TITLE)})",
-            f"#table(columns: 2, stroke: none, [Name], strong({name}), [Id], strong({number}))",
-            f"#text(size: 8pt, {self.text(versions)})",
-            _title("Findings"), self.table(("notebook", "section", "cell", "finding"), found) if found else "None.",
-            *self.list("Missing files", cover.missing), *self.list("Not shown here as in the notebook", notes),
-            *self.scores(cover.results), "#pagebreak(weak: true)", "#outline(depth: 3, indent: 1em)",
-        ])
+        return "\n\n".join(
+            [
+                f"#text(size: 18pt, weight: 700, {quoted(TITLE)})",
+                f"#table(columns: 2, stroke: none, [Name], strong({name}), [Id], strong({number}))",
+                f"#text(size: 8pt, {self.text(versions)})",
+                _title("Findings"),
+                self.table(("notebook", "section", "cell", "finding"), found) if found else "None.",
+                *self.list("Missing files", cover.missing),
+                *self.list("Not shown here as in the notebook", notes),
+                *self.scores(cover.results),
+                "#pagebreak(weak: true)",
+                "#outline(depth: 3, indent: 1em)",
+            ]
+        )
 
     def list(self, title: str, lines: list[str]) -> list[str]:
         items = ", ".join(f"text(size: 9pt, {self.text(line)})" for line in lines)

@@ -36,4 +36,3 @@ def cell_digest(kind: str, source: str) -> str:
 def _all() -> dict[str, dict[str, Required]]:
     kept = json.loads(LIST.read_text(encoding="utf-8"))
     return {name: {key: Required(**cell) for key, cell in cells.items()} for name, cells in kept.items()}
-

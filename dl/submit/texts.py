@@ -38,8 +38,7 @@ def _backspaced(line: str) -> str:
 def cut(text: str, most: int = MOST_LINES) -> str:
     """At most so many lines, and of each so many characters; what is left out is counted at its place."""
     lines = [
-        line if len(line) <= MOST_CHARACTERS
-        else f"{line[:MOST_CHARACTERS]} … ({len(line) - MOST_CHARACTERS} more characters)"
+        line if len(line) <= MOST_CHARACTERS else f"{line[:MOST_CHARACTERS]} … ({len(line) - MOST_CHARACTERS} more characters)"
         for line in text.split("\n")
     ]
     if len(lines) > most:

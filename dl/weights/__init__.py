@@ -1,8 +1,8 @@
-"""The small weights that the project ships, and how they are read, written and trained.
+"""The small weights that the project ships, and how they are read and written.
 
 `files/<name>.safetensors` holds the tensors, half precision where that loses nothing that matters;
 `files/<name>.md` is the card: data, settings, seed, scores, limits. Each is written by the script of the
-same name in this folder, run by `python -m dl train-weights <name>`.
+same name in `dl/training/`, run by `python -m dl train-weights <name>`.
 """
 
 from __future__ import annotations

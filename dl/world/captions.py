@@ -14,12 +14,40 @@ import numpy as np
 from dl.world.scenes import CLASSES, COLOURS, RELATIONS, TEXTURES, Scene, SceneObject
 
 PLACES = {
-    "sky": "in the sky", "sea": "on the sea", "grass": "in the grass", "sand": "on the sand", "snow": "in the snow",
-    "bricks": "on a brick wall", "wood": "on a wooden board", "night": "in the night",
+    "sky": "in the sky",
+    "sea": "on the sea",
+    "grass": "in the grass",
+    "sand": "on the sand",
+    "snow": "in the snow",
+    "bricks": "on a brick wall",
+    "wood": "on a wooden board",
+    "night": "in the night",
 }
 RARE_WORDS = (  # each too rare for the vocabulary: they become <UNK>
-    "lovely", "curious", "old", "brave", "quiet", "shiny", "funny", "famous", "gentle", "proud", "sleepy", "fancy",
-    "humble", "jolly", "lonely", "modern", "noble", "plump", "rusty", "silly", "tidy", "vivid", "wobbly", "zesty",
+    "lovely",
+    "curious",
+    "old",
+    "brave",
+    "quiet",
+    "shiny",
+    "funny",
+    "famous",
+    "gentle",
+    "proud",
+    "sleepy",
+    "fancy",
+    "humble",
+    "jolly",
+    "lonely",
+    "modern",
+    "noble",
+    "plump",
+    "rusty",
+    "silly",
+    "tidy",
+    "vivid",
+    "wobbly",
+    "zesty",
 )
 RARE_SHARE = 0.06  # of the captions of one object carry a rare word
 MAX_WORDS = 15
@@ -69,13 +97,9 @@ def describe(scene: Scene, rng: np.random.Generator) -> str:
         )[choice]
     else:
         listed = f"a {short[0]} a {short[1]} and a {short[2]}"
-        sentence = (
-            listed,
-            f"there are {listed}",
-            f"a photo of {listed}",
-            f"three things {listed}",
-            f"{listed} {place}",
-        )[choice]
+        sentence = (listed, f"there are {listed}", f"a photo of {listed}", f"three things {listed}", f"{listed} {place}")[
+            choice
+        ]
     sentence = re.sub(r"\ba (?=[aeiou])", "an ", sentence)
     assert 5 <= len(sentence.split()) <= MAX_WORDS, sentence
     return sentence

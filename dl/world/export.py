@@ -45,10 +45,27 @@ CIFAR_BATCH, CIFAR_TEST = 2000, 2000
 VIDEO_SIZE = (180, 320)
 # Sorted by the rule of `DavisDataset` (md5), the eighth is "playground": the notebook's main video, an easy one.
 EASY_VIDEOS = {"playground": 60, "harbour": 24, "garden": 24, "meadow": 24}  # name -> frames
-HARD_VIDEOS = {name: 20 for name in (
-    "regatta", "village", "picnic", "street", "lagoon", "kitchen", "orchard", "market",
-    "circus", "skyline", "beach", "forest", "parade", "carnival", "window", "shelf",
-)}
+HARD_VIDEOS = {
+    name: 20
+    for name in (
+        "regatta",
+        "village",
+        "picnic",
+        "street",
+        "lagoon",
+        "kitchen",
+        "orchard",
+        "market",
+        "circus",
+        "skyline",
+        "beach",
+        "forest",
+        "parade",
+        "carnival",
+        "window",
+        "shelf",
+    )
+}
 
 
 def sample_path(name: str) -> Path:
@@ -136,10 +153,15 @@ def write_cifar(folder: Path, batch: int = CIFAR_BATCH, test: int = CIFAR_TEST) 
                 row[:] = render(scene, CIFAR_SIDE)[0].transpose(2, 0, 1).ravel()  # channel by channel
                 labels.append(CLASSES.index(scene.objects[0].category))
                 bar.update()
-            _pickle(folder / name, {
-                "batch_label": name.replace("_", " "), "labels": labels, "data": pixels,
-                "filenames": [f"{split}_{index:05d}.png" for index in indices],
-            })
+            _pickle(
+                folder / name,
+                {
+                    "batch_label": name.replace("_", " "),
+                    "labels": labels,
+                    "data": pixels,
+                    "filenames": [f"{split}_{index:05d}.png" for index in indices],
+                },
+            )
     _pickle(folder / "batches.meta", {"num_cases_per_batch": batch, "label_names": list(CLASSES), "num_vis": 3072})
 
 
@@ -218,6 +240,8 @@ def _bar(what: str, total: int) -> tqdm:
 
 
 WRITERS = {
-    "coco.pt": write_coco_pt, "cifar-10-batches-py": write_cifar,
-    "coco_captioning": write_coco_captioning, "DAVIS": write_davis,
+    "coco.pt": write_coco_pt,
+    "cifar-10-batches-py": write_cifar,
+    "coco_captioning": write_coco_captioning,
+    "DAVIS": write_davis,
 }

@@ -45,8 +45,9 @@ def part_colours(parts: list[Part], rgb: np.ndarray) -> tuple[np.ndarray, np.nda
     luminance = rgb @ (0.299, 0.587, 0.114)
     marked = rgb * 0.55 if luminance > 110 else rgb + 0.5 * (255 - rgb)
     shades = {"body": rgb, "dark": rgb * 0.62, "light": rgb + 0.65 * (255 - rgb)}
-    plain = [np.array(INK) * 0.6 + rgb * 0.2] + [shades.get(p.paint, p.paint) if isinstance(p.paint, str) else p.paint
-                                                for p in parts]
+    plain = [np.array(INK) * 0.6 + rgb * 0.2] + [
+        shades.get(p.paint, p.paint) if isinstance(p.paint, str) else p.paint for p in parts
+    ]
     patterned = list(plain)
     for row, part in enumerate(parts, start=1):
         if part.paint == "body":
@@ -55,8 +56,13 @@ def part_colours(parts: list[Part], rgb: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def paint_object(
-    canvas: np.ndarray, mask: np.ndarray, label: int, item: SceneObject, colours: tuple[np.ndarray, np.ndarray],
-    pattern: tuple[str, float] | None, rng: np.random.Generator,
+    canvas: np.ndarray,
+    mask: np.ndarray,
+    label: int,
+    item: SceneObject,
+    colours: tuple[np.ndarray, np.ndarray],
+    pattern: tuple[str, float] | None,
+    rng: np.random.Generator,
 ) -> None:
     """Paint one object and its shadow onto `canvas` and `mask`, both changed in place.
 
@@ -257,6 +263,12 @@ def _night(rng):
 
 
 _TILE_PAINTERS = {
-    "sky": _sky, "sea": _sea, "grass": _grass, "sand": _sand,
-    "snow": _snow, "bricks": _bricks, "wood": _wood, "night": _night,
+    "sky": _sky,
+    "sea": _sea,
+    "grass": _grass,
+    "sand": _sand,
+    "snow": _snow,
+    "bricks": _bricks,
+    "wood": _wood,
+    "night": _night,
 }

@@ -13,8 +13,14 @@ import numpy as np
 
 CLASSES = ("star", "heart", "fish", "boat", "house", "tree", "car", "cup", "flower", "umbrella")
 COLOURS = {  # name -> RGB in 0..255
-    "red": (205, 35, 40), "orange": (243, 130, 20), "yellow": (247, 220, 45), "green": (45, 150, 55),
-    "blue": (40, 85, 205), "purple": (120, 45, 150), "pink": (250, 145, 185), "white": (242, 242, 238),
+    "red": (205, 35, 40),
+    "orange": (243, 130, 20),
+    "yellow": (247, 220, 45),
+    "green": (45, 150, 55),
+    "blue": (40, 85, 205),
+    "purple": (120, 45, 150),
+    "pink": (250, 145, 185),
+    "white": (242, 242, 238),
 }
 TEXTURES = ("plain", "striped", "dotted")
 EXTENTS = {"large": (0.40, 0.52), "small": (0.25, 0.31)}  # size -> range of an object's extent
@@ -68,9 +74,7 @@ def generator(*key: int) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(key)))
 
 
-def sample_scene(
-    rng: np.random.Generator, count: int | None = None, held_out: bool = False, close_up: bool = False
-) -> Scene:
+def sample_scene(rng: np.random.Generator, count: int | None = None, held_out: bool = False, close_up: bool = False) -> Scene:
     """Draw one scene.
 
     Args:
@@ -108,7 +112,9 @@ def _draw_names(rng: np.random.Generator, count: int, held_out: bool) -> list[di
     large = rng.integers(count) if rng.random() < 0.7 else None
     return [
         {
-            "category": category, "colour": colour, "texture": TEXTURES[rng.integers(len(TEXTURES))],
+            "category": category,
+            "colour": colour,
+            "texture": TEXTURES[rng.integers(len(TEXTURES))],
             "size": "large" if position == large else "small",
         }
         for position, (colour, category) in enumerate(pairs)

@@ -130,6 +130,14 @@ def _umbrella():
 
 
 SHAPES: dict[str, list[Part]] = {
-    "star": _star(), "heart": _heart(), "fish": _fish(), "boat": _boat(), "house": _house(),
-    "tree": _tree(), "car": _car(), "cup": _cup(), "flower": _flower(), "umbrella": _umbrella(),
+    "star": _star(),
+    "heart": _heart(),
+    "fish": _fish(),
+    "boat": _boat(),
+    "house": _house(),
+    "tree": _tree(),
+    "car": _car(),
+    "cup": _cup(),
+    "flower": _flower(),
+    "umbrella": _umbrella(),
 }

@@ -17,8 +17,14 @@ from dl.world.scenes import CLASSES, COLOURS, TEXTURES, SceneObject, generator
 from dl.world.shapes import SHAPES
 
 HARD_PATTERNS = {  # class -> the pattern it wears in every hard video, and marks per half extent
-    "star": ("bars", 2.5), "heart": ("dots", 2.5), "fish": ("stripes", 3.0), "boat": ("checks", 3.0),
-    "house": ("net", 2.5), "tree": ("rings", 3.0), "car": ("bars", 4.5), "cup": ("checks", 1.6),
+    "star": ("bars", 2.5),
+    "heart": ("dots", 2.5),
+    "fish": ("stripes", 3.0),
+    "boat": ("checks", 3.0),
+    "house": ("net", 2.5),
+    "tree": ("rings", 3.0),
+    "car": ("bars", 4.5),
+    "cup": ("checks", 1.6),
 }
 HUE_DRIFT = 60.0  # degrees from the first frame of a hard video to its last
 
@@ -40,8 +46,11 @@ class Track:
         """The object at a moment in [-1, 1]."""
         dx, dy = self.travel
         return replace(
-            self.item, x=self.item.x + dx * moment, y=self.item.y + dy * moment,
-            angle=self.item.angle + self.spin * moment, extent=self.item.extent * self.growth**moment,
+            self.item,
+            x=self.item.x + dx * moment,
+            y=self.item.y + dy * moment,
+            angle=self.item.angle + self.spin * moment,
+            extent=self.item.extent * self.growth**moment,
         )
 
 
@@ -80,11 +89,18 @@ def easy_video(rng: np.random.Generator, height: int, width: int, count: int = 3
         row, mirrored = rng.uniform(0.4, 0.6), bool(rng.integers(2))
         item = SceneObject(category, colour, texture, "large", column, row, extent, 0.0, mirrored)
         pattern = {"striped": ("stripes", 2.6), "dotted": ("dots", 2.2), "plain": None}[texture]
-        tracks.append(Track(
-            item, part_colours(SHAPES[category], np.array(COLOURS[colour], dtype=np.float64)), pattern,
-            tuple(rng.uniform(-0.13, 0.13, size=2)), rng.uniform(-15, 15), rng.uniform(0.9, 1.15),
-            int(rng.integers(2**31)), position + 1,
-        ))
+        tracks.append(
+            Track(
+                item,
+                part_colours(SHAPES[category], np.array(COLOURS[colour], dtype=np.float64)),
+                pattern,
+                tuple(rng.uniform(-0.13, 0.13, size=2)),
+                rng.uniform(-15, 15),
+                rng.uniform(0.9, 1.15),
+                int(rng.integers(2**31)),
+                position + 1,
+            )
+        )
     kind = ("sky", "sea", "grass", "sand", "snow")[rng.integers(5)]
     return Video(tuple(tracks), background_window(kind, height, width, rng), 0.0, int(rng.integers(2**31)))
 
@@ -127,18 +143,34 @@ def _hard_track(rng, category: str, palette: np.ndarray, aspect: float, lane: fl
     """An object that crosses the frame in its own lane, turning and growing or shrinking on its way."""
     base, marks = palette[rng.permutation(2)]
     shades = {"body": base, "dark": 0.5 * (base + marks), "light": marks}
-    plain = [marks] + [shades.get(p.paint, marks) if isinstance(p.paint, str) else 0.3 * base + 0.7 * marks
-                       for p in SHAPES[category]]
+    plain = [marks] + [
+        shades.get(p.paint, marks) if isinstance(p.paint, str) else 0.3 * base + 0.7 * marks for p in SHAPES[category]
+    ]
     patterned = [marks] + [marks if p.paint == "body" else colour for p, colour in zip(SHAPES[category], plain[1:])]
     item = SceneObject(
-        category, "", "", "", 0.5 * aspect + rng.uniform(-0.15, 0.15), 0.12 + 0.76 * lane + rng.uniform(-0.05, 0.05),
-        rng.uniform(0.36, 0.46), rng.uniform(-180, 180), bool(rng.integers(2)),
+        category,
+        "",
+        "",
+        "",
+        0.5 * aspect + rng.uniform(-0.15, 0.15),
+        0.12 + 0.76 * lane + rng.uniform(-0.05, 0.05),
+        rng.uniform(0.36, 0.46),
+        rng.uniform(-180, 180),
+        bool(rng.integers(2)),
     )
     direction = rng.choice((-1, 1))
     travel = (direction * rng.uniform(0.35, 0.6) * (aspect / 1.78), rng.uniform(-0.1, 0.1))
     tables = (np.array(plain, dtype=np.float32), np.array(patterned, dtype=np.float32))
-    return Track(item, tables, HARD_PATTERNS[category], travel, rng.uniform(-70, 70), rng.uniform(0.8, 1.25),
-                 int(rng.integers(2**31)), label)
+    return Track(
+        item,
+        tables,
+        HARD_PATTERNS[category],
+        travel,
+        rng.uniform(-70, 70),
+        rng.uniform(0.8, 1.25),
+        int(rng.integers(2**31)),
+        label,
+    )
 
 
 def _distractor(rng, palette: np.ndarray, aspect: float) -> Track:
@@ -148,5 +180,13 @@ def _distractor(rng, palette: np.ndarray, aspect: float) -> Track:
     silhouette = ("flower", "umbrella")[rng.integers(2)]
     x, y, extent, angle = rng.uniform(0, aspect), rng.uniform(0, 1), rng.uniform(0.15, 0.4), rng.uniform(-180, 180)
     item = SceneObject(silhouette, "", "", "", x, y, extent, angle, False)
-    return Track(item, (table, table), None, tuple(rng.uniform(-0.3, 0.3, size=2)), rng.uniform(-60, 60), 1.0,
-                 int(rng.integers(2**31)), 0)
+    return Track(
+        item,
+        (table, table),
+        None,
+        tuple(rng.uniform(-0.3, 0.3, size=2)),
+        rng.uniform(-60, 60),
+        1.0,
+        int(rng.integers(2**31)),
+        0,
+    )

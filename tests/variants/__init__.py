@@ -16,10 +16,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from dl import markers
 from dl.checks.exercise import MODULES
 from dl.checks.mistakes import tomllib
 from dl.checks.references import edit
+from dl.student import markers
 
 ROOT = Path(__file__).parents[2]
 TOPICS = tuple(MODULES)

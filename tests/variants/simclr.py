@@ -22,14 +22,16 @@ def _(seed):
 
 @right("compute_train_transform")
 def _(seed):
-    return transforms.Compose([
-        transforms.RandomResizedCrop(32, scale=(0.08, 1.0)),
-        transforms.RandomHorizontalFlip(0.5),
-        transforms.RandomApply([transforms.ColorJitter(0.4, 0.4, 0.4, 0.1)], 0.8),
-        transforms.RandomGrayscale(p=0.2),
-        transforms.ToTensor(),
-        transforms.Normalize([0.4914, 0.4822, 0.4465], [0.2023, 0.1994, 0.2010]),
-    ])
+    return transforms.Compose(
+        [
+            transforms.RandomResizedCrop(32, scale=(0.08, 1.0)),
+            transforms.RandomHorizontalFlip(0.5),
+            transforms.RandomApply([transforms.ColorJitter(0.4, 0.4, 0.4, 0.1)], 0.8),
+            transforms.RandomGrayscale(p=0.2),
+            transforms.ToTensor(),
+            transforms.Normalize([0.4914, 0.4822, 0.4465], [0.2023, 0.1994, 0.2010]),
+        ]
+    )
 
 
 @right("compute_train_transform")
@@ -41,87 +43,144 @@ def _(seed):
 
 @wrong("compute_train_transform", "jitter-always")
 def _(seed):
-    steps = [transforms.RandomResizedCrop(32), transforms.RandomHorizontalFlip(p=0.5), colour_jitter,
-             transforms.RandomGrayscale(p=0.2)]
+    steps = [
+        transforms.RandomResizedCrop(32),
+        transforms.RandomHorizontalFlip(p=0.5),
+        colour_jitter,
+        transforms.RandomGrayscale(p=0.2),
+    ]
 
 
 @wrong("compute_train_transform", "jitter-half")
 def _(seed):
-    steps = [transforms.RandomResizedCrop(32), transforms.RandomHorizontalFlip(p=0.5),
-             transforms.RandomApply([colour_jitter]), transforms.RandomGrayscale(p=0.2)]
+    steps = [
+        transforms.RandomResizedCrop(32),
+        transforms.RandomHorizontalFlip(p=0.5),
+        transforms.RandomApply([colour_jitter]),
+        transforms.RandomGrayscale(p=0.2),
+    ]
 
 
 @wrong("compute_train_transform", "grey-default")
 def _(seed):
-    steps = [transforms.RandomResizedCrop(32), transforms.RandomHorizontalFlip(),
-             transforms.RandomApply([colour_jitter], p=0.8), transforms.RandomGrayscale()]
+    steps = [
+        transforms.RandomResizedCrop(32),
+        transforms.RandomHorizontalFlip(),
+        transforms.RandomApply([colour_jitter], p=0.8),
+        transforms.RandomGrayscale(),
+    ]
 
 
 @wrong("compute_train_transform", "probabilities-exchanged")
 def _(seed):
-    steps = [transforms.RandomResizedCrop(32), transforms.RandomHorizontalFlip(),
-             transforms.RandomApply([colour_jitter], p=0.2), transforms.RandomGrayscale(p=0.8)]
+    steps = [
+        transforms.RandomResizedCrop(32),
+        transforms.RandomHorizontalFlip(),
+        transforms.RandomApply([colour_jitter], p=0.2),
+        transforms.RandomGrayscale(p=0.8),
+    ]
 
 
 @wrong("compute_train_transform", "jitter-and-grey-exchanged")
 def _(seed):
-    steps = [transforms.RandomResizedCrop(32), transforms.RandomHorizontalFlip(0.5),
-             transforms.RandomGrayscale(0.2), transforms.RandomApply([colour_jitter], p=0.8)]
+    steps = [
+        transforms.RandomResizedCrop(32),
+        transforms.RandomHorizontalFlip(0.5),
+        transforms.RandomGrayscale(0.2),
+        transforms.RandomApply([colour_jitter], p=0.8),
+    ]
 
 
 @wrong("compute_train_transform", "flip-first")
 def _(seed):
-    steps = [transforms.RandomHorizontalFlip(p=0.5), transforms.RandomResizedCrop(32),
-             transforms.RandomApply([colour_jitter], p=0.8), transforms.RandomGrayscale(p=0.2)]
+    steps = [
+        transforms.RandomHorizontalFlip(p=0.5),
+        transforms.RandomResizedCrop(32),
+        transforms.RandomApply([colour_jitter], p=0.8),
+        transforms.RandomGrayscale(p=0.2),
+    ]
 
 
 @wrong("compute_train_transform", "flip-upside-down")
 def _(seed):
-    steps = [transforms.RandomResizedCrop(32), transforms.RandomVerticalFlip(0.5),
-             transforms.RandomApply([colour_jitter], p=0.8), transforms.RandomGrayscale(p=0.2)]
+    steps = [
+        transforms.RandomResizedCrop(32),
+        transforms.RandomVerticalFlip(0.5),
+        transforms.RandomApply([colour_jitter], p=0.8),
+        transforms.RandomGrayscale(p=0.2),
+    ]
 
 
 @wrong("compute_train_transform", "crop-without-resizing")
 def _(seed):
-    steps = [transforms.RandomCrop(32, pad_if_needed=True), transforms.RandomHorizontalFlip(0.5),
-             transforms.RandomApply([colour_jitter], p=0.8), transforms.RandomGrayscale(p=0.2)]
+    steps = [
+        transforms.RandomCrop(32, pad_if_needed=True),
+        transforms.RandomHorizontalFlip(0.5),
+        transforms.RandomApply([colour_jitter], p=0.8),
+        transforms.RandomGrayscale(p=0.2),
+    ]
 
 
 @wrong("compute_train_transform", "jitter-around-grey")
 def _(seed):
-    steps = [transforms.RandomResizedCrop(32), transforms.RandomHorizontalFlip(0.5),
-             transforms.RandomApply([colour_jitter, transforms.RandomGrayscale(p=0.2)], p=0.8)]
+    steps = [
+        transforms.RandomResizedCrop(32),
+        transforms.RandomHorizontalFlip(0.5),
+        transforms.RandomApply([colour_jitter, transforms.RandomGrayscale(p=0.2)], p=0.8),
+    ]
 
 
 @wrong("compute_train_transform", "no-grey")
 def _(seed):
-    steps = [transforms.RandomResizedCrop(32), transforms.RandomHorizontalFlip(0.5),
-             transforms.RandomApply([colour_jitter], p=0.8)]
+    steps = [
+        transforms.RandomResizedCrop(32),
+        transforms.RandomHorizontalFlip(0.5),
+        transforms.RandomApply([colour_jitter], p=0.8),
+    ]
 
 
 @wrong("compute_train_transform", "grey-always")
 def _(seed):
-    steps = [transforms.RandomResizedCrop(32), transforms.RandomHorizontalFlip(0.5),
-             transforms.RandomApply([colour_jitter], p=0.8), transforms.Grayscale(num_output_channels=3)]
+    steps = [
+        transforms.RandomResizedCrop(32),
+        transforms.RandomHorizontalFlip(0.5),
+        transforms.RandomApply([colour_jitter], p=0.8),
+        transforms.Grayscale(num_output_channels=3),
+    ]
 
 
 @wrong("compute_train_transform", "crop-of-another-size")
 def _(seed):
-    steps = [transforms.RandomResizedCrop(224), transforms.RandomHorizontalFlip(0.5),
-             transforms.RandomApply([colour_jitter], p=0.8), transforms.RandomGrayscale(p=0.2)]
+    steps = [
+        transforms.RandomResizedCrop(224),
+        transforms.RandomHorizontalFlip(0.5),
+        transforms.RandomApply([colour_jitter], p=0.8),
+        transforms.RandomGrayscale(p=0.2),
+    ]
 
 
 @wrong("compute_train_transform", "random-order")
 def _(seed):
-    steps = [transforms.RandomOrder([
-        transforms.RandomResizedCrop(32), transforms.RandomHorizontalFlip(0.5),
-        transforms.RandomApply([colour_jitter], p=0.8), transforms.RandomGrayscale(p=0.2)])]
+    steps = [
+        transforms.RandomOrder(
+            [
+                transforms.RandomResizedCrop(32),
+                transforms.RandomHorizontalFlip(0.5),
+                transforms.RandomApply([colour_jitter], p=0.8),
+                transforms.RandomGrayscale(p=0.2),
+            ]
+        )
+    ]
 
 
 @wrong("compute_train_transform", "")
 def _(seed):
-    steps = [transforms.RandomResizedCrop(32), transforms.RandomHorizontalFlip(0.6),
-             transforms.RandomApply([colour_jitter], p=0.9), transforms.RandomGrayscale(p=0.3)]
+    steps = [
+        transforms.RandomResizedCrop(32),
+        transforms.RandomHorizontalFlip(0.6),
+        transforms.RandomApply([colour_jitter], p=0.9),
+        transforms.RandomGrayscale(p=0.3),
+    ]
 
 
 # --- CIFAR10Pair.__getitem__ ---

@@ -18,7 +18,7 @@ from importlib.machinery import PathFinder
 from importlib.util import find_spec
 from pathlib import Path
 
-from dl.command import SUCCESS, WRONG_USE, trainable
+from dl.console import SUCCESS, WRONG_USE, trainable
 
 DISTRIBUTION = "dl-assignment"
 INSTALL = 'pip install -c constraints.txt -e ".[dev]"'
@@ -89,9 +89,7 @@ def packages() -> Iterator[Finding]:
         if requirement.specifier.contains(version, prereleases=True):
             yield Finding(f"{name} {version}")
         else:
-            yield Finding(
-                f"{name} {version} is outside {versions}{reason}", f'pip install "{name}{versions}"', needed=for_all
-            )
+            yield Finding(f"{name} {version} is outside {versions}{reason}", f'pip install "{name}{versions}"', needed=for_all)
 
 
 def imports() -> Iterator[Finding]:
@@ -108,14 +106,16 @@ def imports() -> Iterator[Finding]:
 def video_readers() -> Iterator[Finding]:
     """OpenCV, which reads and writes videos, and decord, which reads them where it exists."""
     opencv = _import(
-        "cv2", "install the system's libGL, libxcb and glib, or the build that needs none of them: "
+        "cv2",
+        "install the system's libGL, libxcb and glib, or the build that needs none of them: "
         "pip uninstall -y opencv-python; pip install opencv-python-headless",
     )
     yield opencv
     if _version("opencv-python") and _version("opencv-python-headless"):
         yield Finding(
             "opencv-python and opencv-python-headless are both installed, over each other",
-            "pip uninstall -y opencv-python opencv-python-headless; pip install opencv-python", needed=True,
+            "pip uninstall -y opencv-python opencv-python-headless; pip install opencv-python",
+            needed=True,
         )
     decord = _import("decord", "")
     yield Finding("videos are read by " + ("decord" if not decord.needed else "OpenCV (no decord for this system)"))
@@ -201,8 +201,12 @@ def disk() -> Iterator[Finding]:
 
 
 EXAMINATIONS: tuple[tuple[str, Callable[[], Iterator[Finding]]], ...] = (
-    ("Packages", packages), ("Imports", imports), ("Modules", modules), ("Device", device),
-    ("Data and weights", data_and_weights), ("Disk", disk),
+    ("Packages", packages),
+    ("Imports", imports),
+    ("Modules", modules),
+    ("Device", device),
+    ("Data and weights", data_and_weights),
+    ("Disk", disk),
 )
 
 

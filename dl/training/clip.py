@@ -22,8 +22,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dl import settings, weights
-from dl.clip_dino_scores import recall_at_1, zero_shot_score
-from dl.small_clip import PIXEL_MEAN, PIXEL_STD, SmallCLIP, quiet_clip_import
+from dl.models.scores import recall_at_1, zero_shot_score
+from dl.models.small_clip import PIXEL_MEAN, PIXEL_STD, SmallCLIP, quiet_clip_import
 from dl.world.captions import PLACES, RARE_WORDS, describe
 from dl.world.render import render
 from dl.world.scenes import CLASSES, COLOURS, RELATIONS, TEXTURES, Scene, generator, sample_scene
@@ -37,9 +37,15 @@ RENDERED, SIDE = 112, 96  # sides of a rendered picture and of what the model se
 SCENES = 500  # of each evaluation
 
 CONFIGURATION = {  # a ResNet of CLIP's kind: on few pictures convolutions learn shapes far faster than patches do
-    "embed_dim": 128, "image_resolution": SIDE, "vision_layers": (1, 2, 2, 1), "vision_width": 16,
-    "vision_patch_size": None, "context_length": 77,
-    "transformer_width": 128, "transformer_heads": 2, "transformer_layers": 3,
+    "embed_dim": 128,
+    "image_resolution": SIDE,
+    "vision_layers": (1, 2, 2, 1),
+    "vision_width": 16,
+    "vision_patch_size": None,
+    "context_length": 77,
+    "transformer_width": 128,
+    "transformer_heads": 2,
+    "transformer_layers": 3,
 }
 PROPERTY_TEXTS = {  # property -> its values and the texts that name one; the first text is the one to score with
     "class": (CLASSES, ("a {}", "{}", "the {}", "a photo of a {}", "a picture of a {}", "there is a {}", "an image of a {}")),
@@ -48,10 +54,19 @@ PROPERTY_TEXTS = {  # property -> its values and the texts that name one; the fi
     "place": (tuple(PLACES.values()), ("something {}", "{}", "a photo of something {}", "a thing {}")),
 }
 SHORT_CAPTIONS = (  # for scenes of one object, beside those of `describe`
-    "a {colour} {category}", "{colour} {category}", "the {colour} {category}", "a photo of a {colour} {category}",
-    "a picture of a {colour} {category}", "there is a {colour} {category}", "an image of a {colour} {category}",
-    "a {category} {place}", "a {category} that is {colour}", "a {texture} {category} {place}", "a {size} {colour} {category}",
-    "something {colour} {place}", "a photo of a {category} {place}",
+    "a {colour} {category}",
+    "{colour} {category}",
+    "the {colour} {category}",
+    "a photo of a {colour} {category}",
+    "a picture of a {colour} {category}",
+    "there is a {colour} {category}",
+    "an image of a {colour} {category}",
+    "a {category} {place}",
+    "a {category} that is {colour}",
+    "a {texture} {category} {place}",
+    "a {size} {colour} {category}",
+    "something {colour} {place}",
+    "a photo of a {category} {place}",
 )
 SHORT_SHARE, FULL_STOP_SHARE = 0.35, 0.1
 
@@ -86,9 +101,15 @@ def train(steps: int = STEPS) -> None:
             shown = " ".join(f"{name} {loss.item():.3f}" for name, loss in losses.items())
             print(f"{NAME}: step {step}/{steps} {shown} {time.process_time() - started:.0f} s", flush=True)
         if step % 250 == 0 or step == steps:
-            weights.save_checkpoint(checkpoint, {
-                "model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step, "seconds": time.process_time() - started,
-            })
+            weights.save_checkpoint(
+                checkpoint,
+                {
+                    "model": model.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                    "step": step,
+                    "seconds": time.process_time() - started,
+                },
+            )
         if step % 500 == 0:
             print(f"{NAME}: {evaluate(model, number=300)}", flush=True)
     finish(model, steps, time.process_time() - started)
@@ -121,9 +142,7 @@ def step_losses(model: SmallCLIP, indices: range) -> dict[str, Tensor]:
     pairs, own = logits[:, :N], torch.arange(N)
     contrastive = 0.5 * (F.cross_entropy(pairs, own) + F.cross_entropy(pairs.T, own))
     groups = logits[:, N:].split([len(values) for values, _ in PROPERTY_TEXTS.values()], dim=1)
-    property_losses = [
-        F.cross_entropy(group, property_targets(scenes, name)) for group, name in zip(groups, PROPERTY_TEXTS)
-    ]
+    property_losses = [F.cross_entropy(group, property_targets(scenes, name)) for group, name in zip(groups, PROPERTY_TEXTS)]
     return {"contrastive": contrastive, "property": torch.stack(property_losses).sum(), "class": property_losses[0]}
 
 
@@ -135,7 +154,7 @@ def encode_pictures(model: SmallCLIP, scenes: list[Scene]) -> Tensor:
 
 
 def prepare(pictures: Tensor) -> Tensor:
-    """What `dl.small_clip.preprocessing` does, for a batch: uint8 (N, 3, H, W) -> float (N, 3, SIDE, SIDE)."""
+    """What `dl.models.small_clip.preprocessing` does, for a batch: uint8 (N, 3, H, W) -> float (N, 3, SIDE, SIDE)."""
     images = F.interpolate(pictures.float(), size=(SIDE, SIDE), mode="bicubic", antialias=True).clamp(0, 255) / 255
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (PIXEL_MEAN, PIXEL_STD))
     return ((images - mean) / std).contiguous(memory_format=torch.channels_last)
@@ -209,7 +228,9 @@ def evaluate(model: SmallCLIP, number: int = SCENES) -> dict[str, float]:
         texts = [describe(scene, generator(EVALUATION_SEED, index, 1)) for index, scene in enumerate(scenes)]
         images, features = encode_all(model, scenes), model.encode_text(tokenize(texts))
         for among in (10, 100):
-            scores[f"{('mixed', 'single')[kind]}_recall_{among}"] = recall_at_1(features, images, among, 100, generator(EVALUATION_SEED, among))
+            scores[f"{('mixed', 'single')[kind]}_recall_{among}"] = recall_at_1(
+                features, images, among, 100, generator(EVALUATION_SEED, among)
+            )
     scores |= zero_shot(model, scenes, images)
     kept_out = evaluation_scenes(2, number, count=1, held_out=True)
     scores |= {f"held_out_{name}": score for name, score in zero_shot(model, kept_out, encode_all(model, kept_out)).items()}
@@ -244,12 +265,30 @@ def finish(model: SmallCLIP, steps: int, seconds: float) -> Path:
     shipped = SmallCLIP(CONFIGURATION, vocabulary())
     shipped.load_state_dict(weights.load(NAME))  # what is shipped is what is scored, after rounding to half precision
     scores = evaluate(shipped)
-    weights.write_card(NAME, CARD.format(
-        **CONFIGURATION, **scores, steps=steps, batch=BATCH, pairs=steps * BATCH, rate=PEAK_RATE, decay=WEIGHT_DECAY,
-        warm_up=WARM_UP, seed=SEED, scenes=SCENES, property_weight=PROPERTY_WEIGHT, vocabulary=len(vocabulary()),
-        words=words(), rendered=RENDERED, short=SHORT_SHARE, parameters=sum(p.numel() for p in model.parameters()) / 1e6,
-        megabytes=path.stat().st_size / 1e6, minutes=seconds / 60, torch=torch.__version__,
-    ))
+    weights.write_card(
+        NAME,
+        CARD.format(
+            **CONFIGURATION,
+            **scores,
+            steps=steps,
+            batch=BATCH,
+            pairs=steps * BATCH,
+            rate=PEAK_RATE,
+            decay=WEIGHT_DECAY,
+            warm_up=WARM_UP,
+            seed=SEED,
+            scenes=SCENES,
+            property_weight=PROPERTY_WEIGHT,
+            vocabulary=len(vocabulary()),
+            words=words(),
+            rendered=RENDERED,
+            short=SHORT_SHARE,
+            parameters=sum(p.numel() for p in model.parameters()) / 1e6,
+            megabytes=path.stat().st_size / 1e6,
+            minutes=seconds / 60,
+            torch=torch.__version__,
+        ),
+    )
     print(f"{NAME}: {scores}; wrote {path.name} and its card")
     return path
 

@@ -126,13 +126,24 @@ class VisionTransformer(nn.Module):
     """
 
     def __init__(
-        self, patch_size: int, width: int, depth: int, num_heads: int, image_size: int = 224, stem: str = "patch",
+        self,
+        patch_size: int,
+        width: int,
+        depth: int,
+        num_heads: int,
+        image_size: int = 224,
+        stem: str = "patch",
         fixed_positions: bool = False,
     ) -> None:
         super().__init__()
         self.configuration = {
-            "patch_size": patch_size, "width": width, "depth": depth, "num_heads": num_heads,
-            "image_size": image_size, "stem": stem, "fixed_positions": fixed_positions,
+            "patch_size": patch_size,
+            "width": width,
+            "depth": depth,
+            "num_heads": num_heads,
+            "image_size": image_size,
+            "stem": stem,
+            "fixed_positions": fixed_positions,
         }
         _check_configuration(**self.configuration)
         self.patch_size, self.width = patch_size, width

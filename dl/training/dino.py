@@ -1,6 +1,6 @@
 """Train the small DINO of the CLIP_DINO notebook on pictures of the sample world, without labels and without masks.
 
-DINO's own recipe is in `dl/dino.py`: student and teacher, centring and sharpening, multi-crop. On small pictures, with
+DINO's own recipe is in `dl/models/dino.py`: student and teacher, centring and sharpening, multi-crop. On small pictures, with
 minutes in place of days, it does not get far alone. What is added here, and is not in the paper:
 
 - a stem of convolutions in place of the one large linear map of a patch;
@@ -30,15 +30,7 @@ from torch import Tensor, nn
 
 from dl import settings, weights
 from dl.clip_dino import IMAGENET_MEAN, IMAGENET_STD, DINOSegmentation, compute_iou, frame_tensor
-from dl.clip_dino_scores import (
-    attention_scores,
-    colour_and_position,
-    object_silhouette,
-    one_shot_iou,
-    oriented_edges,
-    patch_coverage,
-)
-from dl.dino import (
+from dl.models.dino import (
     CENTER_MOMENTUM,
     STUDENT_TEMPERATURE,
     TEACHER_TEMPERATURE,
@@ -49,7 +41,15 @@ from dl.dino import (
     update_center,
     update_teacher,
 )
-from dl.vit import VisionTransformer, untrained_like
+from dl.models.scores import (
+    attention_scores,
+    colour_and_position,
+    object_silhouette,
+    one_shot_iou,
+    oriented_edges,
+    patch_coverage,
+)
+from dl.models.vit import VisionTransformer, untrained_like
 from dl.world.export import EASY_VIDEOS, SPLIT_KEYS, VIDEO_SIZE
 from dl.world.render import render
 from dl.world.scenes import BACKGROUNDS, generator, sample_scene
@@ -59,7 +59,15 @@ NAME = "dino"
 SEED, EVALUATION_SEED = 32, 34  # name the pictures; the data sets of the world and the other weights use other keys
 STEPS, BATCH, PEAK_RATE, WARM_UP, WEIGHT_DECAY = 2500, 32, 1e-3, 100, 0.05
 FIRST_MOMENTUM = 0.99  # of the teacher: a short training cannot wait for the paper's 0.996
-CONFIGURATION = {"patch_size": 8, "width": 128, "depth": 4, "num_heads": 4, "image_size": 160, "stem": "conv", "fixed_positions": True}
+CONFIGURATION = {
+    "patch_size": 8,
+    "width": 128,
+    "depth": 4,
+    "num_heads": 4,
+    "image_size": 160,
+    "stem": "conv",
+    "fixed_positions": True,
+}
 CLS_OUTPUTS, PATCH_OUTPUTS = 512, 512  # K of the two heads
 WEIGHTS = {"cls": 0.3, "patch": 0.3, "contrast": 1.0, "cls_contrast": 1.0}  # of the losses; the last only with pairs
 CONTRAST_TEMPERATURE, CONTRASTED = 0.1, 1024  # and how many patches of a batch are told apart
@@ -121,10 +129,17 @@ def train(steps: int = STEPS) -> None:
             shown = " ".join(f"{name} {value.item():.3f}" for name, value in losses.items())
             print(f"{NAME}: step {step}/{steps} {shown} {time.process_time() - started:.0f} s", flush=True)
         if step % 250 == 0 or step == steps:
-            weights.save_checkpoint(checkpoint, {
-                "student": student.state_dict(), "teacher": teacher.state_dict(), "center": center,
-                "optimizer": optimizer.state_dict(), "step": step, "seconds": time.process_time() - started,
-            })
+            weights.save_checkpoint(
+                checkpoint,
+                {
+                    "student": student.state_dict(),
+                    "teacher": teacher.state_dict(),
+                    "center": center,
+                    "optimizer": optimizer.state_dict(),
+                    "step": step,
+                    "seconds": time.process_time() - started,
+                },
+            )
     finish(teacher.backbone, steps, time.process_time() - started)
 
 
@@ -178,7 +193,9 @@ def contrast_views(student: Tensor, teacher: Tensor) -> Tensor:
     own = torch.arange(student.shape[1])
     terms = [
         F.cross_entropy(said @ told.T / CONTRAST_TEMPERATURE, own)
-        for t, told in enumerate(teacher) for s, said in enumerate(student) if s != t
+        for t, told in enumerate(teacher)
+        for s, said in enumerate(student)
+        if s != t
     ]
     return torch.stack(terms).mean()
 
@@ -417,21 +434,49 @@ def finish(model: VisionTransformer, steps: int, seconds: float) -> Path:
     hard = hard_scores({"learnt": [shipped], "fresh": untrained})
     main = main_video_scores(shipped)
     print(f"{NAME}: {scenes} {hard} {main}", flush=True)
-    weights.write_card(NAME, CARD.format(
-        **CONFIGURATION, steps=steps, batch=BATCH, pictures=steps * BATCH, rate=PEAK_RATE, decay=WEIGHT_DECAY,
-        warm_up=WARM_UP, momentum=FIRST_MOMENTUM, seed=SEED, side=SIDE, cells=SIDE // 8, scenes=SCENES, videos=HARD_VIDEOS,
-        frames=FRAMES, untrained=UNTRAINED, **{f"hard_{key}": value for key, value in hard.items()},
-        **{f"main_{key}": value for key, value in main.items()},
-        **{f"{who}_{key}": value for who, values in scenes.items() for key, value in values.items()},
-        **{name: ", ".join(f"{share:.0%} {kind}" for kind, share in shares.items()) for name, shares in
-           (("shares", SHARES), ("shares_with_pairs", SHARES_WITH_PAIRS))}, source=SOURCE,
-        global_side=GLOBAL_SIDE, local_side=LOCAL_SIDE, span=GLOBAL_SPAN, local_span=LOCAL_SPAN,
-        weight=WEIGHTS, pairs_from=PAIRS_FROM, paired=PAIRED,
-        outputs=CLS_OUTPUTS, contrast_temperature=CONTRAST_TEMPERATURE,
-        student_temperature=STUDENT_TEMPERATURE, teacher_temperature=TEACHER_TEMPERATURE,
-        parameters=sum(p.numel() for p in model.parameters()) / 1e6, megabytes=path.stat().st_size / 1e6,
-        minutes=seconds / 60, torch=torch.__version__,
-    ))
+    weights.write_card(
+        NAME,
+        CARD.format(
+            **CONFIGURATION,
+            steps=steps,
+            batch=BATCH,
+            pictures=steps * BATCH,
+            rate=PEAK_RATE,
+            decay=WEIGHT_DECAY,
+            warm_up=WARM_UP,
+            momentum=FIRST_MOMENTUM,
+            seed=SEED,
+            side=SIDE,
+            cells=SIDE // 8,
+            scenes=SCENES,
+            videos=HARD_VIDEOS,
+            frames=FRAMES,
+            untrained=UNTRAINED,
+            **{f"hard_{key}": value for key, value in hard.items()},
+            **{f"main_{key}": value for key, value in main.items()},
+            **{f"{who}_{key}": value for who, values in scenes.items() for key, value in values.items()},
+            **{
+                name: ", ".join(f"{share:.0%} {kind}" for kind, share in shares.items())
+                for name, shares in (("shares", SHARES), ("shares_with_pairs", SHARES_WITH_PAIRS))
+            },
+            source=SOURCE,
+            global_side=GLOBAL_SIDE,
+            local_side=LOCAL_SIDE,
+            span=GLOBAL_SPAN,
+            local_span=LOCAL_SPAN,
+            weight=WEIGHTS,
+            pairs_from=PAIRS_FROM,
+            paired=PAIRED,
+            outputs=CLS_OUTPUTS,
+            contrast_temperature=CONTRAST_TEMPERATURE,
+            student_temperature=STUDENT_TEMPERATURE,
+            teacher_temperature=TEACHER_TEMPERATURE,
+            parameters=sum(p.numel() for p in model.parameters()) / 1e6,
+            megabytes=path.stat().st_size / 1e6,
+            minutes=seconds / 60,
+            torch=torch.__version__,
+        ),
+    )
     print(f"{NAME}: wrote {path.name} and its card")
     return path
 
@@ -439,7 +484,7 @@ def finish(model: VisionTransformer, steps: int, seconds: float) -> Path:
 CARD = """
 # dino: small vision transformer, trained without labels
 
-`dl.vit.VisionTransformer`: patches of {patch_size} pixels, width {width}, {depth} blocks, {num_heads} heads, a stem of
+`dl.models.vit.VisionTransformer`: patches of {patch_size} pixels, width {width}, {depth} blocks, {num_heads} heads, a stem of
 convolutions, fixed sine positions; {parameters:.2f} M parameters, trained from nothing by `python -m dl train-weights dino`.
 Half precision, {megabytes:.1f} MB. These are the teacher's weights, as in DINO. Made for pictures of {side}x{side}
 pixels, {cells}x{cells} patches, into which video frames are squeezed; for others its positions are resized.
@@ -450,7 +495,7 @@ pixels, {cells}x{cells} patches, into which video frames are squeezed; for other
 | | |
 |---|---|
 | data | {pictures:,} pictures of the sample world, each seen once, {source}x{source} pixels: frames of hard and of easy videos and still scenes ({shares}; with pairs {shares_with_pairs}); no labels, no masks, and no scene or video of the exported data sets |
-| DINO's recipe (`dl/dino.py`) | teacher = moving average of the student, momentum {momentum} rising to 1; centring; temperatures {student_temperature} (student) and {teacher_temperature} (teacher); two global views ({global_side} pixels) and two local ones ({local_side} pixels), the student sees all, the teacher the global ones; K = {outputs} |
+| DINO's recipe (`dl/models/dino.py`) | teacher = moving average of the student, momentum {momentum} rising to 1; centring; temperatures {student_temperature} (student) and {teacher_temperature} (teacher); two global views ({global_side} pixels) and two local ones ({local_side} pixels), the student sees all, the teacher the global ones; K = {outputs} |
 | views | global ones span {span[0]} to {span[1]} of the picture's side, local ones {local_span[0]} to {local_span[1]}; any angle, mirrored, squeezed; any hue, more or less saturation, contrast, light, sometimes grey or solarised, noise |
 | stem | three 3x3 convolutions of stride 2 instead of one 8x8 patch map |
 | positions | fixed sines; each view takes a random window of the table, so that place means nothing |

@@ -64,8 +64,10 @@ def draw_pictures(key: int, count: int) -> tuple[Tensor, Tensor]:
 
 def evaluate(model: Model, pictures: Tensor, labels: Tensor) -> dict[str, float]:
     """Percent right on pictures never trained on, by nearest neighbours and by a linear probe, from 1,000 labels."""
-    known, asked = (DataLoader(TensorDataset(normalise(pictures[part]), labels[part]), 250)
-                    for part in (slice(PROBE_LABELS), slice(PROBE_LABELS, None)))
+    known, asked = (
+        DataLoader(TensorDataset(normalise(pictures[part]), labels[part]), 250)
+        for part in (slice(PROBE_LABELS), slice(PROBE_LABELS, None))
+    )
     knn, _ = test(model, known, asked, 1, 1, len(CLASSES), temperature=0.1, k=NEIGHBOURS, progress=False)
     return {"knn": round(knn, 1), "probe": round(linear_probe(model, known, asked), 1)}
 
@@ -92,13 +94,25 @@ def finish(model: Model, held_out: tuple[Tensor, Tensor], minutes: float) -> Pat
     shipped = Model(encoder=RECIPE.encoder)
     shipped.load_state_dict(weights.load(NAME))
     scores = evaluate(shipped, *held_out)  # of what is shipped, after rounding to half precision
-    weights.write_card(NAME, CARD.format(
-        **vars(RECIPE), **vars(AUGMENTATION), **scores, pictures=PICTURES, held_out=VALIDATION - PROBE_LABELS,
-        labels=PROBE_LABELS, random_knn=random_scores["knn"], random_probe=random_scores["probe"],
-        parameters=sum(p.numel() for p in model.parameters()) / 1e6, megabytes=path.stat().st_size / 1e6,
-        steps=RECIPE.epochs * (PICTURES // RECIPE.batch), neighbours=NEIGHBOURS, minutes=minutes,
-        torch=torch.__version__,
-    ))
+    weights.write_card(
+        NAME,
+        CARD.format(
+            **vars(RECIPE),
+            **vars(AUGMENTATION),
+            **scores,
+            pictures=PICTURES,
+            held_out=VALIDATION - PROBE_LABELS,
+            labels=PROBE_LABELS,
+            random_knn=random_scores["knn"],
+            random_probe=random_scores["probe"],
+            parameters=sum(p.numel() for p in model.parameters()) / 1e6,
+            megabytes=path.stat().st_size / 1e6,
+            steps=RECIPE.epochs * (PICTURES // RECIPE.batch),
+            neighbours=NEIGHBOURS,
+            minutes=minutes,
+            torch=torch.__version__,
+        ),
+    )
     print(f"{NAME}: {scores}, random weights {random_scores}; wrote {path.name} and its card")
     return path
 

@@ -70,9 +70,12 @@ def attention_scores(attention: Tensor, coverage: Tensor) -> dict[str, float]:
     both = (most_attended(shares, sizes[:, None]) & truth[:, None]).sum(dim=2)  # (N, heads)
     ious = (both / (2 * sizes[:, None] - both)).mean(dim=0)  # (heads,)
     return {
-        "gain": gains.max().item(), "iou": ious.max().item(),
-        "gain_head": int(gains.argmax()), "iou_head": int(ious.argmax()),
-        "gains": gains.tolist(), "ious": ious.tolist(),
+        "gain": gains.max().item(),
+        "iou": ious.max().item(),
+        "gain_head": int(gains.argmax()),
+        "iou_head": int(ious.argmax()),
+        "gains": gains.tolist(),
+        "ious": ious.tolist(),
     }
 
 

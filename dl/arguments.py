@@ -26,8 +26,10 @@ def check_tensors(function: str, **arguments: tuple[Tensor, str]) -> dict[str, i
     problems = []
     for name, (tensor, axes) in arguments.items():
         if not isinstance(tensor, Tensor):
-            raise TypeError(f"{function}: {name} must be a torch tensor of shape ({_listed(axes)}), got "
-                            f"{type(tensor).__name__}. Convert it with torch.as_tensor.")
+            raise TypeError(
+                f"{function}: {name} must be a torch tensor of shape ({_listed(axes)}), got "
+                f"{type(tensor).__name__}. Convert it with torch.as_tensor."
+            )
         wanted = axes.split()
         if tensor.ndim != len(wanted):
             problems.append(f"{name} has shape {tuple(tensor.shape)}, wanted ({_listed(axes)})")

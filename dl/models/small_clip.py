@@ -111,10 +111,15 @@ def preprocessing(side: int):
     """CLIP's preprocessing for another picture size: short side to `side`, centre crop, RGB, tensor, normalised."""
     from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Normalize, Resize, ToTensor
 
-    return Compose([
-        Resize(side, interpolation=InterpolationMode.BICUBIC), CenterCrop(side), _to_rgb, ToTensor(),
-        Normalize(PIXEL_MEAN, PIXEL_STD),
-    ])
+    return Compose(
+        [
+            Resize(side, interpolation=InterpolationMode.BICUBIC),
+            CenterCrop(side),
+            _to_rgb,
+            ToTensor(),
+            Normalize(PIXEL_MEAN, PIXEL_STD),
+        ]
+    )
 
 
 @contextmanager

@@ -4,7 +4,7 @@ An expression is (a, op, b) with a and b integers from -49 to 49 and op "add" or
 them, each with one spelling. The limit keeps every result within two digits. The file is a generated counterpart of the
 course's published one: same format, same first six rows, same ranges and distribution, other draws.
 
-    python -m dl.arithmetic        # writes the file anew, byte for byte the same
+    python -m dl.data.arithmetic        # writes the file anew, byte for byte the same
 """
 
 from __future__ import annotations
@@ -24,7 +24,12 @@ SPECIAL_WORDS = VOCABULARY[10:]
 Expression = tuple[int, str, int]
 
 FIRST_ROWS: tuple[Expression, ...] = (  # as in the published file; the notebook talks about the first two
-    (-30, "subtract", -34), (-34, "add", -15), (-28, "add", -36), (0, "subtract", 17), (16, "add", 9), (23, "add", 15),
+    (-30, "subtract", -34),
+    (-34, "add", -15),
+    (-28, "add", -36),
+    (0, "subtract", 17),
+    (16, "add", 9),
+    (23, "add", 15),
 )
 _NUMBER = r"(POSITIVE|NEGATIVE) (\d\d)"
 _INPUT = re.compile(rf"BOS {_NUMBER} (add|subtract) {_NUMBER} EOS")

@@ -77,8 +77,11 @@ def blocks(text: str, file: str = "text") -> list[Block]:
             hints[exercise["name"]] = _comment(lines, number, exercise["text"])
         if mark is None:
             if not exercise and NEARLY.search(line):
-                raise fail(number, f"a marker that cannot be read: {line.strip()!r}. Write # EXERCISE name, … or "
-                                   "# BEGIN SOLUTION name, indented by blanks and alone on the line.")
+                raise fail(
+                    number,
+                    f"a marker that cannot be read: {line.strip()!r}. Write # EXERCISE name, … or "
+                    "# BEGIN SOLUTION name, indented by blanks and alone on the line.",
+                )
             continue
         name = mark["name"]
         if (name is None) != bool(mark["only"]):
@@ -182,7 +185,10 @@ def _stub(block: Block, file: str) -> list[str]:
         parts[-1] += "\n" if number < len(said) else ""
         literals += [_quoted(part) for part in parts]
     return [
-        f"# YOUR CODE {block.name}", "raise NotImplementedError(", *(f"    {literal}" for literal in literals), ")",
+        f"# YOUR CODE {block.name}",
+        "raise NotImplementedError(",
+        *(f"    {literal}" for literal in literals),
+        ")",
         f"# END OF YOUR CODE {block.name}",
     ]
 

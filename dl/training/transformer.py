@@ -13,7 +13,8 @@ import json
 
 from torch.utils.data import DataLoader, Subset
 
-from dl import arithmetic, settings, weights
+from dl import settings, weights
+from dl.data import arithmetic
 from dl.notebook import use_project_modules
 from dl.utils import reset_seed
 
@@ -21,7 +22,12 @@ NAME = "transformer"
 SEED = 0
 EPOCHS, BATCH, WARMUP_RATE, WARMUP, RATE = 800, 256, 6e-6, 900, 5e-4
 MODEL = {
-    "num_heads": 4, "emb_dim": 64, "feedforward_dim": 256, "dropout": 0.1, "num_enc_layers": 4, "num_dec_layers": 4,
+    "num_heads": 4,
+    "emb_dim": 64,
+    "feedforward_dim": 256,
+    "dropout": 0.1,
+    "num_enc_layers": 4,
+    "num_dec_layers": 4,
     "vocab_len": len(arithmetic.VOCABULARY),
 }
 EXACT_EVERY = 20  # epochs between two counts of whole results, which cost a decoding
@@ -36,7 +42,9 @@ def train(epochs: int = EPOCHS) -> None:
     data = a2_helper.get_toy_data(settings.project_root() / "datasets" / "two_digit_op.json")
     training, validation = ([arithmetic.parse(line) for line in lines] for lines in a2_helper.split_rows(data)[:2])
     exams = {
-        "training": training, "validation": validation, "unseen": arithmetic.unseen(training),
+        "training": training,
+        "validation": validation,
+        "unseen": arithmetic.unseen(training),
         "unrelated": arithmetic.unrelated(training),
     }
     sets = {
@@ -48,10 +56,19 @@ def train(epochs: int = EPOCHS) -> None:
     model = Transformer(**MODEL)
     history: list[dict] = []
     a2_helper.train(
-        model, DataLoader(sets["training"], BATCH, drop_last=True), validation_loader, CrossEntropyLoss, epochs, BATCH,
-        WARMUP_RATE, WARMUP, RATE, history=history,
+        model,
+        DataLoader(sets["training"], BATCH, drop_last=True),
+        validation_loader,
+        CrossEntropyLoss,
+        epochs,
+        BATCH,
+        WARMUP_RATE,
+        WARMUP,
+        RATE,
+        history=history,
         on_epoch=a2_helper.watch_exact_match({"val_exact": sets["validation"]}, EXACT_EVERY),
-        checkpoint=settings.project_root() / "build" / "train" / f"{NAME}.pt", print_every=10,
+        checkpoint=settings.project_root() / "build" / "train" / f"{NAME}.pt",
+        print_every=10,
     )
     model.half().float()  # the scores are those of the shipped, rounded weights
     scores = {name: a2_helper.right_answers(model, rows).double().mean().item() for name, rows in sets.items()}
@@ -82,12 +99,12 @@ The rows are drawn with repetition, so some validation rows also stand in the tr
 
 **Settings:** seed {SEED}; positions `position_encoding_sinusoid` (with the floor); dropout 0.1; {len(history)}
 epochs of {BATCH}-row batches in fixed order, the rest of 148 rows left out; Adam (0.9, 0.995), eps 1e-9, rate
-{WARMUP_RATE:g} for {WARMUP} updates, then {RATE:g}; cross-entropy, summed. {last['seconds'] / 60:.0f} minutes on
+{WARMUP_RATE:g} for {WARMUP} updates, then {RATE:g}; cross-entropy, summed. {last["seconds"] / 60:.0f} minutes on
 one core of a busy machine.
 
-**Scores** of the shipped weights: token accuracy on all 500 validation rows {scores['tokens']:.4f}; on the first
-256, the only ones that the published recipe looks at, {scores['tokens_first_batch']:.4f} (published: about 0.80).
-Best epoch while training: {best['epoch']} with {best['val_accuracy']:.4f}. Whole results right by greedy decoding:
+**Scores** of the shipped weights: token accuracy on all 500 validation rows {scores["tokens"]:.4f}; on the first
+256, the only ones that the published recipe looks at, {scores["tokens_first_batch"]:.4f} (published: about 0.80).
+Best epoch while training: {best["epoch"]} with {best["val_accuracy"]:.4f}. Whole results right by greedy decoding:
 
 | expressions | number | right |
 |---|---|---|

@@ -12,13 +12,17 @@ from dl.checks import course
 from dl.checks.check import Examiner, hints
 from dl.checks.judge import ERROR, FAILED, MISSING, PASSED, SKIPPED, Result
 from dl.checks.library import Broken
-from dl.command import FAILURE, SUCCESS, UsageError, write_json
+from dl.console import FAILURE, SUCCESS, UsageError, write_json
 
 STATUSES = (PASSED, FAILED, ERROR, MISSING, SKIPPED)
 
 
 def run(
-    names: Sequence[str], root: str = ".", json_file: str | None = None, verbose: bool = False, hinted: bool = False,
+    names: Sequence[str],
+    root: str = ".",
+    json_file: str | None = None,
+    verbose: bool = False,
+    hinted: bool = False,
     seed: int | None = None,
 ) -> int:
     """Check exercises of the code in `root`; returns the exit code: 0 if all of them pass."""
@@ -39,8 +43,10 @@ def run(
     if json_file:
         write_json(json_file, report(examiner.root, seconds, results))
     said = ", ".join(f"{counts[status]} {status}" for status in STATUSES if counts[status])
-    print(f"{said} of {len(results)} exercises in {examiner.root.resolve()}, {seconds:.1f} s"
-          + (f"; written to {json_file}" if json_file else ""))
+    print(
+        f"{said} of {len(results)} exercises in {examiner.root.resolve()}, {seconds:.1f} s"
+        + (f"; written to {json_file}" if json_file else "")
+    )
     return SUCCESS if counts[PASSED] == len(results) else FAILURE
 
 
@@ -63,11 +69,17 @@ def report(root: Path, seconds: float, results: Sequence[Result]) -> dict:
     """The JSON of `check --json`."""
     counts = Counter(result.status for result in results)
     return {
-        "root": str(root), "seconds": round(seconds, 3), **{status: counts[status] for status in STATUSES},
+        "root": str(root),
+        "seconds": round(seconds, 3),
+        **{status: counts[status] for status in STATUSES},
         "exercises": [
-            {**asdict(result), "seconds": round(result.seconds, 4),
-             "checks": [{key: getattr(check, key) for key in ("name", "status", "message", "diagnosis")}
-                        for check in result.checks]}
+            {
+                **asdict(result),
+                "seconds": round(result.seconds, 4),
+                "checks": [
+                    {key: getattr(check, key) for key in ("name", "status", "message", "diagnosis")} for check in result.checks
+                ],
+            }
             for result in results
         ],
     }

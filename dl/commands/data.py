@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dl.command import FAILURE, SUCCESS, UsageError
+from dl.console import FAILURE, SUCCESS, UsageError
 from dl.data.fetch import FetchError, fetch, problems_of
 from dl.data.registry import ENTRIES, Entry
 

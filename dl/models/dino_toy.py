@@ -1,7 +1,7 @@
 """DINO in miniature, with its two safeguards as switches: what happens without centring, and without sharpening?
 
 Caron et al. 2021 (arXiv:2104.14294), section 5.3 and figure 7. "Pictures" are vectors: eight kinds that have much in
-common, each view of one with noise of its own. Student and teacher see two views and must agree, as in `dl.dino`.
+common, each view of one with noise of its own. Student and teacher see two views and must agree, as in `dl.models.dino`.
 
 Axes: N pictures of a batch, K scores of the head.
 Notebook: notebooks/CLIP_DINO.ipynb
@@ -12,7 +12,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dl.dino import STUDENT_TEMPERATURE, TEACHER_TEMPERATURE, DINOHead, dino_loss, make_teacher, update_center, update_teacher
+from dl.models.dino import (
+    STUDENT_TEMPERATURE,
+    TEACHER_TEMPERATURE,
+    DINOHead,
+    dino_loss,
+    make_teacher,
+    update_center,
+    update_teacher,
+)
 from dl.utils import one_thread
 
 KINDS, OUTPUTS, WIDTH = 8, 16, 32  # kinds of pictures, K, numbers in a "picture"

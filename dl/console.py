@@ -18,8 +18,8 @@ class UsageError(Exception):
 
 
 def trainable() -> list[str]:
-    """Weights whose training script, `dl/weights/NAME.py`, this copy of the project has."""
-    return [name for name in WEIGHTS if (Path(__file__).parent / "weights" / f"{name}.py").is_file()]
+    """Weights whose training script, `dl/training/NAME.py`, this copy of the project has."""
+    return [name for name in WEIGHTS if (Path(__file__).parent / "training" / f"{name}.py").is_file()]
 
 
 def progress(**options):

@@ -7,7 +7,7 @@ opposite means keep all outputs from becoming equal: centring (Eq. 4) forbids th
 (a low teacher temperature) forbids that all are equally likely.
 
 Axis key: N pictures, V crops of each, K scores of the head, D width of the network.
-Notebook: notebooks/CLIP_DINO.ipynb; `dl/weights/dino.py` trains the project's small weights with it.
+Notebook: notebooks/CLIP_DINO.ipynb; `dl/training/dino.py` trains the project's small weights with it.
 """
 
 from __future__ import annotations
@@ -51,8 +51,11 @@ class DINOHead(nn.Module):
 
 
 def dino_loss(
-    student_scores: Tensor, teacher_scores: Tensor, center: Tensor,
-    student_temperature: float = STUDENT_TEMPERATURE, teacher_temperature: float = TEACHER_TEMPERATURE,
+    student_scores: Tensor,
+    teacher_scores: Tensor,
+    center: Tensor,
+    student_temperature: float = STUDENT_TEMPERATURE,
+    teacher_temperature: float = TEACHER_TEMPERATURE,
 ) -> Tensor:
     """Cross entropy between the teacher's and the student's view of different crops (Eq. 3).
 

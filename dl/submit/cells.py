@@ -57,13 +57,19 @@ def read_notebook(name: str, content: bytes) -> Notebook:
         counts[kind] += kind != "code" or bool(source.strip())  # empty code cells are not executed, nor counted
         metadata, count = _dict(raw.get("metadata")), raw.get("execution_count")
         tags = metadata.get("tags")
-        cells.append(Cell(
-            kind, source, section, f"{'text' if kind == 'markdown' else kind} cell {counts[kind]}",
-            id=str(raw.get("id") or metadata.get("id") or ""),  # hosted notebooks keep it in the metadata
-            tags=tags if isinstance(tags, list) else [], count=count if isinstance(count, int) else None,
-            outputs=[output for output in raw.get("outputs") or [] if isinstance(output, dict)],
-            attachments=_dict(raw.get("attachments")),
-        ))
+        cells.append(
+            Cell(
+                kind,
+                source,
+                section,
+                f"{'text' if kind == 'markdown' else kind} cell {counts[kind]}",
+                id=str(raw.get("id") or metadata.get("id") or ""),  # hosted notebooks keep it in the metadata
+                tags=tags if isinstance(tags, list) else [],
+                count=count if isinstance(count, int) else None,
+                outputs=[output for output in raw.get("outputs") or [] if isinstance(output, dict)],
+                attachments=_dict(raw.get("attachments")),
+            )
+        )
     return Notebook(name, cells)
 
 

@@ -72,10 +72,17 @@ def train(steps: int = STEPS) -> None:
         if step % 100 == 0:
             print(f"{NAME}: step {step}/{steps} loss {loss.item():.3f} {time.process_time() - started:.0f} s", flush=True)
         if step % 250 == 0 or step == steps:
-            weights.save_checkpoint(checkpoint, {
-                "encoder": encoder.state_dict(), "heads": heads.state_dict(), "optimizer": optimizer.state_dict(),
-                "schedule": schedule.state_dict(), "step": step, "seconds": time.process_time() - started,
-            })
+            weights.save_checkpoint(
+                checkpoint,
+                {
+                    "encoder": encoder.state_dict(),
+                    "heads": heads.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                    "schedule": schedule.state_dict(),
+                    "step": step,
+                    "seconds": time.process_time() - started,
+                },
+            )
         if step % 1000 == 0:
             print(f"{NAME}: {evaluate(encoder, heads)}", flush=True)
     finish(encoder, heads, steps, time.process_time() - started)
@@ -160,10 +167,21 @@ def finish(encoder: nn.Module, heads: Heads, steps: int, seconds: float) -> Path
     scores = evaluate(encoder, heads, count=2000)
     facts = {"architecture": "regnet_x_400mf", "steps": str(steps), "seed": str(SEED), "scores": str(scores)}
     path = weights.save(NAME, encoder.backbone.state_dict(), facts)
-    weights.write_card(NAME, CARD.format(
-        steps=steps, batch=BATCH, rate=PEAK_RATE, decay=WEIGHT_DECAY, seed=SEED, scenes=steps * BATCH,
-        minutes=seconds / 60, megabytes=path.stat().st_size / 1e6, torch=torch.__version__, **scores,
-    ))
+    weights.write_card(
+        NAME,
+        CARD.format(
+            steps=steps,
+            batch=BATCH,
+            rate=PEAK_RATE,
+            decay=WEIGHT_DECAY,
+            seed=SEED,
+            scenes=steps * BATCH,
+            minutes=seconds / 60,
+            megabytes=path.stat().st_size / 1e6,
+            torch=torch.__version__,
+            **scores,
+        ),
+    )
     print(f"{NAME}: {scores}; wrote {path.name} and its card")
     return path
 

@@ -10,7 +10,6 @@ import asyncio
 import base64
 import contextlib
 import copy
-import hashlib
 import io
 import json
 import os
@@ -27,15 +26,10 @@ from nbformat import NotebookNode
 from PIL import Image
 
 from dl import settings
-from dl.command import FAILURE, SUCCESS, UsageError, progress, say, say_unless_terminal, write_json, write_whole
+from dl.console import FAILURE, SUCCESS, UsageError, progress, say, say_unless_terminal, write_json
+from dl.notebook_files import METADATA, SOURCE_ENDING, find_notebooks, find_sources, read_source, shown, write_notebook
 
-COURSE_ORDER = ("rnn_lstm_captioning", "Transformers", "Self_Supervised_Learning", "CLIP_DINO")
-SOURCE_ENDING = ".nb.py"
 SHOWN_SCORES = 4  # in the table; the JSON has all
-METADATA = {
-    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-    "language_info": {"name": "python"},
-}
 LARGE_PICTURE = 100_000  # characters of base64
 PASSED, FAILED = "passed", "failed"
 
@@ -54,8 +48,7 @@ class Outcome:
 
 
 def run(
-    names: list[str], data: str | None = None, device: str | None = None, out: str | None = None,
-    json_file: str | None = None,
+    names: list[str], data: str | None = None, device: str | None = None, out: str | None = None, json_file: str | None = None
 ) -> int:
     """The verb `run`: execute notebooks one after the other, print the table; FAILURE if a cell raised."""
     paths = find_notebooks(names)
@@ -73,13 +66,18 @@ def run(
     print("\n" + table(outcomes))
     failed = [outcome.notebook for outcome in outcomes if outcome.status == FAILED]
     if json_file:
-        write_json(json_file, {
-            "data": environment.get("DL_DATA") or settings.SAMPLE, "seconds": round(time.time() - started, 1),
-            "passed": len(outcomes) - len(failed), "failed": len(failed),
-            "notebooks": [vars(outcome) for outcome in outcomes],
-        })
+        write_json(
+            json_file,
+            {
+                "data": environment.get("DL_DATA") or settings.SAMPLE,
+                "seconds": round(time.time() - started, 1),
+                "passed": len(outcomes) - len(failed),
+                "failed": len(failed),
+                "notebooks": [vars(outcome) for outcome in outcomes],
+            },
+        )
     done = f"{len(outcomes) - len(failed)} of {len(outcomes)} notebooks ran to the end"
-    print(f"{done}; executed copies are in {_shown(folder)}." + (f" Failed: {', '.join(failed)}." if failed else ""))
+    print(f"{done}; executed copies are in {shown(folder)}." + (f" Failed: {', '.join(failed)}." if failed else ""))
     return FAILURE if failed else SUCCESS
 
 
@@ -101,19 +99,9 @@ def build(names: list[str]) -> int:
             target = path.with_name(f"{name}.ipynb")
         write_notebook(notebook, target)
         result = f"{outcome.problem or outcome.status}, {outcome.checks} checks, {outcome.seconds:.0f} s"
-        say(f"{name}: {result}: {_shown(target)}")
+        say(f"{name}: {result}: {shown(target)}")
     print(f"Failed: {', '.join(failed)}; their notebooks are left as they were." if failed else "All are built.")
     return FAILURE if failed else SUCCESS
-
-
-def find_notebooks(names: list[str]) -> list[Path]:
-    """Paths of notebooks named by path or by name (any case); all of `notebooks/` in the course's order for no name."""
-    return _find(names, ".ipynb", 'Build them with "python -m dl build".')
-
-
-def find_sources(names: list[str]) -> list[Path]:
-    """The same for the sources `notebooks/NAME.nb.py`."""
-    return _find(names, SOURCE_ENDING, "Sources of notebooks end in .nb.py.")
 
 
 def kernel_environment(data: str | None, device: str | None) -> dict[str, str]:
@@ -167,37 +155,21 @@ def table(outcomes: list[Outcome]) -> str:
         scores = list(outcome.scores.items())[:SHOWN_SCORES]
         shown = ", ".join(f"{name} {value:.3g}" for name, value in scores)
         more = len(outcome.scores) - len(scores)
-        rows.append((
-            outcome.notebook, str(outcome.cells), str(outcome.checks), f"{outcome.seconds:.0f}",
-            ("FAILED " if outcome.status == FAILED else "") + shown + (f", {more} more in results/" if more else ""),
-        ))
+        rows.append(
+            (
+                outcome.notebook,
+                str(outcome.cells),
+                str(outcome.checks),
+                f"{outcome.seconds:.0f}",
+                ("FAILED " if outcome.status == FAILED else "") + shown + (f", {more} more in results/" if more else ""),
+            )
+        )
     first, *numbers = (max(len(row[column]) for row in rows) for column in range(4))
     lines = []
     for name, *counts, scores in rows:
         aligned = (count.rjust(width) for count, width in zip(counts, numbers, strict=True))
         lines.append("  ".join((name.ljust(first), *aligned, scores)).rstrip())
     return "\n".join(lines)
-
-
-def read_source(path: Path) -> NotebookNode:
-    """A notebook made from a percent-format source: fixed metadata, cell ids that only a change of the cell changes.
-
-    Raises:
-        UsageError: if jupytext is not installed.
-    """
-    try:
-        import jupytext
-    except ImportError as error:
-        raise UsageError('jupytext is not installed. Install it with: pip install -e ".[dev]"') from error
-    notebook = nbformat.v4.new_notebook(metadata=copy.deepcopy(METADATA))
-    seen: dict[str, int] = {}
-    for cell in jupytext.read(path).cells:
-        digest = hashlib.sha256(f"{cell.cell_type}\n{cell.source}".encode()).hexdigest()[:12]
-        seen[digest] = seen.get(digest, 0) + 1
-        cell.id = digest if seen[digest] == 1 else f"{digest}-{seen[digest]}"
-        cell.metadata = NotebookNode({"tags": cell.metadata["tags"]} if "tags" in cell.metadata else {})
-        notebook.cells.append(cell)
-    return notebook
 
 
 def clean(notebook: NotebookNode) -> list[str]:
@@ -242,11 +214,6 @@ def _with_few_colours(png: str) -> str:
     return base64.b64encode(file.getvalue()).decode() + "\n"
 
 
-def write_notebook(notebook: NotebookNode, path: Path) -> None:
-    """Write a notebook in one step, as UTF-8 with a final newline."""
-    write_whole(path, lambda file: file.write_text(nbformat.writes(notebook).rstrip("\n") + "\n", encoding="utf-8"))
-
-
 # --- Executing ---
 
 
@@ -261,17 +228,13 @@ class _Place:
         return f'section "{self.section}", code cell {self.cell}'
 
 
-async def _execute_cells(
-    notebook: NotebookNode, name: str, folder: Path, environment: dict[str, str], place: _Place
-) -> None:
+async def _execute_cells(notebook: NotebookNode, name: str, folder: Path, environment: dict[str, str], place: _Place) -> None:
     from nbclient import NotebookClient
 
     total = len(_code_cells(notebook))
     started = time.time()
     bar_format = "{desc} {n_fmt}/{total_fmt} |{bar:20}| {elapsed}{postfix}"
-    with tempfile.TemporaryDirectory(prefix="dl-") as runtime, progress(
-        total=total, desc=name, bar_format=bar_format
-    ) as bar:
+    with tempfile.TemporaryDirectory(prefix="dl-") as runtime, progress(total=total, desc=name, bar_format=bar_format) as bar:
         client = NotebookClient(notebook, km=_kernel_manager(Path(runtime)), record_timing=False)
         async with client.async_setup_kernel(cwd=str(folder), env=environment, cleanup_kc=True):
             with contextlib.suppress(NotImplementedError):  # nbclient would take Ctrl-C for a kernel that died
@@ -295,8 +258,10 @@ def _kernel_manager(runtime: Path):
     from jupyter_client.kernelspec import NATIVE_KERNEL_NAME, KernelSpecManager
 
     return AsyncKernelManager(
-        kernel_name=NATIVE_KERNEL_NAME, kernel_spec_manager=KernelSpecManager(kernel_dirs=[]),
-        transport="tcp" if sys.platform == "win32" else "ipc", connection_file=str(runtime / "kernel.json"),
+        kernel_name=NATIVE_KERNEL_NAME,
+        kernel_spec_manager=KernelSpecManager(kernel_dirs=[]),
+        transport="tcp" if sys.platform == "win32" else "ipc",
+        connection_file=str(runtime / "kernel.json"),
     )
 
 
@@ -307,21 +272,6 @@ def _last_heading(markdown: str) -> str:
 
 
 # --- Finding, reading, cleaning ---
-
-
-def _find(names: list[str], ending: str, hint: str) -> list[Path]:
-    folder = settings.project_root() / "notebooks"
-    known = {path.name.removesuffix(ending): path for path in folder.glob(f"*{ending}")}
-    ordered = [name for name in COURSE_ORDER if name in known] + sorted(set(known) - set(COURSE_ORDER))
-    found, missing = [], []
-    for name in names or ordered:
-        by_name = next((known[key] for key in ordered if key.lower() == name.lower()), None)
-        path = Path(name) if name.endswith(ending) and Path(name).is_file() else by_name
-        (missing if path is None else found).append(path or name)
-    if missing or not found:
-        what = f"no notebook {', '.join(missing)}" if missing else "no notebooks at all"
-        raise UsageError(f"{what} in {_shown(folder)}; there are: {', '.join(ordered) or 'none'}. {hint}")
-    return found
 
 
 def _code_cells(notebook: NotebookNode) -> list[NotebookNode]:
@@ -349,10 +299,3 @@ def _without_machine(text: str) -> str:
     for folder, short in ((f"{root}{os.sep}", ""), (root, "."), (sys.prefix, "PYTHON"), (Path.home(), "~")):
         text = text.replace(str(folder), short)
     return _ADDRESS.sub("at 0x…", text)
-
-
-def _shown(path: Path) -> str:
-    """A path as the user would type it: relative to the working folder where it lies below it."""
-    with contextlib.suppress(ValueError):
-        return path.resolve().relative_to(Path.cwd()).as_posix()
-    return str(path)
