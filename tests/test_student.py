@@ -220,7 +220,8 @@ def test_what_reveals_or_is_compiled_is_left_out(fresh):
         path
         for path in paths(fresh)
         if re.search(
-            r"pycache|\.pyc$|\.nb\.py$|/references/|/mistakes/|variants|^benchmarks|^\.ci|CHANGELOG|dl/student|\.git/", path
+            r"pycache|\.pyc$|\.nb\.py$|/solutions/|/references/|/mistakes/|variants|^benchmarks|^\.ci|CHANGELOG|dl/student|\.git/",
+            path,
         )
     ]
     assert left == []

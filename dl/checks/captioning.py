@@ -13,10 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dl.checks.published import expected
-from dl.checks.devices import device_case
-from dl.checks.exercise import Draw, Exercise, Case, Values, WrongReturn, describe, published, track, unpack, with_gradients
 from dl.arguments import check_tensors
+from dl.checks.devices import device_case
+from dl.checks.exercise import Case, Draw, Exercise, Values, WrongReturn, describe, published, track, unpack, with_gradients
+from dl.checks.published import expected
 
 TOPIC = "captioning"
 SINGLE = {"rtol": 1e-4, "atol": 1e-5}  # tolerances where everything is float32

@@ -13,10 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dl.checks.published import EXPECTED
 from dl.checks.devices import move_case
-from dl.checks.exercise import Draw, Exercise, Fault, Case, Values, track, unpack, with_gradients
+from dl.checks.exercise import Case, Draw, Exercise, Fault, Values, track, unpack, with_gradients
 from dl.checks.judge import compare
+from dl.checks.published import EXPECTED
 
 TOPIC = "clip_dino"
 EXACT = {"rtol": 1e-5, "atol": 1e-7}  # in float64; leaves room for an epsilon of 1e-6 in a denominator, not for 1e-4

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from dl.checks.published import load_case
 
-Values = dict[str, object]  # tensors, numbers, texts, or lists of them, by name
+Values = dict[str, Any]  # tensors, numbers, texts, or lists of them, by name
 
 MODULES = {  # the modules that hold the exercises of a topic, in the order in which they import each other
     "captioning": ("rnn_lstm_captioning",),

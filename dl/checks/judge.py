@@ -56,7 +56,7 @@ Plan = list[tuple[Case, Values, int]]
 
 
 def plan(exercise: Exercise, answers: Computed | Recorded, seeds: tuple[int, int]) -> Plan:
-    """The calls to make: every case once; for a pure exercise the first on random inputs again, after other ones of its sizes."""
+    """The calls to make: every case once; for a pure exercise the first on random inputs again, after other ones."""
     seed, other = seeds
     calls = [(case, seed) for case in exercise.cases]
     again = _repeated(exercise)

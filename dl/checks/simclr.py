@@ -7,9 +7,9 @@ import inspect
 import torch
 from torch import Tensor
 
-from dl.checks.published import expected
 from dl.checks.devices import device_case, named_device_case
-from dl.checks.exercise import Draw, Exercise, Case, Values, WrongReturn, track, unpack, with_gradients
+from dl.checks.exercise import Case, Draw, Exercise, Values, WrongReturn, track, unpack, with_gradients
+from dl.checks.published import expected
 
 TOPIC = "simclr"
 EXACT = {"rtol": 1e-5, "atol": 1e-7}  # in float64; leaves room for an epsilon of 1e-6 in a denominator, not for 1e-4

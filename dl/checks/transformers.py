@@ -18,9 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dl.checks.published import expected, fill_with_ramp, load_case
 from dl.checks.devices import device_case
-from dl.checks.exercise import Draw, Exercise, Case, Values, track, unpack, with_gradients
+from dl.checks.exercise import Case, Draw, Exercise, Values, track, unpack, with_gradients
+from dl.checks.published import expected, fill_with_ramp, load_case
 
 TOPIC = "transformers"
 COARSE = 0.1  # how near the largest of some hundred uniform draws of one spread are to each other
