@@ -14,8 +14,11 @@ run: $(INSTALLED)  ## execute the notebooks on fresh kernels, then make the hand
 test: $(INSTALLED)  ## the tests
 	$(IN_VENV) -m pytest
 
-check: $(INSTALLED)  ## the linter
+check: $(INSTALLED)  ## format, lint, spelling, types
+	$(IN_VENV) -m ruff format --check .
 	$(IN_VENV) -m ruff check .
+	$(IN_VENV) -m codespell_lib
+	$(IN_VENV) -m mypy
 
 notebooks: $(INSTALLED)  ## build and execute notebooks/*.ipynb from their sources notebooks/*.nb.py
 	$(IN_VENV) -m dl build

@@ -35,7 +35,7 @@ def check_tensors(function: str, **arguments: tuple[Tensor, str]) -> dict[str, i
             problems.append(f"{name} has shape {tuple(tensor.shape)}, wanted ({_listed(axes)})")
             continue
         for axis, size in zip(wanted, tensor.shape):
-            factor, letter = re.fullmatch(r"(\d*)(\w*)", axis).groups()
+            factor, letter = re.findall(r"^(\d*)(\w*)$", axis)[0]
             if not letter:
                 known, source = int(factor), ""
             else:

@@ -106,7 +106,7 @@ def decode_captions(captions: np.ndarray | Sequence[int], idx_to_word: Sequence[
             f"{captions.max()}. Pass the vocabulary that the captions were written with."
         )
     if captions.ndim == 2:
-        return [decode_captions(caption, idx_to_word) for caption in captions]
+        return [str(decode_captions(caption, idx_to_word)) for caption in captions]
     words = [idx_to_word[index] for index in captions]
     words = words[: words.index(END) + 1] if END in words else words
     return " ".join(word for word in words if word != NULL)

@@ -160,7 +160,7 @@ def use_project_modules(root: Path) -> None:
 
 def set_plot_look() -> None:
     """One look for every figure: seaborn's grid, colours that colour-blind readers can tell apart, sharp pixels."""
-    import matplotlib
+    from cycler import cycler
     from matplotlib import pyplot as plt
 
     style = "seaborn-v0_8"
@@ -174,6 +174,6 @@ def set_plot_look() -> None:
             "axes.titlesize": 12,
             "image.interpolation": "nearest",
             "image.cmap": "gray",
-            "axes.prop_cycle": matplotlib.cycler(color=OKABE_ITO),
+            "axes.prop_cycle": cycler(color=OKABE_ITO),
         }
     )

@@ -61,11 +61,15 @@ def _find(names: list[str], ending: str, hint: str) -> list[Path]:
     folder = settings.project_root() / "notebooks"
     known = {path.name.removesuffix(ending): path for path in folder.glob(f"*{ending}")}
     ordered = [name for name in COURSE_ORDER if name in known] + sorted(set(known) - set(COURSE_ORDER))
-    found, missing = [], []
+    found: list[Path] = []
+    missing: list[str] = []
     for name in names or ordered:
         by_name = next((known[key] for key in ordered if key.lower() == name.lower()), None)
         path = Path(name) if name.endswith(ending) and Path(name).is_file() else by_name
-        (missing if path is None else found).append(path or name)
+        if path is None:
+            missing.append(name)
+        else:
+            found.append(path)
     if missing or not found:
         what = f"no notebook {', '.join(missing)}" if missing else "no notebooks at all"
         raise UsageError(f"{what} in {shown(folder)}; there are: {', '.join(ordered) or 'none'}. {hint}")

@@ -201,7 +201,7 @@ def _recorded(exercise: Exercise, answers: Computed, seeds: Sequence[int]) -> di
 def _distinguishing(
     exercise: Exercise, answers: Computed, seed: int, wrong: Callable[[str, Case], Record]
 ) -> dict[str, set[str]]:
-    """By which cases each mistake is known: the first `DISTINGUISHING` in which it shows; all, where another looks alike there.
+    """By which cases each mistake is known: the first `DISTINGUISHING` in which it shows; all, if another looks alike.
 
     A student's code is looked at where it first fails, so the others need not be kept.
     """

@@ -17,6 +17,7 @@ from importlib import metadata
 from importlib.machinery import PathFinder
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from dl.console import SUCCESS, WRONG_USE, trainable
 
@@ -76,8 +77,9 @@ def packages() -> Iterator[Finding]:
     from packaging.requirements import Requirement
 
     for requirement in map(Requirement, wanted):
-        for_all = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
-        if not for_all and not requirement.marker.evaluate({"extra": "dev"}):
+        marker = requirement.marker
+        for_all = marker is None or marker.evaluate({"extra": ""})
+        if marker is not None and not for_all and not marker.evaluate({"extra": "dev"}):
             continue  # for other systems
         name, versions = requirement.name, str(requirement.specifier)
         purpose = "" if for_all else " (for tests and for building notebooks)"
@@ -210,7 +212,7 @@ EXAMINATIONS: tuple[tuple[str, Callable[[], Iterator[Finding]]], ...] = (
 )
 
 
-def _import(name: str, remedy: str, describe: Callable[[object], str] | None = None) -> Finding:
+def _import(name: str, remedy: str, describe: Callable[[Any], str] | None = None) -> Finding:
     """Import a package, its warnings silenced; what its import raises is told in one line."""
     try:
         with warnings.catch_warnings():

@@ -166,9 +166,9 @@ def table(outcomes: list[Outcome]) -> str:
         )
     first, *numbers = (max(len(row[column]) for row in rows) for column in range(4))
     lines = []
-    for name, *counts, scores in rows:
+    for name, *counts, told in rows:
         aligned = (count.rjust(width) for count, width in zip(counts, numbers, strict=True))
-        lines.append("  ".join((name.ljust(first), *aligned, scores)).rstrip())
+        lines.append("  ".join((name.ljust(first), *aligned, told)).rstrip())
     return "\n".join(lines)
 
 

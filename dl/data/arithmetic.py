@@ -78,12 +78,12 @@ def unseen(seen: Iterable[Expression]) -> list[Expression]:
 
 
 def unrelated(seen: Iterable[Expression]) -> list[Expression]:
-    """The unseen expressions that are not even the same sum as a seen one in another dress.
+    """The unseen expressions that are not even the same sum as a seen one written another way.
 
     a - b is taken as a + (-b), and a + b as b + a: a model may know these by exchanging two words.
     """
-    seen = {_as_sum(expression) for expression in seen}
-    return [expression for expression in all_expressions() if _as_sum(expression) not in seen]
+    sums = {_as_sum(expression) for expression in seen}
+    return [expression for expression in all_expressions() if _as_sum(expression) not in sums]
 
 
 def generate(rows: int = ROWS, seed: int = 0) -> dict[str, list[str]]:

@@ -259,8 +259,8 @@ def unpack(archive: Path, folder: Path, name: str) -> None:
                 _unpack_members(members, file.open, folder, name)
         else:
             with tarfile.open(archive) as file:
-                members = [(info.name, info.isdir(), _tar_oddity(info), info) for info in file]
-                _unpack_members(members, file.extractfile, folder, name)
+                entries = [(info.name, info.isdir(), _tar_oddity(info), info) for info in file]
+                _unpack_members(entries, file.extractfile, folder, name)
     except _DAMAGED as error:
         reason = str(error).splitlines()[0].rstrip(":") if str(error) else type(error).__name__
         raise ValueError(f"the archive is damaged or none ({reason})") from error

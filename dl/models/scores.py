@@ -11,6 +11,7 @@ Axis key: N pictures or frames, h and w rows and columns of the patch grid, P = 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -50,7 +51,7 @@ def patch_coverage(masks: Tensor, patch_size: int) -> Tensor:
     return F.avg_pool2d(on_object, patch_size).flatten(1)
 
 
-def attention_scores(attention: Tensor, coverage: Tensor) -> dict[str, float]:
+def attention_scores(attention: Tensor, coverage: Tensor) -> dict[str, Any]:
     """Whether the [CLS] token of some head looks at the objects.
 
     Args:

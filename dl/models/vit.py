@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -27,7 +28,7 @@ SINE_SCALE = 0.3  # of fixed positions, beside tokens of size about 1
 LONGEST = 100.0  # wavelength of fixed positions over 2 pi, in patches
 GRID_MARGIN = 0.1  # added to the wanted rows and columns when positions are resized (see `VisionTransformer.positions`)
 
-DINO_CONFIGURATIONS = {  # patch size -> ViT-S of the DINO paper (Table 1), 21.7 M parameters
+DINO_CONFIGURATIONS: dict[int, dict[str, Any]] = {  # patch size -> ViT-S of the DINO paper (Table 1), 21.7 M parameters
     patch: {"patch_size": patch, "width": 384, "depth": 12, "num_heads": 6} for patch in (8, 16)
 }
 
@@ -136,7 +137,7 @@ class VisionTransformer(nn.Module):
         fixed_positions: bool = False,
     ) -> None:
         super().__init__()
-        self.configuration = {
+        self.configuration: dict[str, Any] = {
             "patch_size": patch_size,
             "width": width,
             "depth": depth,
@@ -297,7 +298,7 @@ def untrained_like(model: VisionTransformer, seed: int) -> VisionTransformer:
     return _frozen(fresh).to(model.pos_embed.device)
 
 
-def _frozen(model: nn.Module) -> nn.Module:
+def _frozen(model: VisionTransformer) -> VisionTransformer:
     return model.eval().requires_grad_(False)
 
 

@@ -65,7 +65,8 @@ class BatchAugmentation:
         def uniform(*shape: int) -> Tensor:
             return torch.rand(*shape, generator=generator, device=images.device)
 
-        boxes = crop_boxes(uniform(4, CROP_TRIES, B), *images.shape[2:], self.scale, self.ratio)
+        H, W = images.shape[2:]
+        boxes = crop_boxes(uniform(4, CROP_TRIES, B), H, W, self.scale, self.ratio)
         views = crop_and_resize(images.float() / 255, boxes, self.size, flipped=uniform(B) < self.flip)
         factors = 1 + (2 * uniform(4, B) - 1) * views.new_tensor(self.strength)[:, None]  # (4, B), centred on 1
         order = uniform(4, B).argsort(dim=0)  # (4, B): which adjustment comes first, second, …

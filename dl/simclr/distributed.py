@@ -61,6 +61,8 @@ class SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
         mean = _SumOverRanks.apply(wide.mean(axes)) / W  # (C,)
         centred = wide - mean.view(shape)
         variance = _SumOverRanks.apply(centred.square().mean(axes)) / W  # (C,)
+        assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None
+        assert self.momentum is not None
         with torch.no_grad():
             count = W * x.numel() / x.shape[1]
             self.running_mean.lerp_(mean, self.momentum)

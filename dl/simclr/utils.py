@@ -114,7 +114,7 @@ def train_val(
             _check_labels("train_val", target, logits.shape[1])
             target = target.to(device, non_blocking=True)
             loss = F.cross_entropy(logits, target)
-            if is_train:
+            if train_optimizer is not None:
                 train_optimizer.zero_grad()
                 loss.backward()
                 train_optimizer.step()

@@ -67,8 +67,11 @@ EDITS = {  # of files that differ a little: what is there once, and what stands 
     "Makefile": {
         ".PHONY: run test check notebooks": ".PHONY: run test check",
         "test: $(INSTALLED)  ## the tests": "test: $(INSTALLED)  ## one test an exercise; those that are missing are skipped",
-        "check: $(INSTALLED)  ## the linter": "check: $(INSTALLED)  ## what is missing, wrong and right",
-        "$(IN_VENV) -m ruff check .": "$(IN_VENV) -m dl check",
+        "check: $(INSTALLED)  ## format, lint, spelling, types": "check: $(INSTALLED)  ## what is missing, wrong and right",
+        "\t$(IN_VENV) -m ruff format --check .\n": "\t$(IN_VENV) -m dl check\n",
+        "\t$(IN_VENV) -m ruff check .\n": "",
+        "\t$(IN_VENV) -m codespell_lib\n": "",
+        "\t$(IN_VENV) -m mypy\n": "",
     },
 }
 

@@ -74,9 +74,9 @@ class Equations:
         for equation, text in zip(equations, converted, strict=True):
             typst = printable(_with_limits(equation, text.strip()))
             self.typst[equation] = typst if typst.startswith("$") else None  # else pandoc left it as TeX
-        good = [equation for equation, piece in self.typst.items() if piece]
-        for index in failing([self.typst[equation] for equation in good]):
-            self.typst[good[index]] = None
+        good = {equation: piece for equation, piece in self.typst.items() if piece}
+        for index in failing(list(good.values())):
+            self.typst[list(good)[index]] = None
 
 
 def simplified(tex: str) -> str:

@@ -138,7 +138,7 @@ def _outcome(notebook: Notebook, cell: Cell) -> list[Finding]:
 def _always_checks(source: str) -> bool:
     """Whether a cell calls `session.check…` whatever the data: neither under an `if` nor only in a function."""
     try:
-        body = ast.parse(re.sub(r"^(\s*)[%!]", r"\1#", source, flags=re.M)).body
+        body: list[ast.AST] = list(ast.parse(re.sub(r"^(\s*)[%!]", r"\1#", source, flags=re.M)).body)
     except (SyntaxError, ValueError, RecursionError):
         return False
     while body:
@@ -146,7 +146,7 @@ def _always_checks(source: str) -> bool:
         if isinstance(node, ast.Call) and ast.unparse(node.func) in ("session.check", "session.check_error"):
             return True
         if not isinstance(node, (ast.If, ast.FunctionDef, ast.ClassDef, ast.Lambda, ast.IfExp)):
-            body += ast.iter_child_nodes(node)
+            body.extend(ast.iter_child_nodes(node))
     return False
 
 

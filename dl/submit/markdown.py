@@ -105,7 +105,7 @@ class Cleaner:
         return self._all(blocks)
 
     def _all(self, nodes: list) -> list:
-        cleaned = []
+        cleaned: list = []
         for node in nodes:
             made = self._node(node)
             if node_is(node, "Str") and node["c"].startswith(".") and cleaned and node_is(cleaned[-1], *_HAS_HASH):
@@ -226,7 +226,8 @@ class _Tag(HTMLParser):
 
     def __init__(self, html: str) -> None:
         super().__init__()
-        self.name, self.attributes = "", {}
+        self.name = ""
+        self.attributes: dict = {}
         self.feed(html)
 
     def handle_starttag(self, tag: str, attributes: list) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -101,7 +102,9 @@ class _Document:
         return self.compile(pages), notes
 
     def compile(self, pieces: list[str]) -> bytes:
-        return self.compiler.compile(input="\n\n".join([STYLE, *pieces]).encode(), format="pdf")
+        pdf = self.compiler.compile(input="\n\n".join([STYLE, *pieces]).encode(), format="pdf")
+        assert isinstance(pdf, bytes)  # one document
+        return pdf
 
     def failing(self, pieces: list[str]) -> list[int]:
         """Numbers of the pieces that do not compile: all together first, then halves of what fails."""
@@ -147,8 +150,11 @@ class _Document:
             if kind == "stream":
                 parts.append(self.output_text("complaint", joined(output.get("text")), where))
             elif kind == "error":
-                lines = output.get("traceback") if isinstance(output.get("traceback"), list) else []
-                trace = "\n".join(map(joined, lines)) or f"{output.get('ename')}: {joined(output.get('evalue'))}"
+                lines = output.get("traceback")
+                trace = (
+                    "\n".join(map(joined, lines if isinstance(lines, list) else []))
+                    or f"{output.get('ename')}: {joined(output.get('evalue'))}"
+                )
                 parts.append(self.output_text("complaint", trace, where))
             elif isinstance(output.get("data"), dict):
                 parts.append(self.shown(output["data"], where))
@@ -227,15 +233,15 @@ class _Document:
                 f"#text(size: 8pt, {self.text(versions)})",
                 _title("Findings"),
                 self.table(("notebook", "section", "cell", "finding"), found) if found else "None.",
-                *self.list("Missing files", cover.missing),
-                *self.list("Not shown here as in the notebook", notes),
+                *self.bullets("Missing files", cover.missing),
+                *self.bullets("Not shown here as in the notebook", notes),
                 *self.scores(cover.results),
                 "#pagebreak(weak: true)",
                 "#outline(depth: 3, indent: 1em)",
             ]
         )
 
-    def list(self, title: str, lines: list[str]) -> list[str]:
+    def bullets(self, title: str, lines: list[str]) -> list[str]:
         items = ", ".join(f"text(size: 9pt, {self.text(line)})" for line in lines)
         return [_title(title), f"#list(tight: true, {items})"] if lines else []
 
@@ -249,7 +255,7 @@ class _Document:
             shown += [f"#block(sticky: true, strong({self.text(head)}))", table if cells else ""]
         return shown
 
-    def table(self, heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    def table(self, heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
         cells = [f"strong({quoted(head)})" for head in heads] + [self.text(cell) for row in rows for cell in row]
         return f"#text(size: 8.5pt, table(columns: (auto, 1fr, auto, 2fr), {', '.join(cells)}))"
 

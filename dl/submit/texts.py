@@ -105,7 +105,8 @@ def _covered(font: Path) -> set[int]:
 
 def _described(run: str) -> str:
     """Emoji and signs by name, letters of a script by their number; joiners and variation selectors disappear."""
-    described, letters = [], {}
+    described: list[str] = []
+    letters: dict[str, int] = {}
     for letter in run:
         name = unicodedata.name(letter, f"U+{ord(letter):04X}")
         category = unicodedata.category(letter)

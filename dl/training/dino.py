@@ -20,6 +20,7 @@ import math
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -59,7 +60,7 @@ NAME = "dino"
 SEED, EVALUATION_SEED = 32, 34  # name the pictures; the data sets of the world and the other weights use other keys
 STEPS, BATCH, PEAK_RATE, WARM_UP, WEIGHT_DECAY = 2500, 32, 1e-3, 100, 0.05
 FIRST_MOMENTUM = 0.99  # of the teacher: a short training cannot wait for the paper's 0.996
-CONFIGURATION = {
+CONFIGURATION: dict[str, Any] = {
     "patch_size": 8,
     "width": 128,
     "depth": 4,

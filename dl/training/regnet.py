@@ -148,7 +148,7 @@ def split_cell(logits: Tensor) -> tuple[Tensor, ...]:
 def evaluate(encoder: nn.Module, heads: Heads, count: int = VALIDATION) -> dict[str, float]:
     """Shares right on scenes never trained on: names read at each object's cell, background, and whole pairs."""
     encoder.eval()
-    right = {name: [] for name in ("category", "colour", "texture", "size", "pair", "background")}
+    right: dict[str, list] = {name: [] for name in ("category", "colour", "texture", "size", "pair", "background")}
     for start in range(0, count, 50):
         images, targets = batch(range(10**8 + start, 10**8 + start + 50))
         features = encoder(images)

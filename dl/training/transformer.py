@@ -10,6 +10,7 @@ faults are mended: validation uses all 500 rows, and decoding the causal mask.
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from torch.utils.data import DataLoader, Subset
 
@@ -21,7 +22,7 @@ from dl.utils import reset_seed
 NAME = "transformer"
 SEED = 0
 EPOCHS, BATCH, WARMUP_RATE, WARMUP, RATE = 800, 256, 6e-6, 900, 5e-4
-MODEL = {
+MODEL: dict[str, Any] = {
     "num_heads": 4,
     "emb_dim": 64,
     "feedforward_dim": 256,

@@ -87,9 +87,9 @@ def describe(scene: Scene, rng: np.random.Generator) -> str:
             sentence = " ".join(words)
     elif len(scene.objects) == 2:
         relation = scene.relation()
-        full = [_full_name(o) for o in scene.objects]
+        first, second = [_full_name(o) for o in scene.objects]
         sentence = (
-            f"a {full[0]} {relation} a {full[1]}",
+            f"a {first} {relation} a {second}",
             f"there is a {short[0]} {relation} a {short[1]}",
             f"a photo of a {short[0]} and a {short[1]}",
             f"a {short[0]} is {relation} a {short[1]} {place}",
@@ -110,7 +110,8 @@ def read(sentence: str) -> Claims:
     behind it (or a class without a colour) makes no pair."""
     words = sentence.split()
     pairs, places, sizes, textures = [], [], [], []
-    size = colour = texture = colour_place = None
+    size = colour = texture = None
+    colour_place = 0
     for place, word in enumerate(words):
         if word in ("large", "small"):
             size = word
@@ -156,7 +157,7 @@ def relation_right(claims: Claims, scene: Scene) -> bool:
     order = {(o.colour, o.category): position for position, o in enumerate(scene.objects)}
     if len(claims.pairs) < 2 or scene.relation() is None or any(pair not in order for pair in claims.pairs[:2]):
         return False
-    truth = scene.relation()
+    truth: str = scene.relation() or ""
     if order[claims.pairs[0]] > order[claims.pairs[1]]:
         truth = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}[truth]
     return claims.relation == truth

@@ -17,7 +17,7 @@ import pickle
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
@@ -239,7 +239,7 @@ def _bar(what: str, total: int) -> tqdm:
     return tqdm(total=total, desc=f"Sample world: {what}", unit="", leave=False)
 
 
-WRITERS = {
+WRITERS: dict[str, Callable[[Path], object]] = {
     "coco.pt": write_coco_pt,
     "cifar-10-batches-py": write_cifar,
     "coco_captioning": write_coco_captioning,

@@ -202,7 +202,9 @@ def _clouds(rng: np.random.Generator, cells: tuple[int, int], octaves: int = 4) 
 
 
 def _mix(amount: np.ndarray, first: tuple, second: tuple) -> np.ndarray:
-    return (1 - amount[..., None]) * np.float32(first) + amount[..., None] * np.float32(second)
+    return (1 - amount[..., None]) * np.asarray(first, dtype=np.float32) + amount[..., None] * np.asarray(
+        second, dtype=np.float32
+    )
 
 
 def _sky(rng):

@@ -48,7 +48,7 @@ def score_captions(sentences: list[str], scenes: list[Scene], truths: list[str] 
             mark("one_content", content)
         elif len(pairs) == 2:
             both = len(claims.pairs) == 2 and set(claims.pairs) == set(pairs)
-            mark("two_first", claims.pairs and claims.pairs[0] in pairs)
+            mark("two_first", bool(claims.pairs) and claims.pairs[0] in pairs)
             mark("two_both", both)
             same_names = all(sorted(n) == sorted(m) for n, m in zip(zip(*claims.pairs), zip(*pairs)))
             mark("two_misbound", len(claims.pairs) == 2 and same_names and not both)
