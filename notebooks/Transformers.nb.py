@@ -45,9 +45,10 @@ from torch.utils.data import DataLoader, Subset
 import a2_helper
 import transformers
 from dl import weights
-from dl.data import arithmetic
 from dl.checks.published import ReplayedDropout, expected, fill_with_ramp
+from dl.data import arithmetic
 from dl.figures import transformers as show
+from dl.models.transformer_roles import load_shipped
 from dl.utils import reset_seed
 from transformers import *  # noqa: F403
 
@@ -457,7 +458,7 @@ session.check("the recipe reaches the published 0.80 tokens right", best >= 0.80
 
 # %%
 if session.data == "sample":
-    model.load_state_dict(weights.load("transformer"))
+    load_shipped(model, weights.load("transformer"))
 inp, inp_pos, out, out_pos = (tensor.to(DEVICE) for tensor in next(iter(DataLoader(full_valid, 1))))
 written, _ = a2_helper.inference(model, inp, inp_pos, out_pos, out.shape[1])
 print(valid_in[0], "->", " ".join(VOCAB[token] for token in written[0]), "· true:", valid_out[0])

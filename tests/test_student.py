@@ -33,6 +33,7 @@ LESSONS = {
 }
 PLACE = {name: path for path, text in LESSONS.items() for name in markers.solutions(text, path)}
 MOST_LINES = 5  # of a message
+TRACKED = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True).stdout.split()
 
 
 def run(*command: str, cwd: Path, code: str = "") -> subprocess.CompletedProcess:
@@ -220,13 +221,24 @@ def test_what_reveals_or_is_compiled_is_left_out(fresh):
         path
         for path in paths(fresh)
         if re.search(
-            r"pycache|\.pyc$|\.nb\.py$|/solutions/|/references/|/mistakes/|variants|^benchmarks|^\.ci|CHANGELOG|dl/student|\.git/",
+            r"pycache|\.pyc$|\.nb\.py$|/solutions/|/references/|/mistakes/|variants|^benchmarks/(?!ablation_arithmetic\.json)|^\.ci|CHANGELOG|dl/student|\.git/",
             path,
         )
     ]
     assert left == []
     assert [path for path in paths(fresh) if path.startswith("tests/")] == ["tests/conftest.py", "tests/test_exercises.py"]
     assert sum(path.stat().st_size for path in (fresh / "dl/checks/recorded").iterdir()) < 5e6  # two seeds
+
+
+def test_every_file_that_a_notebook_reads_is_there(fresh):
+    """A path is written `session.root / "folder" / "file"` in the notebooks."""
+    read = set()
+    for source in (ROOT / "notebooks").glob("*.nb.py"):
+        for parts in re.findall(r'session\.root((?: / "[^"]+")+)', source.read_text()):
+            read.add("/".join(re.findall(r'"([^"]+)"', parts)))
+    tracked = [path for path in read if (ROOT / path).is_file() and path in TRACKED]
+    assert "benchmarks/ablation_arithmetic.json" in tracked
+    assert [path for path in tracked if not (fresh / path).is_file()] == []
 
 
 def test_notebooks_have_their_cells_and_no_outputs_or_answers(fresh):

@@ -33,6 +33,7 @@ KEPT = (
     "datasets/README.md",
     "datasets/two_digit_op.json",
     "datasets/sample_world.jpg",
+    "benchmarks/ablation_arithmetic.json",
     "pyproject.toml",
     "constraints.txt",
     "Makefile",

@@ -1,0 +1,144 @@
+"""Which parameter of a student's Transformer plays which role.
+
+An exercise leaves the names of its parts free. They are found by what they are: the order and the shape of a matrix, a
+scale near one, a shift near zero. So shipped weights fit a model whose parts have other names, and the checks can fill it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+LISTS = (nn.ModuleList, nn.Sequential, list, tuple)  # what `heads` may be
+SHIPPED = (  # names in `dl/weights/files/transformer.safetensors` -> roles
+    (r"^(encoder|decoder)\.layers\.(\d+)\.", r"\1\2."),
+    (r"heads\.(\d+)\.", r"head\1."),
+    (r"feed_forward\.expand", "feed.in"),
+    (r"feed_forward\.contract", "feed.out"),
+    (r"norm(\d)\.", lambda found: f"norm{int(found[1]) - 1}."),
+    (r"gamma$", "scale"),
+    (r"beta$", "shift"),
+    (r"^emb_layer\.weight$", "embedding"),
+    (r"^decoder\.proj_to_vocab", "vocabulary"),
+)
+Roles = dict[str, nn.Parameter]
+
+
+def load_shipped(model: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Copy the shipped weights into a Transformer of the course, whatever its parts are called.
+
+    Args:
+        model: a `transformers.Transformer` of the shipped sizes. state: of `dl.weights.load("transformer")`.
+    Raises:
+        ValueError: if a part is not found or has another shape; then nothing is changed.
+    """
+    roles = of_transformer(model, model.emb_layer.weight.shape[1])
+    wanted = {}
+    for name, value in state.items():
+        for pattern, role in SHIPPED:
+            name = re.sub(pattern, role, name)
+        wanted[name] = value
+    odd = sorted(
+        name
+        for name in {*wanted, *roles}
+        if name not in wanted or name not in roles or wanted[name].shape != roles[name].shape
+    )
+    if odd:
+        raise ValueError(
+            f"load_shipped: {len(odd)} of {len(wanted)} parts do not fit the shipped weights, the first is {odd[0]}. "
+            "Build the model with the sizes that the notebook gives, and let every exercise of transformers.py pass its "
+            "check: python -m dl check transformers"
+        )
+    with torch.no_grad():
+        for name, parameter in roles.items():
+            parameter.copy_(wanted[name])
+
+
+def owners(module: nn.Module, without: Sequence[str] = ()) -> list[tuple[str, nn.Module]]:
+    """Every part with parameters of its own, by name, in order, but for those inside the named children."""
+    return [
+        (name, part)
+        for name, part in module.named_modules()
+        if name.partition(".")[0] not in without and list(part.parameters(recurse=False))
+    ]
+
+
+def _of_linear(role: str, part: nn.Module | None) -> Roles:
+    own = list(part.parameters(recurse=False)) if isinstance(part, nn.Module) else []
+    return {f"{role}.{'weight' if p.ndim == 2 else 'bias'}": p for p in own}
+
+
+def _of_norm(role: str, module: nn.Module) -> Roles:
+    own = sorted(module.parameters(), key=lambda p: float((p.detach() - 1).abs().mean()))  # the scale is near one
+    return {f"{role}.{name}": p for name, p in zip(("scale", "shift"), own, strict=False)}
+
+
+def _of_feed_forward(role: str, parts: Sequence[nn.Module], size: int) -> Roles:
+    roles: Roles = {}
+    for part in parts:
+        matrix = next(p for p in part.parameters(recurse=False) if p.ndim == 2)
+        roles |= _of_linear(f"{role}.{'in' if matrix.shape[1] == size else 'out'}", part)
+    return roles
+
+
+def _of_head(role: str, head: nn.Module) -> Roles:
+    named = [getattr(head, name, None) for name in "qkv"]
+    parts = named if all(isinstance(part, nn.Module) for part in named) else [part for _, part in owners(head)]
+    return {name: p for letter, part in zip("qkv", parts, strict=False) for name, p in _of_linear(role + letter, part).items()}
+
+
+def _of_heads(role: str, module: nn.Module) -> Roles:
+    roles: Roles = {}
+    heads = getattr(module, "heads", ())
+    for number, head in enumerate(heads if isinstance(heads, LISTS) else ()):
+        roles |= _of_head(f"{role}head{number}.", head)
+    for _, part in owners(module, ("heads",)):
+        roles |= _of_linear(f"{role}merge", part)
+    return roles
+
+
+def _block_parts(block: nn.Module, attentions: Sequence[str]) -> tuple[list[nn.Module], list[nn.Module]]:
+    """The parts with matrices and those with vectors alone, outside the attentions, in their order."""
+    parts = owners(block, attentions)
+    matrices = [part for _, part in parts if any(p.ndim == 2 for p in part.parameters(recurse=False))]
+    vectors = [(name, part) for name, part in parts if part not in matrices]
+    if len({re.sub(r"\d+", "", name) for name, _ in vectors}) == 1:  # norm1, norm2 in whatever order they were made
+        vectors.sort(key=lambda pair: pair[0])
+    return matrices, [part for _, part in vectors]
+
+
+def _of_block(role: str, block: nn.Module, attentions: Sequence[str], size: int) -> Roles:
+    roles: Roles = {}
+    for name in attentions:
+        roles |= _of_heads(f"{role}{name}.", getattr(block, name))
+    matrices, norms = _block_parts(block, attentions)
+    roles |= _of_feed_forward(f"{role}feed", matrices, size)
+    for number, norm in enumerate(norms):
+        roles |= _of_norm(f"{role}norm{number}", norm)
+    return roles
+
+
+ENCODER, DECODER = ("MultiHeadBlock",), ("attention_self", "attention_cross")
+
+
+def of_transformer(model: nn.Module, size: int) -> Roles:
+    roles: Roles = {"embedding": model.emb_layer.weight}
+    for number, layer in enumerate(model.encoder.layers):
+        roles |= _of_block(f"encoder{number}.", layer, ENCODER, size)
+    for number, layer in enumerate(model.decoder.layers):
+        roles |= _of_block(f"decoder{number}.", layer, DECODER, size)
+    return roles | _of_linear("vocabulary", model.decoder.proj_to_vocab)
+
+
+ROLES: Mapping[str, Callable[[nn.Module, Sequence], Roles]] = {
+    "SelfAttention": lambda module, sizes: _of_head("", module),
+    "MultiHeadAttention": lambda module, sizes: _of_heads("", module),
+    "LayerNormalization": lambda module, sizes: _of_norm("norm", module),
+    "FeedForwardBlock": lambda module, sizes: _of_feed_forward("feed", [part for _, part in owners(module)], sizes[0]),
+    "EncoderBlock": lambda module, sizes: _of_block("", module, ENCODER, sizes[1]),
+    "DecoderBlock": lambda module, sizes: _of_block("", module, DECODER, sizes[1]),
+    "Transformer": lambda module, sizes: of_transformer(module, sizes[1]),
+}
