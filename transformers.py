@@ -65,10 +65,8 @@ def prepocess_input_sequence(input_str: str, token_dict: dict[str, int], spc_tok
     Raises:
         ValueError: if a word is neither special nor made of known characters.
     """
-    special = set(spc_tokens)
-    unknown = [
-        word for word in input_str.split() if not all(part in token_dict for part in ([word] if word in special else word))
-    ]
+    known = {*spc_tokens, *"".join(key for key in token_dict if key not in spc_tokens)} & set(token_dict)
+    unknown = [word for word in input_str.split() if word not in known and not known.issuperset(word)]
     if unknown:
         raise ValueError(
             f"prepocess_input_sequence: {unknown} in {input_str!r} not in the vocabulary; wanted the words "
@@ -79,7 +77,7 @@ def prepocess_input_sequence(input_str: str, token_dict: dict[str, int], spc_tok
     # BEGIN SOLUTION prepocess_input_sequence
     tokens = []
     for word in input_str.split():
-        parts = [word] if word in special else word
+        parts = [word] if word in spc_tokens else word
         tokens.extend(token_dict[part] for part in parts)
     return tokens
     # END SOLUTION prepocess_input_sequence
