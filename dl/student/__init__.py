@@ -64,7 +64,10 @@ TOPICS = {  # in the README: notebook, what it is about, the code to fill in
     "CLIP_DINO": ("CLIP, DINO", "[dl/clip_dino.py](dl/clip_dino.py)"),
 }
 EDITS = {  # of files that differ a little: what is there once, and what stands in its place
-    "pyproject.toml": {'addopts = "-q --strict-markers"': 'addopts = "-q -rs --strict-markers"  # -rs: say what is missing'},
+    "pyproject.toml": {
+        ', "*.nb.py"]  # notebooks read as pages, not as modules': "]",
+        'addopts = "-q --strict-markers"': 'addopts = "-q -rs --strict-markers"  # -rs: say what is missing',
+    },
     "Makefile": {
         ".PHONY: run test check notebooks": ".PHONY: run test check",
         "test: $(INSTALLED)  ## the tests": "test: $(INSTALLED)  ## one test an exercise; those that are missing are skipped",
