@@ -64,8 +64,13 @@ RNN_ALL = ("x", "h0", "Wx", "Wh", "b")
 def _step_inputs(draw: Draw, N: int | None = None, D: int | None = None, H: int | None = None, scale: float = 1.0) -> Values:
     sizes = draw.sizes(3)
     N, D, H = N or sizes[0], D or sizes[1], H or sizes[2]
-    return {"x": draw.normal(N, D, scale=scale), "prev_h": draw.normal(N, H), "Wx": draw.normal(D, H, scale=0.6),
-            "Wh": draw.normal(H, H, scale=0.6), "b": draw.normal(H)}
+    return {
+        "x": draw.normal(N, D, scale=scale),
+        "prev_h": draw.normal(N, H),
+        "Wx": draw.normal(D, H, scale=0.6),
+        "Wh": draw.normal(H, H, scale=0.6),
+        "b": draw.normal(H),
+    }
 
 
 def _step_forward(lesson, inputs: Values) -> Values:
@@ -89,12 +94,18 @@ def _step_backward(lesson, inputs: Values) -> Values:
     return unpack(lesson.rnn_step_backward(inputs["dnext_h"], cache), "dx", "dprev_h", "dWx", "dWh", "db")
 
 
-def _rnn_inputs(draw: Draw, N: int | None = None, T: int | None = None, D: int | None = None, H: int | None = None,
-                scale: float = 1.0) -> Values:
+def _rnn_inputs(
+    draw: Draw, N: int | None = None, T: int | None = None, D: int | None = None, H: int | None = None, scale: float = 1.0
+) -> Values:
     sizes = draw.sizes(4)
     N, T, D, H = N or sizes[0], T or sizes[1], D or sizes[2], H or sizes[3]
-    return {"x": draw.normal(N, T, D, scale=scale), "h0": draw.normal(N, H), "Wx": draw.normal(D, H, scale=0.6),
-            "Wh": draw.normal(H, H, scale=0.8 / math.sqrt(H)), "b": draw.normal(H, scale=0.5)}
+    return {
+        "x": draw.normal(N, T, D, scale=scale),
+        "h0": draw.normal(N, H),
+        "Wx": draw.normal(D, H, scale=0.6),
+        "Wh": draw.normal(H, H, scale=0.8 / math.sqrt(H)),
+        "b": draw.normal(H, scale=0.5),
+    }
 
 
 def _rnn_forward(lesson, inputs: Values) -> Values:
@@ -127,78 +138,129 @@ def _rnn_backward(lesson, inputs: Values) -> Values:
 BY_AUTOGRAD = "autograd finds the same gradients; this exercise is about deriving them by hand"
 VANILLA = (
     Exercise(
-        "rnn_step_forward", TOPIC,
+        "rnn_step_forward",
+        TOPIC,
         cases=(
-            *_layers(_step_inputs, _step_forward, _step_gradients, "next_h",
-                     Case("as many pictures as sizes", lambda d: _step_inputs(d, N=3, D=3, H=3), _step_forward,
-                           about="with N = D = H"),
-                     Case("large values", lambda d: _step_inputs(d, scale=1e3), _step_forward)),
+            *_layers(
+                _step_inputs,
+                _step_forward,
+                _step_gradients,
+                "next_h",
+                Case(
+                    "as many pictures as sizes",
+                    lambda d: _step_inputs(d, N=3, D=3, H=3),
+                    _step_forward,
+                    about="with N = D = H",
+                ),
+                Case("large values", lambda d: _step_inputs(d, scale=1e3), _step_forward),
+            ),
             published(TOPIC, "rnn_step_forward", _step_forward),
         ),
-        hints=("which three terms are added before the tanh?",
-               "each row of x meets Wx, each row of prev_h meets Wh, and b is the same for all rows.",
-               "write the shape behind each term: which products give (N, H)?"),
+        hints=(
+            "which three terms are added before the tanh?",
+            "each row of x meets Wx, each row of prev_h meets Wh, and b is the same for all rows.",
+            "write the shape behind each term: which products give (N, H)?",
+        ),
         whole_calls={"nn.RNNCell": "nn.RNNCell does the whole step; writing the equation shows what is inside"},
     ),
     Exercise(
-        "rnn_step_backward", TOPIC, partner="rnn_step_forward",
+        "rnn_step_backward",
+        TOPIC,
+        partner="rnn_step_forward",
         cases=(
             Case("values on random inputs", _step_backward_inputs, _step_backward),
             Case("batch of one", lambda d: _step_backward_inputs(d, N=1), _step_backward, about="with N = 1"),
-            Case("as many pictures as sizes", lambda d: _step_backward_inputs(d, N=3, D=3, H=3), _step_backward,
-                  about="with N = D = H"),
+            Case(
+                "as many pictures as sizes",
+                lambda d: _step_backward_inputs(d, N=3, D=3, H=3),
+                _step_backward,
+                about="with N = D = H",
+            ),
             Case("large values", lambda d: _step_backward_inputs(d, scale=1e3), _step_backward),
             Case("a large gradient", lambda d: _step_backward_inputs(d, upstream=1e3), _step_backward),
             Case("float32", _single(_step_backward_inputs), _step_backward, about="in float32", **SINGLE),
             device_case(_step_backward_inputs, _first(_step_backward, "dWx")),
         ),
-        hints=("go backwards through the equation: what is the gradient at the argument of the tanh?",
-               "each factor of a product gets the arriving gradient times the other factor: which transposes fit?",
-               "b was added to every row of the batch: what does that mean for its gradient?"),
+        hints=(
+            "go backwards through the equation: what is the gradient at the argument of the tanh?",
+            "each factor of a product gets the arriving gradient times the other factor: which transposes fit?",
+            "b was added to every row of the batch: what does that mean for its gradient?",
+        ),
         whole_calls={"torch.autograd.grad": BY_AUTOGRAD},
     ),
     Exercise(
-        "rnn_forward", TOPIC, needs=("rnn_step_forward",),
+        "rnn_forward",
+        TOPIC,
+        needs=("rnn_step_forward",),
         cases=(
-            *_layers(_rnn_inputs, _rnn_forward, _rnn_gradients, "h",
-                     Case("one step", lambda d: _rnn_inputs(d, T=1), _rnn_forward, about="with T = 1"),
-                     Case("square sizes", lambda d: _rnn_inputs(d, N=3, T=3, D=3, H=3), _rnn_forward,
-                           about="with N = T = D = H"),
-                     Case("a long sequence", lambda d: _rnn_inputs(d, N=2, T=30, D=2, H=3), _rnn_forward,
-                           about="with T = 30"),
-                     Case("gradients of a long sequence", lambda d: _rnn_inputs(d, N=2, T=20, D=2, H=3), _rnn_gradients,
-                           about="with T = 20"),
-                     Case("large values", lambda d: _rnn_inputs(d, scale=1e3), _rnn_forward)),
+            *_layers(
+                _rnn_inputs,
+                _rnn_forward,
+                _rnn_gradients,
+                "h",
+                Case("one step", lambda d: _rnn_inputs(d, T=1), _rnn_forward, about="with T = 1"),
+                Case("square sizes", lambda d: _rnn_inputs(d, N=3, T=3, D=3, H=3), _rnn_forward, about="with N = T = D = H"),
+                Case("a long sequence", lambda d: _rnn_inputs(d, N=2, T=30, D=2, H=3), _rnn_forward, about="with T = 30"),
+                Case(
+                    "gradients of a long sequence",
+                    lambda d: _rnn_inputs(d, N=2, T=20, D=2, H=3),
+                    _rnn_gradients,
+                    about="with T = 20",
+                ),
+                Case("large values", lambda d: _rnn_inputs(d, scale=1e3), _rnn_forward),
+            ),
             published(TOPIC, "rnn_forward", _rnn_forward),
         ),
-        hints=("which state does the first step start from, and which the second?",
-               "collect the state after each step; which axis of the result counts the steps?",
-               "(N, T, H): x[:, t] is the input of step t, h[:, t] the state after it."),
-        whole_calls={"nn.RNN": "nn.RNN does the whole sequence; writing the loop shows what is inside",
-                 "torch.rnn_tanh": "torch.rnn_tanh does the whole sequence; writing the loop shows what is inside"},
+        hints=(
+            "which state does the first step start from, and which the second?",
+            "collect the state after each step; which axis of the result counts the steps?",
+            "(N, T, H): x[:, t] is the input of step t, h[:, t] the state after it.",
+        ),
+        whole_calls={
+            "nn.RNN": "nn.RNN does the whole sequence; writing the loop shows what is inside",
+            "torch.rnn_tanh": "torch.rnn_tanh does the whole sequence; writing the loop shows what is inside",
+        },
     ),
     Exercise(
-        "rnn_backward", TOPIC, needs=("rnn_step_forward", "rnn_step_backward"), partner="rnn_forward",
+        "rnn_backward",
+        TOPIC,
+        needs=("rnn_step_forward", "rnn_step_backward"),
+        partner="rnn_forward",
         cases=(
             Case("values on random inputs", _rnn_backward_inputs, _rnn_backward),
             Case("one step", lambda d: _rnn_backward_inputs(d, T=1), _rnn_backward, about="with T = 1"),
-            Case("loss of the last state only", lambda d: _rnn_backward_inputs(d, slice(-1, None), T=4), _rnn_backward,
-                  about="dh is zero but for the last step"),
-            Case("loss of the first state only", lambda d: _rnn_backward_inputs(d, slice(0, 1), T=4), _rnn_backward,
-                  about="dh is zero but for the first step"),
+            Case(
+                "loss of the last state only",
+                lambda d: _rnn_backward_inputs(d, slice(-1, None), T=4),
+                _rnn_backward,
+                about="dh is zero but for the last step",
+            ),
+            Case(
+                "loss of the first state only",
+                lambda d: _rnn_backward_inputs(d, slice(0, 1), T=4),
+                _rnn_backward,
+                about="dh is zero but for the first step",
+            ),
             Case("batch of one", lambda d: _rnn_backward_inputs(d, N=1), _rnn_backward, about="with N = 1"),
-            Case("square sizes", lambda d: _rnn_backward_inputs(d, N=3, T=3, D=3, H=3), _rnn_backward,
-                  about="with N = T = D = H"),
-            Case("a long sequence", lambda d: _rnn_backward_inputs(d, N=2, T=30, D=2, H=3), _rnn_backward,
-                  about="with T = 30"),
+            Case(
+                "square sizes",
+                lambda d: _rnn_backward_inputs(d, N=3, T=3, D=3, H=3),
+                _rnn_backward,
+                about="with N = T = D = H",
+            ),
+            Case(
+                "a long sequence", lambda d: _rnn_backward_inputs(d, N=2, T=30, D=2, H=3), _rnn_backward, about="with T = 30"
+            ),
             Case("a large gradient", lambda d: _rnn_backward_inputs(d, upstream=1e3), _rnn_backward),
             Case("float32", _single(_rnn_backward_inputs), _rnn_backward, about="in float32", **SINGLE),
             device_case(_rnn_backward_inputs, _first(_rnn_backward, "dWx")),
         ),
-        hints=("on which two ways does the state of step t reach the loss?",
-               "walk from the last step to the first, and carry along what the later step sends back.",
-               "Wx, Wh and b are the same tensors at every step: what does that mean for their gradients?",
-               "what is left over when the walk arrives at the start?"),
+        hints=(
+            "on which two ways does the state of step t reach the loss?",
+            "walk from the last step to the first, and carry along what the later step sends back.",
+            "Wx, Wh and b are the same tensors at every step: what does that mean for their gradients?",
+            "what is left over when the walk arrives at the start?",
+        ),
         whole_calls={"torch.autograd.grad": BY_AUTOGRAD},
     ),
 )
@@ -253,8 +315,9 @@ def _long_words(draw: Draw) -> Values:
     return {**inputs, "W_embed": inputs["W_embed"] * 10.0 ** torch.arange(-2, 4, dtype=torch.float64).unsqueeze(1)}
 
 
-def _loss_inputs(draw: Draw, N: int | None = None, T: int | None = None, V: int | None = None, scale: float = 1.0,
-                 ignore: str = "some") -> Values:
+def _loss_inputs(
+    draw: Draw, N: int | None = None, T: int | None = None, V: int | None = None, scale: float = 1.0, ignore: str = "some"
+) -> Values:
     """ignore: "some" targets are the ignored word, "all" are, "row": all of the first caption, or "none": None is given."""
     sizes = draw.sizes(3, 3, 8)
     N, T, V = N or sizes[0], T or sizes[1], V or sizes[2]
@@ -295,46 +358,73 @@ def _null_ignored(draw: Draw) -> Values:
 
 WORDS = (
     Exercise(
-        "WordEmbedding.forward", TOPIC,
+        "WordEmbedding.forward",
+        TOPIC,
         cases=(
-            *_layers(_embedding_inputs, _embedding_forward, _embedding_gradients, "out",
-                     Case("one step", lambda d: _embedding_inputs(d, T=1), _embedding_forward, about="with T = 1"),
-                     Case("as many captions as words", lambda d: _embedding_inputs(d, N=4, T=4), _embedding_forward,
-                           about="with N = T"),
-                     Case("vectors of all lengths", _long_words, _embedding_forward),
-                     Case("many words", lambda d: _embedding_inputs(d, N=20, T=20, V=400), _embedding_forward,
-                           about="with V = 400"),
-                     Case("a changed table", _embedding_inputs, _embedding_after_step)),
+            *_layers(
+                _embedding_inputs,
+                _embedding_forward,
+                _embedding_gradients,
+                "out",
+                Case("one step", lambda d: _embedding_inputs(d, T=1), _embedding_forward, about="with T = 1"),
+                Case(
+                    "as many captions as words",
+                    lambda d: _embedding_inputs(d, N=4, T=4),
+                    _embedding_forward,
+                    about="with N = T",
+                ),
+                Case("vectors of all lengths", _long_words, _embedding_forward),
+                Case(
+                    "many words", lambda d: _embedding_inputs(d, N=20, T=20, V=400), _embedding_forward, about="with V = 400"
+                ),
+                Case("a changed table", _embedding_inputs, _embedding_after_step),
+            ),
             published(TOPIC, "word_embedding_forward", _embedding_forward),
         ),
-        hints=("word 3 is which row of the table?", "what does a table do when it is indexed with a whole tensor of numbers?",
-               "does the gradient of the result still reach W_embed, each row as often as its word was read?"),
+        hints=(
+            "word 3 is which row of the table?",
+            "what does a table do when it is indexed with a whole tensor of numbers?",
+            "does the gradient of the result still reach W_embed, each row as often as its word was read?",
+        ),
     ),
     Exercise(
-        "temporal_softmax_loss", TOPIC,
+        "temporal_softmax_loss",
+        TOPIC,
         cases=(
             Case("values on random inputs", _loss_inputs, _loss),
             Case("nothing ignored", lambda d: _loss_inputs(d, ignore="none"), _loss, about="with ignore_index None"),
             Case("ignore_index left out", lambda d: _loss_inputs(d, ignore="none"), _loss_by_default),
             Case("word 0 ignored", _null_ignored, _loss, about="with ignore_index 0"),
-            Case("a caption that is ignored altogether", lambda d: _loss_inputs(d, ignore="row"), _loss,
-                  about="all targets of caption 0 are the ignored word"),
-            Case("everything ignored", lambda d: _loss_inputs(d, ignore="all"), _loss,
-                  about="all targets are the ignored word"),
+            Case(
+                "a caption that is ignored altogether",
+                lambda d: _loss_inputs(d, ignore="row"),
+                _loss,
+                about="all targets of caption 0 are the ignored word",
+            ),
+            Case(
+                "everything ignored", lambda d: _loss_inputs(d, ignore="all"), _loss, about="all targets are the ignored word"
+            ),
             Case("batch of one", lambda d: _loss_inputs(d, N=1), _loss, about="with N = 1"),
             Case("one step", lambda d: _loss_inputs(d, T=1), _loss, about="with T = 1"),
             Case("square sizes", lambda d: _loss_inputs(d, N=4, T=4, V=4), _loss, about="with N = T = V"),
             Case("long captions", lambda d: _loss_inputs(d, T=20), _loss, about="with T = 20"),
             Case("large scores", _far_off, _loss, about="that of each true word far below the others"),
             Case("gradients", _loss_inputs, _loss_gradients),
-            Case("gradients, nothing ignored", lambda d: _loss_inputs(d, ignore="none"), _loss_gradients,
-                  about="with ignore_index None"),
+            Case(
+                "gradients, nothing ignored",
+                lambda d: _loss_inputs(d, ignore="none"),
+                _loss_gradients,
+                about="with ignore_index None",
+            ),
             Case("float32", _single(_loss_inputs), _loss, about="in float32", **SINGLE),
             device_case(_loss_inputs, _first(_loss, "loss")),
         ),
-        hints=("over which axis do the scores compete?", "which targets count, and by what is their sum divided?",
-               "a loss per caption: a longer caption may cost more.",
-               "ignore_index may also be None; then every target counts."),
+        hints=(
+            "over which axis do the scores compete?",
+            "which targets count, and by what is their sum divided?",
+            "a loss per caption: a longer caption may cost more.",
+            "ignore_index may also be None; then every target counts.",
+        ),
     ),
 )
 
@@ -357,8 +447,9 @@ def _lstm(lesson, inputs: Values) -> nn.Module:
     return _fill(kind(values["Wx"].shape[0], values["Wh"].shape[0]), **values)
 
 
-def _lstm_step_inputs(draw: Draw, N: int | None = None, D: int | None = None, H: int | None = None, scale: float = 1.0,
-                      attends: bool = False) -> Values:
+def _lstm_step_inputs(
+    draw: Draw, N: int | None = None, D: int | None = None, H: int | None = None, scale: float = 1.0, attends: bool = False
+) -> Values:
     sizes = draw.sizes(3)
     N, D, H = N or sizes[0], D or sizes[1], H or sizes[2]
     inputs = {"x": draw.normal(N, D, scale=scale), "prev_h": draw.normal(N, H), "prev_c": draw.normal(N, H)}
@@ -405,15 +496,24 @@ def _attending_step_inputs(draw: Draw, **sizes) -> Values:
     return _lstm_step_inputs(draw, attends=True, **sizes)
 
 
-def _lstm_inputs(draw: Draw, N: int | None = None, T: int | None = None, D: int | None = None, H: int | None = None,
-                 scale: float = 1.0) -> Values:
+def _lstm_inputs(
+    draw: Draw, N: int | None = None, T: int | None = None, D: int | None = None, H: int | None = None, scale: float = 1.0
+) -> Values:
     sizes = draw.sizes(4)
     N, T, D, H = N or sizes[0], T or sizes[1], D or sizes[2], H or sizes[3]
     return {"x": draw.normal(N, T, D, scale=scale), "h0": draw.normal(N, H), **_lstm_parameters(draw, D, H)}
 
 
-def _attending_inputs(draw: Draw, N: int | None = None, T: int | None = None, D: int | None = None, H: int | None = None,
-                      h: int | None = None, w: int | None = None, scale: float = 1.0) -> Values:
+def _attending_inputs(
+    draw: Draw,
+    N: int | None = None,
+    T: int | None = None,
+    D: int | None = None,
+    H: int | None = None,
+    h: int | None = None,
+    w: int | None = None,
+    scale: float = 1.0,
+) -> Values:
     sizes = draw.sizes(6, 2, 8)
     N, T, D, H, h, w = (given or size for given, size in zip((N, T, D, H, h, w), sizes, strict=True))
     return {"x": draw.normal(N, T, D, scale=scale), "A": draw.normal(N, H, h, w), **_lstm_parameters(draw, D, H, True)}
@@ -445,8 +545,11 @@ def _twice(draw: Callable[..., Values]) -> Callable[[Draw], Values]:
 
 def _lstm_twice(lesson, inputs: Values) -> Values:
     layer, start = _lstm(lesson, inputs), inputs[_lstm_start(inputs)]
-    return {"first call": layer(inputs["x"], start), "second call": layer(inputs["second"], start),
-            "third call, another start": layer(inputs["second"], -start)}
+    return {
+        "first call": layer(inputs["x"], start),
+        "second call": layer(inputs["second"], start),
+        "third call, another start": layer(inputs["second"], -start),
+    }
 
 
 def _open_gates(draw: Callable[..., Values]) -> Callable[[Draw], Values]:
@@ -459,8 +562,9 @@ def _open_gates(draw: Callable[..., Values]) -> Callable[[Draw], Values]:
     return open_
 
 
-def _attention_inputs(draw: Draw, N: int | None = None, H: int | None = None, h: int | None = None, w: int | None = None,
-                      scale: float = 1.0) -> Values:
+def _attention_inputs(
+    draw: Draw, N: int | None = None, H: int | None = None, h: int | None = None, w: int | None = None, scale: float = 1.0
+) -> Values:
     sizes = draw.sizes(4)
     N, H, h, w = N or sizes[0], H or sizes[1], h or sizes[2], w or sizes[3]
     return {"prev_h": draw.normal(N, H, scale=scale), "A": draw.normal(N, H, h, w, scale=scale)}
@@ -475,98 +579,165 @@ def _attention_gradients(lesson, inputs: Values) -> Values:
     return with_gradients(_attention(lesson, inputs), wanted)
 
 
-STEP_HINTS = ("which block of a belongs to which gate? The docstring of the class has the order.",
-              "three gates lie between 0 and 1, the proposal g between -1 and 1: which functions do that?",
-              "the cell keeps a part of itself and takes in a part of g: which gates decide about the two?",
-              "what leaves the cell is squeezed before the output gate lets it pass.")
+STEP_HINTS = (
+    "which block of a belongs to which gate? The docstring of the class has the order.",
+    "three gates lie between 0 and 1, the proposal g between -1 and 1: which functions do that?",
+    "the cell keeps a part of itself and takes in a part of g: which gates decide about the two?",
+    "what leaves the cell is squeezed before the output gate lets it pass.",
+)
 LIBRARY_LSTM = "does the whole exercise; writing the gates shows what is inside"
 RECURRENT = (
     Exercise(
-        "LSTM.step_forward", TOPIC,
+        "LSTM.step_forward",
+        TOPIC,
         cases=(
-            *_layers(_lstm_step_inputs, _lstm_step, _lstm_step_gradients, "next_c",
-                     Case("as many pictures as sizes", lambda d: _lstm_step_inputs(d, N=4, D=4, H=4), _lstm_step,
-                           about="with N = D = H"),
-                     Case("two steps of one layer", _lstm_step_inputs, _lstm_step_twice),
-                     Case("a full cell", _full_cell(_lstm_step_inputs), _lstm_step),
-                     Case("large values", lambda d: _lstm_step_inputs(d, scale=1e3), _lstm_step)),
+            *_layers(
+                _lstm_step_inputs,
+                _lstm_step,
+                _lstm_step_gradients,
+                "next_c",
+                Case(
+                    "as many pictures as sizes",
+                    lambda d: _lstm_step_inputs(d, N=4, D=4, H=4),
+                    _lstm_step,
+                    about="with N = D = H",
+                ),
+                Case("two steps of one layer", _lstm_step_inputs, _lstm_step_twice),
+                Case("a full cell", _full_cell(_lstm_step_inputs), _lstm_step),
+                Case("large values", lambda d: _lstm_step_inputs(d, scale=1e3), _lstm_step),
+            ),
             published(TOPIC, "lstm_step_forward", _lstm_step),
         ),
         hints=STEP_HINTS,
         whole_calls={"nn.LSTMCell": f"nn.LSTMCell {LIBRARY_LSTM}", "torch.lstm_cell": f"torch.lstm_cell {LIBRARY_LSTM}"},
     ),
     Exercise(
-        "LSTM.forward", TOPIC, needs=("LSTM.step_forward",),
+        "LSTM.forward",
+        TOPIC,
+        needs=("LSTM.step_forward",),
         cases=(
-            *_layers(_lstm_inputs, _lstm_forward, _lstm_gradients, "hn",
-                     Case("one step", lambda d: _lstm_inputs(d, T=1), _lstm_forward, about="with T = 1"),
-                     Case("square sizes", lambda d: _lstm_inputs(d, N=3, T=3, D=3, H=3), _lstm_forward,
-                           about="with N = T = D = H"),
-                     Case("two calls of one layer", _twice(_lstm_inputs), _lstm_twice),
-                     Case("a cell that grows", _open_gates(lambda d: _lstm_inputs(d, T=9)), _lstm_forward),
-                     Case("a long sequence", lambda d: _lstm_inputs(d, N=2, T=30, D=2, H=2), _lstm_forward,
-                           about="with T = 30"),
-                     Case("gradients of a long sequence", lambda d: _lstm_inputs(d, N=2, T=20, D=2, H=2), _lstm_gradients,
-                           about="with T = 20"),
-                     Case("large values", lambda d: _lstm_inputs(d, scale=1e3), _lstm_forward)),
+            *_layers(
+                _lstm_inputs,
+                _lstm_forward,
+                _lstm_gradients,
+                "hn",
+                Case("one step", lambda d: _lstm_inputs(d, T=1), _lstm_forward, about="with T = 1"),
+                Case("square sizes", lambda d: _lstm_inputs(d, N=3, T=3, D=3, H=3), _lstm_forward, about="with N = T = D = H"),
+                Case("two calls of one layer", _twice(_lstm_inputs), _lstm_twice),
+                Case("a cell that grows", _open_gates(lambda d: _lstm_inputs(d, T=9)), _lstm_forward),
+                Case("a long sequence", lambda d: _lstm_inputs(d, N=2, T=30, D=2, H=2), _lstm_forward, about="with T = 30"),
+                Case(
+                    "gradients of a long sequence",
+                    lambda d: _lstm_inputs(d, N=2, T=20, D=2, H=2),
+                    _lstm_gradients,
+                    about="with T = 20",
+                ),
+                Case("large values", lambda d: _lstm_inputs(d, scale=1e3), _lstm_forward),
+            ),
             published(TOPIC, "lstm_forward", _lstm_forward),
         ),
-        hints=("two states travel from step to step: which one is given, which one starts from nothing?",
-               "collect the hidden state after each step; which axis of the result counts the steps?",
-               "what does the next call of the same layer start from?"),
+        hints=(
+            "two states travel from step to step: which one is given, which one starts from nothing?",
+            "collect the hidden state after each step; which axis of the result counts the steps?",
+            "what does the next call of the same layer start from?",
+        ),
         whole_calls={"nn.LSTM": f"nn.LSTM {LIBRARY_LSTM}", "torch.lstm": f"torch.lstm {LIBRARY_LSTM}"},
     ),
     Exercise(
-        "dot_product_attention", TOPIC,
+        "dot_product_attention",
+        TOPIC,
         cases=(
-            *_layers(_attention_inputs, _attention, _attention_gradients, "attn",
-                     Case("a grid of one cell", lambda d: _attention_inputs(d, h=1, w=1), _attention, about="with h = w = 1"),
-                     Case("one picture, one cell", lambda d: _attention_inputs(d, N=1, h=1, w=1), _attention,
-                           about="with N = h = w = 1"),
-                     Case("one hidden unit", lambda d: _attention_inputs(d, H=1), _attention, about="with H = 1"),
-                     Case("square sizes", lambda d: _attention_inputs(d, N=4, H=4, h=4, w=4), _attention,
-                           about="with N = H = h = w"),
-                     Case("large values", lambda d: _attention_inputs(d, scale=1e3), _attention)),
+            *_layers(
+                _attention_inputs,
+                _attention,
+                _attention_gradients,
+                "attn",
+                Case("a grid of one cell", lambda d: _attention_inputs(d, h=1, w=1), _attention, about="with h = w = 1"),
+                Case(
+                    "one picture, one cell",
+                    lambda d: _attention_inputs(d, N=1, h=1, w=1),
+                    _attention,
+                    about="with N = h = w = 1",
+                ),
+                Case("one hidden unit", lambda d: _attention_inputs(d, H=1), _attention, about="with H = 1"),
+                Case(
+                    "square sizes", lambda d: _attention_inputs(d, N=4, H=4, h=4, w=4), _attention, about="with N = H = h = w"
+                ),
+                Case("large values", lambda d: _attention_inputs(d, scale=1e3), _attention),
+            ),
             published(TOPIC, "dot_product_attention", _attention),
         ),
-        hints=("flatten the grid to cells: what are the shapes of the scores and of the weights?",
-               "over which axis do the weights sum to 1, and by what are the scores divided before?",
-               "the answer is a sum over the cells, each with its weight; a batch of one stays a batch."),
+        hints=(
+            "flatten the grid to cells: what are the shapes of the scores and of the weights?",
+            "over which axis do the weights sum to 1, and by what are the scores divided before?",
+            "the answer is a sum over the cells, each with its weight; a batch of one stays a batch.",
+        ),
     ),
     Exercise(
-        "AttentionLSTM.step_forward", TOPIC,
+        "AttentionLSTM.step_forward",
+        TOPIC,
         cases=(
-            *_layers(_attending_step_inputs, _lstm_step, _lstm_step_gradients, "next_c",
-                     Case("as many pictures as sizes", lambda d: _attending_step_inputs(d, N=4, D=4, H=4), _lstm_step,
-                           about="with N = D = H"),
-                     Case("two steps of one layer", _attending_step_inputs, _lstm_step_twice),
-                     Case("a full cell", _full_cell(_attending_step_inputs), _lstm_step),
-                     Case("large values", lambda d: _attending_step_inputs(d, scale=1e3), _lstm_step)),
+            *_layers(
+                _attending_step_inputs,
+                _lstm_step,
+                _lstm_step_gradients,
+                "next_c",
+                Case(
+                    "as many pictures as sizes",
+                    lambda d: _attending_step_inputs(d, N=4, D=4, H=4),
+                    _lstm_step,
+                    about="with N = D = H",
+                ),
+                Case("two steps of one layer", _attending_step_inputs, _lstm_step_twice),
+                Case("a full cell", _full_cell(_attending_step_inputs), _lstm_step),
+                Case("large values", lambda d: _attending_step_inputs(d, scale=1e3), _lstm_step),
+            ),
             published(TOPIC, "attention_lstm_step_forward", _lstm_step),
         ),
         hints=("a has four terms here: which one is new?", *STEP_HINTS[:2]),
     ),
     Exercise(
-        "AttentionLSTM.forward", TOPIC, needs=("dot_product_attention", "AttentionLSTM.step_forward"),
+        "AttentionLSTM.forward",
+        TOPIC,
+        needs=("dot_product_attention", "AttentionLSTM.step_forward"),
         cases=(
-            *_layers(_attending_inputs, _lstm_forward, _lstm_gradients, "hn",
-                     Case("one step", lambda d: _attending_inputs(d, T=1), _lstm_forward, about="with T = 1"),
-                     Case("a grid of one cell", lambda d: _attending_inputs(d, h=1, w=1), _lstm_forward,
-                           about="with h = w = 1"),
-                     Case("a large grid", lambda d: _attending_inputs(d, h=6, w=7), _lstm_forward, about="6 by 7 cells"),
-                     Case("square sizes", lambda d: _attending_inputs(d, N=3, T=3, D=3, H=3, h=3, w=3), _lstm_forward,
-                           about="with all sizes equal"),
-                     Case("two calls of one layer", _twice(_attending_inputs), _lstm_twice),
-                     Case("a cell that grows", _open_gates(lambda d: _attending_inputs(d, T=9)), _lstm_forward),
-                     Case("a long sequence", lambda d: _attending_inputs(d, N=2, T=30, D=2, H=2, h=2, w=1), _lstm_forward,
-                           about="with T = 30"),
-                     Case("gradients of a long sequence", lambda d: _attending_inputs(d, N=2, T=20, D=2, H=2, h=2, w=1),
-                           _lstm_gradients, about="with T = 20"),
-                     Case("large values", lambda d: _attending_inputs(d, scale=1e3), _lstm_forward)),
+            *_layers(
+                _attending_inputs,
+                _lstm_forward,
+                _lstm_gradients,
+                "hn",
+                Case("one step", lambda d: _attending_inputs(d, T=1), _lstm_forward, about="with T = 1"),
+                Case("a grid of one cell", lambda d: _attending_inputs(d, h=1, w=1), _lstm_forward, about="with h = w = 1"),
+                Case("a large grid", lambda d: _attending_inputs(d, h=6, w=7), _lstm_forward, about="6 by 7 cells"),
+                Case(
+                    "square sizes",
+                    lambda d: _attending_inputs(d, N=3, T=3, D=3, H=3, h=3, w=3),
+                    _lstm_forward,
+                    about="with all sizes equal",
+                ),
+                Case("two calls of one layer", _twice(_attending_inputs), _lstm_twice),
+                Case("a cell that grows", _open_gates(lambda d: _attending_inputs(d, T=9)), _lstm_forward),
+                Case(
+                    "a long sequence",
+                    lambda d: _attending_inputs(d, N=2, T=30, D=2, H=2, h=2, w=1),
+                    _lstm_forward,
+                    about="with T = 30",
+                ),
+                Case(
+                    "gradients of a long sequence",
+                    lambda d: _attending_inputs(d, N=2, T=20, D=2, H=2, h=2, w=1),
+                    _lstm_gradients,
+                    about="with T = 20",
+                ),
+                Case("large values", lambda d: _attending_inputs(d, scale=1e3), _lstm_forward),
+            ),
             published(TOPIC, "attention_lstm_forward", _lstm_forward),
         ),
-        hints=("what do both states start from?", "the picture is asked anew before every step: with which state?",
-               "after T steps, how often was the attention computed, and what had it seen each time?"),
+        hints=(
+            "what do both states start from?",
+            "the picture is asked anew before every step: with which state?",
+            "after T steps, how often was the attention computed, and what had it seen each time?",
+        ),
     ),
 )
 
@@ -576,9 +747,18 @@ RECURRENT = (
 CHANNELS = 400
 CELLS = {"rnn": "an RNN captioner", "lstm": "an LSTM captioner", "attn": "an attention captioner"}
 PARTS = ("feature_projection", "word_embedding", "recurrent", "output_projection")
-NEEDED = ("rnn_step_forward", "rnn_forward", "WordEmbedding.forward", "temporal_softmax_loss", "LSTM.step_forward",
-          "LSTM.forward", "dot_product_attention", "AttentionLSTM.step_forward", "AttentionLSTM.forward",
-          "CaptioningRNN.__init__")
+NEEDED = (
+    "rnn_step_forward",
+    "rnn_forward",
+    "WordEmbedding.forward",
+    "temporal_softmax_loss",
+    "LSTM.step_forward",
+    "LSTM.forward",
+    "dot_product_attention",
+    "AttentionLSTM.step_forward",
+    "AttentionLSTM.forward",
+    "CaptioningRNN.__init__",
+)
 
 
 class _Encoder(nn.Module):
@@ -639,25 +819,41 @@ def _scale(part: str, shape: torch.Size) -> float:
 def _build(lesson, inputs: Values) -> nn.Module:
     with lesson.patched({"ImageEncoder": _Encoder}):
         return lesson.CaptioningRNN(
-            dict(inputs["vocabulary"]), CHANNELS, inputs["W"], inputs["H"], "".join(list(inputs["cell_type"])),
-            image_encoder_pretrained=False, ignore_index=inputs["ignore_index"],
+            dict(inputs["vocabulary"]),
+            CHANNELS,
+            inputs["W"],
+            inputs["H"],
+            "".join(list(inputs["cell_type"])),
+            image_encoder_pretrained=False,
+            ignore_index=inputs["ignore_index"],
         )
 
 
 def _model_inputs(draw: Draw, cell_type: str, V: int | None = None) -> Values:
     W, H = draw.sizes(2, 3, 7)
     V = V or draw.integer(8, 12)
-    return {"cell_type": cell_type, "W": W, "H": H, "vocabulary": _vocabulary(V, draw.integer(2, V - 3)),
-            "ignore_index": None, "seed": draw.integer(0, 2**31 - 1)}
+    return {
+        "cell_type": cell_type,
+        "W": W,
+        "H": H,
+        "vocabulary": _vocabulary(V, draw.integer(2, V - 3)),
+        "ignore_index": None,
+        "seed": draw.integer(0, 2**31 - 1),
+    }
 
 
 def _shapes(part: object) -> str:
     """The shapes of a part's parameters, as a text, and what is unusual about them."""
     if not isinstance(part, nn.Module):
         return f"no layer, but {describe(part)}"
-    return " ".join(f"{tuple(p.shape)}{'' if p.requires_grad else ' frozen'}"
-                    f"{'' if p.dtype == torch.get_default_dtype() else f' {p.dtype}'}" for p in part.parameters()
-                    ) or "no parameters"
+    return (
+        " ".join(
+            f"{tuple(p.shape)}{'' if p.requires_grad else ' frozen'}"
+            f"{'' if p.dtype == torch.get_default_dtype() else f' {p.dtype}'}"
+            for p in part.parameters()
+        )
+        or "no parameters"
+    )
 
 
 def _parts(lesson, inputs: Values) -> Values:
@@ -704,8 +900,12 @@ def _forward_inputs(draw: Draw, cell_type: str, N: int | None = None, T: int | N
     captions[:, -1] = torch.where(torch.arange(N) % 2 == 1, 0, captions[:, -1])  # every other caption is padded
     if ignore == "other" and T > 2:
         captions[0, 1:3] = V - 1
-    return {**inputs, "ignore_index": {"none": None, "null": 0, "other": V - 1}[ignore],
-            "colours": draw.normal(N, 3, sizes[2] - 1, sizes[3] - 2), "captions": captions}
+    return {
+        **inputs,
+        "ignore_index": {"none": None, "null": 0, "other": V - 1}[ignore],
+        "colours": draw.normal(N, 3, sizes[2] - 1, sizes[3] - 2),
+        "captions": captions,
+    }
 
 
 def _caption_loss(lesson, inputs: Values) -> Values:
@@ -716,8 +916,12 @@ def _loss_twice(lesson, inputs: Values) -> Values:
     """Two calls of one model in train mode, the second with the pictures in reverse order and the captions of others."""
     model, features, captions = _captioner(lesson, inputs).train(), _features(inputs), inputs["captions"]
     first, second = model(features, captions), model(features.flip(0), captions.roll(1, dims=0))
-    return {"first call": _one(first), "second call": _one(second), "knows its way back": second.requires_grad,
-            "in train mode": model.training}
+    return {
+        "first call": _one(first),
+        "second call": _one(second),
+        "knows its way back": second.requires_grad,
+        "in train mode": model.training,
+    }
 
 
 def _trained_gradients(lesson, inputs: Values) -> Values:
@@ -748,8 +952,14 @@ def _published_loss(cell_type: str) -> Case:
 
     def draw(_: Draw) -> Values:
         captions = torch.arange(sizes["N"] * sizes["T"]).remainder(sizes["V"]).view(sizes["N"], sizes["T"])
-        return {"vocabulary": record["construct"]["args"][0], "cell_type": cell_type, "W": settings["wordvec_dim"],
-                "H": settings["hidden_dim"], "ignore_index": settings["ignore_index"], "captions": captions}
+        return {
+            "vocabulary": record["construct"]["args"][0],
+            "cell_type": cell_type,
+            "W": settings["wordvec_dim"],
+            "H": settings["hidden_dim"],
+            "ignore_index": settings["ignore_index"],
+            "captions": captions,
+        }
 
     def run(lesson, inputs: Values) -> Values:
         model = _build(lesson, inputs)
@@ -758,15 +968,27 @@ def _published_loss(cell_type: str) -> Case:
         features = torch.linspace(0, 10, CHANNELS).view(1, CHANNELS, 1, 1).expand(len(inputs["captions"]), -1, 4, 4)
         return {"loss": _one(model(features, inputs["captions"]))}
 
-    return Case(f"loss of the course, {cell_type}", draw, run, rtol=1e-5, about="on the tensors of the notebook",
-                 published={"loss": torch.tensor(record["expected"]["loss"])}, limits=record["tolerance"])
+    return Case(
+        f"loss of the course, {cell_type}",
+        draw,
+        run,
+        rtol=1e-5,
+        about="on the tensors of the notebook",
+        published={"loss": torch.tensor(record["expected"]["loss"])},
+        limits=record["tolerance"],
+    )
 
 
 def _sample_inputs(draw: Draw, cell_type: str, N: int | None = None, length: int = 8, V: int | None = None) -> Values:
     inputs = _model_inputs(draw, cell_type, V=V or draw.integer(20, 25))
     sizes = draw.sizes(3, 2, 5)
-    return {**inputs, "H": inputs["W"] + 3, "ignore_index": 0, "colours": draw.normal(N or sizes[0] + 2, 3, *sizes[1:]),
-            "max_length": length}
+    return {
+        **inputs,
+        "H": inputs["W"] + 3,
+        "ignore_index": 0,
+        "colours": draw.normal(N or sizes[0] + 2, 3, *sizes[1:]),
+        "max_length": length,
+    }
 
 
 def _captions_and_maps(returned: object, cell_type: str) -> Values:
@@ -800,8 +1022,9 @@ def _sample_twice(lesson, inputs: Values) -> Values:
     return {"first call": first["captions"], "second call": again["captions"], "in train mode": model.training}
 
 
-def _each(draw: Callable[..., Values], run: Callable, what: str = "", cells: Mapping[str, str] = CELLS, about: str = "",
-          **options) -> tuple[Case, ...]:
+def _each(
+    draw: Callable[..., Values], run: Callable, what: str = "", cells: Mapping[str, str] = CELLS, about: str = "", **options
+) -> tuple[Case, ...]:
     """One case a kind of cell."""
     return tuple(
         Case(f"{title}{what}", lambda d, cell=cell: draw(d, cell, **options), run, about=about)
@@ -811,39 +1034,57 @@ def _each(draw: Callable[..., Values], run: Callable, what: str = "", cells: Map
 
 CAPTIONER = (
     Exercise(
-        "CaptioningRNN.__init__", TOPIC,
+        "CaptioningRNN.__init__",
+        TOPIC,
         cases=(
             *_each(_model_inputs, _parts),
             *_each(_gaps, _parts, " for words with gaps in their indices", about="three words, the largest index is 3"),
             *_each(_parts_inputs, _parts_work, ": starts and scores", about="with parameters of ours"),
         ),
-        hints=("which four parts stand between the encoder's features and the scores of the words? `project` and `scores` "
-               "below name them.",
-               "for each part: how many numbers go in, how many come out, and is there a bias?",
-               "V is the number of words, whatever their indices; the kind of cell decides the class of `recurrent`."),
+        hints=(
+            "which four parts stand between the encoder's features and the scores of the words? `project` and `scores` "
+            "below name them.",
+            "for each part: how many numbers go in, how many come out, and is there a bias?",
+            "V is the number of words, whatever their indices; the kind of cell decides the class of `recurrent`.",
+        ),
     ),
     Exercise(
-        "CaptioningRNN.forward", TOPIC, needs=NEEDED,
+        "CaptioningRNN.forward",
+        TOPIC,
+        needs=NEEDED,
         cases=(
             *_each(_forward_inputs, _caption_loss, ": loss", about="with features in place of images"),
             *_each(_forward_inputs, _caption_loss, ": <NULL> ignored", about="with ignore_index 0", ignore="null"),
-            *_each(_forward_inputs, _caption_loss, ": another word ignored", {"rnn": CELLS["rnn"]},
-                   about="with an ignore_index that is not that of <NULL>", ignore="other"),
+            *_each(
+                _forward_inputs,
+                _caption_loss,
+                ": another word ignored",
+                {"rnn": CELLS["rnn"]},
+                about="with an ignore_index that is not that of <NULL>",
+                ignore="other",
+            ),
             *_each(_forward_inputs, _caption_loss, ": one picture", about="with N = 1", N=1),
             *_each(_forward_inputs, _caption_loss, ": captions of two words", about="T + 1 = 2", T=2),
             *_each(_forward_inputs, _caption_loss, ": long captions", about="T + 1 = 22", N=2, T=22),
             *_each(_forward_inputs, _loss_twice, ": two calls"),
             *_each(_forward_inputs, _trained_gradients, ": gradients from images", N=2, ignore="null"),
-            _published_loss("rnn"), _published_loss("lstm"),
-            device_case(lambda d: _forward_inputs(d, "lstm"), lambda lesson, inputs: _captioner(lesson, inputs).to("meta")(
-                _features(inputs), inputs["captions"])),
+            _published_loss("rnn"),
+            _published_loss("lstm"),
+            device_case(
+                lambda d: _forward_inputs(d, "lstm"),
+                lambda lesson, inputs: _captioner(lesson, inputs).to("meta")(_features(inputs), inputs["captions"]),
+            ),
         ),
-        hints=("a caption of T + 1 words: which are read, and which are to be predicted at the same steps?",
-               "images, start, words, recurrent layer, scores, loss: which of these does the class do for you already?",
-               "which targets count is said by the model's ignore_index."),
+        hints=(
+            "a caption of T + 1 words: which are read, and which are to be predicted at the same steps?",
+            "images, start, words, recurrent layer, scores, loss: which of these does the class do for you already?",
+            "which targets count is said by the model's ignore_index.",
+        ),
     ),
     Exercise(
-        "CaptioningRNN.sample", TOPIC, needs=NEEDED,
+        "CaptioningRNN.sample",
+        TOPIC,
+        needs=NEEDED,
         cases=(
             *_each(_sample_inputs, _sample, ": captions", about="with features in place of images"),
             *_each(_sample_inputs, _sample, ": few words", about="six words in all, max_length 14", N=20, length=14, V=6),
@@ -853,10 +1094,12 @@ CAPTIONER = (
             *_each(_sample_inputs, _sample_by_default, ": images, max_length left out", N=2),
             *_each(_sample_inputs, _sample_twice, ": two calls", about="the second with the pictures in reverse order"),
         ),
-        hints=("which word does every caption start from, and is it part of the result?",
-               "what does the step for word t need from the step before: which states, which word?",
-               "the first states are those that `forward` starts from; for attention look at AttentionLSTM.forward.",
-               "the map of a word shows where the model looked to choose it: before or after its step?"),
+        hints=(
+            "which word does every caption start from, and is it part of the result?",
+            "what does the step for word t need from the step before: which states, which word?",
+            "the first states are those that `forward` starts from; for attention look at AttentionLSTM.forward.",
+            "the map of a word shows where the model looked to choose it: before or after its step?",
+        ),
     ),
 )
 

@@ -26,8 +26,18 @@ WIDTH = 7  # of the fake model's features
 LOSS_LEFT = 0.6  # most that a head may keep of its loss; 0.35 is the most seen of slow ones, 0.91 the least of idle ones
 COSINE = "torch's cosine_similarity does the whole exercise, and does it well; write the formula once yourself as well."
 TEXTS = (
-    "a dog", "a red bus on a street", "two people playing tennis", "food", "a landscape with mountains", "an animal", "other",
-    "a person riding a wave", "a bathroom in black and white", "zebras", "a plate of pasta", "a kite in the sky",
+    "a dog",
+    "a red bus on a street",
+    "two people playing tennis",
+    "food",
+    "a landscape with mountains",
+    "an animal",
+    "other",
+    "a person riding a wave",
+    "a bathroom in black and white",
+    "zebras",
+    "a plate of pasta",
+    "a kite in the sky",
 )
 
 
@@ -110,8 +120,10 @@ def _texts(draw: Draw, count: int) -> list[str]:
 def _features(draw: Draw, scale: float = 1.0, dtype=torch.float64, sizes=None) -> Values:
     N, M, D = draw.sizes(3, 2, 8) if sizes is None else sizes
     rows = {"text_features": N, "image_features": M}  # none so short that an epsilon would show
-    return {name: (F.normalize(draw.normal(count, D)) * draw.uniform(count, 1, low=0.7, high=4.0) * scale).to(dtype)
-            for name, count in rows.items()}
+    return {
+        name: (F.normalize(draw.normal(count, D)) * draw.uniform(count, 1, low=0.7, high=4.0) * scale).to(dtype)
+        for name, count in rows.items()
+    }
 
 
 def _similarity(lesson, inputs: Values) -> Values:
@@ -130,9 +142,16 @@ def _record(section: str) -> dict:
 def _published_table() -> Case:
     record = _record("similarity_check")
     inputs = {f"{name}_features": torch.tensor(record[f"{name}_features_float32"]) for name in ("text", "image")}
-    return Case("values of the course", lambda draw: inputs, _similarity, rtol=1e-5, atol=1e-6, limits={"similarity": 1e-5},
-                 published={"similarity": torch.tensor(record["expected_out_float32"])},
-                 about="on the tensors of the notebook")
+    return Case(
+        "values of the course",
+        lambda draw: inputs,
+        _similarity,
+        rtol=1e-5,
+        atol=1e-6,
+        limits={"similarity": 1e-5},
+        published={"similarity": torch.tensor(record["expected_out_float32"])},
+        about="on the tensors of the notebook",
+    )
 
 
 # --- clip_zero_shot_classifier ---
@@ -187,8 +206,11 @@ def _kept_features(lesson, inputs: Values) -> Values:
     kept = _find_features(vars(retriever), len(inputs["pictures"]))
     if kept is None:
         return {"pictures encoded": model.pictures, "features": None, "gradient": False}
-    return {"pictures encoded": model.pictures, "gradient": kept.requires_grad,
-            "features": F.normalize(kept.detach().float(), dim=1)}
+    return {
+        "pictures encoded": model.pictures,
+        "gradient": kept.requires_grad,
+        "features": F.normalize(kept.detach().float(), dim=1),
+    }
 
 
 def _find_features(attributes: dict, count: int) -> Tensor | None:
@@ -210,8 +232,11 @@ def _find_features(attributes: dict, count: int) -> Tensor | None:
 
 def _judge_kept(inputs: Values, got: Values, right: Values) -> Fault | None:
     if got["features"] is None and got["pictures encoded"] == right["pictures encoded"]:
-        return Fault("the pictures were encoded, but no attribute holds their features, one row a picture",
-                     "features-not-kept", "what was computed for the pictures is not kept in the object")
+        return Fault(
+            "the pictures were encoded, but no attribute holds their features, one row a picture",
+            "features-not-kept",
+            "what was computed for the pictures is not kept in the object",
+        )
     for name in ("pictures encoded", "features", "gradient"):
         fault = compare(name, got[name], right[name], 1e-4, 1e-5)
         if fault is not None:
@@ -245,8 +270,10 @@ def _found(result: object) -> Values:
 def _retrieve_any_k(lesson, inputs: Values) -> Values:
     retriever, _ = _made(lesson, inputs)
     count = len(inputs["pictures"])
-    return {f"{name} (k = {k})": _found(retriever.retrieve(inputs["queries"][1], k))["indices"]
-            for name, k in (("best", 1), ("three", 3), ("all", count))}
+    return {
+        f"{name} (k = {k})": _found(retriever.retrieve(inputs["queries"][1], k))["indices"]
+        for name, k in (("best", 1), ("three", 3), ("all", count))
+    }
 
 
 def _retrieve_too_many(lesson, inputs: Values) -> Values:
@@ -310,26 +337,48 @@ def _iou(lesson, inputs: Values) -> Values:
 
 
 def _number(value: object) -> Values:
-    return {"iou": float(value) if isinstance(value, Tensor) and value.numel() == 1 and not value.ndim else
-            value if isinstance(value, (int, float)) else _listed(value)}
+    return {
+        "iou": float(value)
+        if isinstance(value, Tensor) and value.numel() == 1 and not value.ndim
+        else value
+        if isinstance(value, (int, float))
+        else _listed(value)
+    }
 
 
 def _published_ious(lesson, inputs: Values) -> Values:
     """Each of the recorded labellings, as one tensor."""
-    values = [lesson.compute_iou(pred, gt, count)
-              for pred, gt, count in zip(inputs["pred"], inputs["gt"], inputs["num_classes"], strict=True)]
+    values = [
+        lesson.compute_iou(pred, gt, count)
+        for pred, gt, count in zip(inputs["pred"], inputs["gt"], inputs["num_classes"], strict=True)
+    ]
     return {"iou": torch.stack([torch.as_tensor(value, dtype=torch.float64) for value in values])}
 
 
 def _published_iou_case() -> Case:
     facts = _record("segmentation")["iou_facts"]
     sharp, pred, gt = facts["sharp_example"], facts["pred"], facts["gt"]
-    inputs = {"pred": [torch.tensor(p) for p in (pred, pred, gt, sharp["pred"])],
-              "gt": [torch.tensor(g) for g in (gt, gt, gt, sharp["gt"])], "num_classes": [3, 4, 4, sharp["num_classes"]]}
-    values = [facts["3_classes"], facts["4_classes_one_absent"], facts["gt_against_itself_4_classes_one_absent"],
-              sharp["value"]]
-    return Case("values of the course", lambda draw: inputs, _published_ious, rtol=1e-5, atol=1e-6, limits={"iou": 2e-6},
-                 published={"iou": torch.tensor(values, dtype=torch.float64)}, about="on recorded labellings")
+    inputs = {
+        "pred": [torch.tensor(p) for p in (pred, pred, gt, sharp["pred"])],
+        "gt": [torch.tensor(g) for g in (gt, gt, gt, sharp["gt"])],
+        "num_classes": [3, 4, 4, sharp["num_classes"]],
+    }
+    values = [
+        facts["3_classes"],
+        facts["4_classes_one_absent"],
+        facts["gt_against_itself_4_classes_one_absent"],
+        sharp["value"],
+    ]
+    return Case(
+        "values of the course",
+        lambda draw: inputs,
+        _published_ious,
+        rtol=1e-5,
+        atol=1e-6,
+        limits={"iou": 2e-6},
+        published={"iou": torch.tensor(values, dtype=torch.float64)},
+        about="on recorded labellings",
+    )
 
 
 def _lopsided(draw: Draw) -> Values:
@@ -377,9 +426,7 @@ def _judge_present(inputs: Values, got: Values, right: Values) -> Fault | None:
 # --- DINOSegmentation: what can be said of any head ---
 
 
-def _tokens(
-    draw: Draw, N: int = 40, D: int = 48, classes: int = 4, present=(0, 1, 3), dtype=torch.float32
-) -> Values:
+def _tokens(draw: Draw, N: int = 40, D: int = 48, classes: int = 4, present=(0, 1, 3), dtype=torch.float32) -> Values:
     """Tokens of a few well separated classes, one of which may be absent; and further tokens of the same."""
     centres = draw.normal(classes, D, scale=2.0)
     labels = torch.tensor(present)[draw.integers(0, len(present), 2 * N)]
@@ -458,10 +505,18 @@ def _init(lesson, inputs: Values) -> Values:
     model = _new(lesson, inputs)
     width, classes = inputs["X_train"].shape[1], inputs["num_classes"]
     parameters, optimiser, head = _parameters(model), _optimiser(model), _head(model, width, classes)
-    facts: Values = {"trainable": any(p.requires_grad for p in parameters),
-                     "dtypes": sorted({str(p.dtype) for p in parameters}), "optimised": "unknown", "scores": "unknown",
-                     "lowest": -1.0, "highest": 1.0, "loss left": 0.0, "alone": True, "spread": 1.0,
-                     "unheard": _unheard_classes(model, classes)}
+    facts: Values = {
+        "trainable": any(p.requires_grad for p in parameters),
+        "dtypes": sorted({str(p.dtype) for p in parameters}),
+        "optimised": "unknown",
+        "scores": "unknown",
+        "lowest": -1.0,
+        "highest": 1.0,
+        "loss left": 0.0,
+        "alone": True,
+        "spread": 1.0,
+        "unheard": _unheard_classes(model, classes),
+    }
     if optimiser is not None:
         held = {id(p) for group in optimiser.param_groups for p in group["params"]}
         own = {id(p) for p in parameters if p.requires_grad}
@@ -514,29 +569,50 @@ def _learn(head: nn.Module, optimiser: torch.optim.Optimizer, X: Tensor, Y: Tens
 def _judge_init(inputs: Values, got: Values, right: Values) -> Fault | None:
     N, classes = len(inputs["X_train"]), inputs["num_classes"]
     if not got["trainable"]:
-        return Fault("no attribute holds weights that can be trained", "nothing-to-train",
-                     "the object holds no layer with trainable weights")
+        return Fault(
+            "no attribute holds weights that can be trained",
+            "nothing-to-train",
+            "the object holds no layer with trainable weights",
+        )
     if got["scores"] not in ("unknown", [N, classes]):
-        return Fault(f"scores: got shape {got['scores']}, expected {[N, classes]}", "head-of-another-size",
-                     "the head does not give one score for each class")
+        return Fault(
+            f"scores: got shape {got['scores']}, expected {[N, classes]}",
+            "head-of-another-size",
+            "the head does not give one score for each class",
+        )
     if got["dtypes"] != ["torch.float32"]:
         return Fault(f"weights: got {', '.join(got['dtypes'])}, expected torch.float32")
     if got["lowest"] >= 0 and got["highest"] > 0 and got["spread"] > 1e-3:
-        return Fault("no score is ever negative", "activation-at-the-end",
-                     "an activation or softmax follows the last layer; the loss wants the plain scores")
+        return Fault(
+            "no score is ever negative",
+            "activation-at-the-end",
+            "an activation or softmax follows the last layer; the loss wants the plain scores",
+        )
     if got["optimised"] not in ("all", "unknown"):
-        return Fault(f"of the head's weights, the optimiser holds {got['optimised']}", "optimiser-of-other-weights",
-                     "the optimiser was not given all weights of the head that is kept")
+        return Fault(
+            f"of the head's weights, the optimiser holds {got['optimised']}",
+            "optimiser-of-other-weights",
+            "the optimiser was not given all weights of the head that is kept",
+        )
     if got["unheard"]:
-        return Fault(f"tokens of the classes {got['unheard']} cost nothing, however wrong their scores are", "classes-unheard",
-                     "the loss leaves out some classes (ignore_index, or a weight of 0)")
+        return Fault(
+            f"tokens of the classes {got['unheard']} cost nothing, however wrong their scores are",
+            "classes-unheard",
+            "the loss leaves out some classes (ignore_index, or a weight of 0)",
+        )
     if not got["alone"]:
-        return Fault("in eval mode, two tokens among others get other scores than the two alone", "tokens-not-alone",
-                     "the head lets tokens act on each other (batch statistics, attention, a mean), or draws at random")
+        return Fault(
+            "in eval mode, two tokens among others get other scores than the two alone",
+            "tokens-not-alone",
+            "the head lets tokens act on each other (batch statistics, attention, a mean), or draws at random",
+        )
     if not got["loss left"] <= LOSS_LEFT:
-        return Fault(f"300 steps on separable tokens leave {got['loss left']:.0%} of the loss on new ones, expected at most "
-                     f"{LOSS_LEFT:.0%}", "does-not-learn",
-                     "with this head and this optimiser hardly anything is learned (rate, start values?)")
+        return Fault(
+            f"300 steps on separable tokens leave {got['loss left']:.0%} of the loss on new ones, expected at most "
+            f"{LOSS_LEFT:.0%}",
+            "does-not-learn",
+            "with this head and this optimiser hardly anything is learned (rate, start values?)",
+        )
     return None
 
 
@@ -561,12 +637,18 @@ def _judge_devices(inputs: Values, got: Values, right: Values) -> Fault | None:
     if got["devices"] == ["meta"] and not got.get("gradient"):
         return None
     if got.get("gradient"):
-        return Fault("gradients are recorded while the model works", "gradient-recorded",
-                     "nothing is trained here, yet a graph for gradients is built")
+        return Fault(
+            "gradients are recorded while the model works",
+            "gradient-recorded",
+            "nothing is trained here, yet a graph for gradients is built",
+        )
     if not got["devices"]:
         return Fault("nothing was put on the device: the model is never asked, or there are no weights")
-    return Fault(f"device: got {', '.join(got['devices'])}, expected the one that was given", "device-not-followed",
-                 "something is left on the CPU, or on another device than the one that is given")
+    return Fault(
+        f"device: got {', '.join(got['devices'])}, expected the one that was given",
+        "device-not-followed",
+        "something is left on the CPU, or on another device than the one that is given",
+    )
 
 
 # --- DINOSegmentation.train ---
@@ -577,8 +659,15 @@ def _watched(model: object) -> Iterator[Values]:
     """Notes what happens in training, whatever the head: steps, whether their gradients are fresh, what a loss is given."""
     from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-    notes: Values = {"steps": 0, "steps without gradients": 0, "freshness": [], "rows": [0], "probabilities": False,
-                     "raw scores": False, "modes": []}
+    notes: Values = {
+        "steps": 0,
+        "steps without gradients": 0,
+        "freshness": [],
+        "rows": [0],
+        "probabilities": False,
+        "raw scores": False,
+        "modes": [],
+    }
     parameters = [p for p in _parameters(model) if p.requires_grad]
     fresh: dict[int, Tensor] = {}
 
@@ -599,8 +688,10 @@ def _watched(model: object) -> Iterator[Values]:
             notes["steps without gradients"] += 1  # those of an earlier step are still there, and no others have come
         known = [p for p in used if id(p) in fresh and p.grad is not None]
         if known and notes["steps"] <= 6:
-            got, wanted = (torch.cat([t.double().flatten() for t in tensors])
-                           for tensors in ([p.grad for p in known], [fresh[id(p)] for p in known]))
+            got, wanted = (
+                torch.cat([t.double().flatten() for t in tensors])
+                for tensors in ([p.grad for p in known], [fresh[id(p)] for p in known])
+            )
             notes["freshness"].append(float(F.cosine_similarity(got, wanted, dim=0)))
         fresh.clear()
 
@@ -674,12 +765,16 @@ def _train(lesson, inputs: Values, num_iters: int | None = 300, before=None) -> 
     last = None if head is None else _loss(head, X, Y)
     facts: Values = {
         "gradients on afterwards": torch.is_grad_enabled(),
-        "steps": notes["steps"], "wanted steps": 500 if num_iters is None else num_iters,
-        "steps without gradients": notes["steps without gradients"], "freshness": min(notes["freshness"], default=1.0),
-        "rows": min(filter(None, notes["rows"]), default=len(X)), "probabilities": notes["probabilities"],
+        "steps": notes["steps"],
+        "wanted steps": 500 if num_iters is None else num_iters,
+        "steps without gradients": notes["steps without gradients"],
+        "freshness": min(notes["freshness"], default=1.0),
+        "rows": min(filter(None, notes["rows"]), default=len(X)),
+        "probabilities": notes["probabilities"],
         "raw scores": notes["raw scores"],
         "train mode": all(notes["modes"]),
-        "loss before": first, "loss after": last,
+        "loss before": first,
+        "loss after": last,
         "old tokens": _share(_classes(model, X, classes), Y),
         "new tokens": _share(_classes(model, inputs["X_test"], classes), inputs["Y_test"]),
     }
@@ -697,44 +792,70 @@ def _judge_train(inputs: Values, got: Values, right: Values) -> Fault | None:
     if fault is not None:
         return fault
     if got["loss before"] is not None and not got["loss after"] < got["loss before"]:
-        return Fault(f"loss: {got['loss before']:.4g} before, {got['loss after']:.4g} after training", "loss-does-not-fall",
-                     "training leaves the loss as it was, or raises it")
+        return Fault(
+            f"loss: {got['loss before']:.4g} before, {got['loss after']:.4g} after training",
+            "loss-does-not-fall",
+            "training leaves the loss as it was, or raises it",
+        )
     if min(got["old tokens"], got["new tokens"]) < 0.9 and not _is_slow(got):
-        return Fault(f"of separable tokens, {got['old tokens']:.0%} of those trained on and {got['new tokens']:.0%} of new "
-                     "ones get their class, expected at least 90 %")
+        return Fault(
+            f"of separable tokens, {got['old tokens']:.0%} of those trained on and {got['new tokens']:.0%} of new "
+            "ones get their class, expected at least 90 %"
+        )
     return None
 
 
 def _judge_training_steps(inputs: Values, got: Values, right: Values | None = None) -> Fault | None:
     """How the steps are made, however well they do; where no optimiser of torch is used, little is known."""
     if not got["gradients on afterwards"]:
-        return Fault("after the call torch records no gradients any more", "gradients-left-off",
-                     "gradients are switched off and not switched on again")
+        return Fault(
+            "after the call torch records no gradients any more",
+            "gradients-left-off",
+            "gradients are switched off and not switched on again",
+        )
     if got["probabilities"]:
-        return Fault("the rows that the cross entropy is given sum to 1", "softmax-before-loss",
-                     "a softmax is taken before the cross entropy, which takes one itself")
+        return Fault(
+            "the rows that the cross entropy is given sum to 1",
+            "softmax-before-loss",
+            "a softmax is taken before the cross entropy, which takes one itself",
+        )
     if got["raw scores"]:
-        return Fault("the loss is given numbers that are no logarithms of probabilities", "no-logarithm-before-loss",
-                     "this loss wants logarithms of probabilities, and is given something else")
+        return Fault(
+            "the loss is given numbers that are no logarithms of probabilities",
+            "no-logarithm-before-loss",
+            "this loss wants logarithms of probabilities, and is given something else",
+        )
     steps, wanted = got["steps"], got["wanted steps"]
     if steps == 0 and got["loss before"] is not None and got["loss before"] == got["loss after"]:
-        return Fault(f"steps of the optimiser: 0, expected {wanted}; the weights have not moved", "no-step",
-                     "the optimiser makes no step")
+        return Fault(
+            f"steps of the optimiser: 0, expected {wanted}; the weights have not moved",
+            "no-step",
+            "the optimiser makes no step",
+        )
     if got["steps without gradients"]:
-        return Fault(f"{got['steps without gradients']} of {steps} steps are made without gradients", "step-without-gradients",
-                     "the optimiser steps while the gradients of this loss are not there: not computed yet, or cleared again")
+        return Fault(
+            f"{got['steps without gradients']} of {steps} steps are made without gradients",
+            "step-without-gradients",
+            "the optimiser steps while the gradients of this loss are not there: not computed yet, or cleared again",
+        )
     if got["rows"] != len(inputs["X_train"]):
-        return Fault(f"a step sees {got['rows']} tokens, expected {len(inputs['X_train'])}", "part-of-the-tokens",
-                     "a step sees a part of the tokens; here every step sees all of them")
+        return Fault(
+            f"a step sees {got['rows']} tokens, expected {len(inputs['X_train'])}",
+            "part-of-the-tokens",
+            "a step sees a part of the tokens; here every step sees all of them",
+        )
     if got["freshness"] < 0.999:
-        return Fault(f"gradients at a step and those of its loss: cosine {got['freshness']:.3f}, expected 1", "no-zero-grad",
-                     "gradients of earlier steps are still there: each step adds to them")
+        return Fault(
+            f"gradients at a step and those of its loss: cosine {got['freshness']:.3f}, expected 1",
+            "no-zero-grad",
+            "gradients of earlier steps are still there: each step adds to them",
+        )
     if steps not in (0, wanted):
-        return Fault(f"steps of the optimiser: {steps}, expected {wanted}", "number-of-steps",
-                     "the number of steps is not num_iters")
+        return Fault(
+            f"steps of the optimiser: {steps}, expected {wanted}", "number-of-steps", "the number of steps is not num_iters"
+        )
     if not got["train mode"]:
-        return Fault("dropout or batch norm is in eval mode during training", "eval-mode",
-                     "the head is trained in eval mode")
+        return Fault("dropout or batch norm is in eval mode during training", "eval-mode", "the head is trained in eval mode")
     return None
 
 
@@ -768,8 +889,11 @@ def _train_twice(lesson, inputs: Values) -> Values:
 
 def _judge_twice(inputs: Values, got: Values, right: Values) -> Fault | None:
     if got["steps"] not in (0, 300):
-        return Fault(f"steps of the optimiser in a second call: {got['steps']}, expected 300", "number-of-steps",
-                     "the number of steps is not num_iters")
+        return Fault(
+            f"steps of the optimiser in a second call: {got['steps']}, expected 300",
+            "number-of-steps",
+            "the number of steps is not num_iters",
+        )
     if got["old tokens"] < 0.9 and not _is_slow(got):
         return Fault(f"after a second call with other classes {got['old tokens']:.0%} of the tokens get theirs, expected 90 %")
     return None
@@ -779,8 +903,12 @@ def _judge_twice(inputs: Values, got: Values, right: Values) -> Fault | None:
 
 
 def _inference_inputs(draw: Draw, N: int = 11, D: int = 6, classes: int = 4, dtype=torch.float32) -> Values:
-    return {"X_train": draw.normal(N, D, scale=2.0, dtype=dtype), "weight": draw.normal(classes, D, dtype=torch.float32),
-            "bias": draw.normal(classes, scale=4.0, dtype=torch.float32), "num_classes": classes}
+    return {
+        "X_train": draw.normal(N, D, scale=2.0, dtype=dtype),
+        "weight": draw.normal(classes, D, dtype=torch.float32),
+        "bias": draw.normal(classes, scale=4.0, dtype=torch.float32),
+        "num_classes": classes,
+    }
 
 
 def _far_tokens(draw: Draw) -> Values:
@@ -796,8 +924,9 @@ def _prepared(lesson, inputs: Values):
     linear = False
     if head is not None:
         shapes = [tuple(p.shape) for p in head.parameters()]
-        linear = shapes in ([(classes, width)], [(classes, width), (classes,)]) and \
-            all(isinstance(m, (nn.Linear, nn.Sequential, nn.Dropout, nn.Identity)) for m in head.modules())
+        linear = shapes in ([(classes, width)], [(classes, width), (classes,)]) and all(
+            isinstance(m, (nn.Linear, nn.Sequential, nn.Dropout, nn.Identity)) for m in head.modules()
+        )
         if linear:
             for parameter in head.parameters():
                 parameter.data.copy_(inputs["weight"] if parameter.ndim == 2 else inputs["bias"])
@@ -836,12 +965,18 @@ def _judge_inference(inputs: Values, got: Values, right: Values) -> Fault | None
         chosen = scores.gather(1, classes[:, None])[:, 0]
         missed = int((chosen < scores.amax(dim=1) - 1e-4).sum())
         if missed:
-            return Fault(f"{missed} of {len(classes)} tokens do not get the class that their own scores make the most likely",
-                         "not-the-best-class", "another class than the most likely one is returned, or the head is in train "
-                         "mode, where batch norm and dropout mix the tokens")
+            return Fault(
+                f"{missed} of {len(classes)} tokens do not get the class that their own scores make the most likely",
+                "not-the-best-class",
+                "another class than the most likely one is returned, or the head is in train "
+                "mode, where batch norm and dropout mix the tokens",
+            )
     if not got["gradients on afterwards"]:
-        return Fault("after the call torch records no gradients any more", "gradients-left-off",
-                     "gradients are switched off and not switched on again")
+        return Fault(
+            "after the call torch records no gradients any more",
+            "gradients-left-off",
+            "gradients are switched off and not switched on again",
+        )
     return None
 
 
@@ -865,14 +1000,19 @@ def _row_by_row(lesson, inputs: Values) -> Values:
 def _judge_rows(inputs: Values, got: Values, right: Values) -> Fault | None:
     if got["together"].shape == got["alone"].shape and torch.equal(got["together"], got["alone"]):
         return None
-    return Fault("a token gets one class among others and another class alone\n"
-                 f"together {got['together'].flatten().tolist()}, alone {got['alone'].flatten().tolist()}", "tokens-not-alone",
-                 "the class of a token depends on the other tokens, as with batch norm or dropout in train mode")
+    return Fault(
+        "a token gets one class among others and another class alone\n"
+        f"together {got['together'].flatten().tolist()}, alone {got['alone'].flatten().tolist()}",
+        "tokens-not-alone",
+        "the class of a token depends on the other tokens, as with batch norm or dropout in train mode",
+    )
 
 
 EXERCISES = (
     Exercise(
-        "get_similarity_no_loop", TOPIC, no_loop=True,
+        "get_similarity_no_loop",
+        TOPIC,
+        no_loop=True,
         cases=(
             _published_table(),
             Case("values on random inputs", _features, _similarity, **EXACT),
@@ -894,7 +1034,9 @@ EXERCISES = (
         whole_calls={"cosine_similarity": COSINE},
     ),
     Exercise(
-        "clip_zero_shot_classifier", TOPIC, needs=("get_similarity_no_loop",),
+        "clip_zero_shot_classifier",
+        TOPIC,
+        needs=("get_similarity_no_loop",),
         cases=(
             Case("values on random inputs", _zero_shot_inputs, _zero_shot, about="a fake CLIP, 6 pictures, 4 texts"),
             Case("as many texts as pictures", lambda draw: _zero_shot_inputs(draw, 5, 5), _zero_shot, about="a fake CLIP"),
@@ -911,7 +1053,9 @@ EXERCISES = (
         ),
     ),
     Exercise(
-        "CLIPImageRetriever.__init__", TOPIC, needs=("get_similarity_no_loop",),
+        "CLIPImageRetriever.__init__",
+        TOPIC,
+        needs=("get_similarity_no_loop",),
         cases=(
             Case("features kept", _retriever_inputs, _kept_features, judge=_judge_kept, about="a fake CLIP"),
             Case("one picture", lambda draw: _retriever_inputs(draw, 1), _kept_features, judge=_judge_kept),
@@ -925,7 +1069,10 @@ EXERCISES = (
         ),
     ),
     Exercise(
-        "CLIPImageRetriever.retrieve", TOPIC, needs=("get_similarity_no_loop",), partner="CLIPImageRetriever.__init__",
+        "CLIPImageRetriever.retrieve",
+        TOPIC,
+        needs=("get_similarity_no_loop",),
+        partner="CLIPImageRetriever.__init__",
         cases=(
             Case("two best", _retriever_inputs, _retrieve, about="a fake CLIP"),
             Case("any number", _retriever_inputs, _retrieve_any_k, about="a fake CLIP"),
@@ -943,22 +1090,29 @@ EXERCISES = (
         ),
     ),
     Exercise(
-        "compute_iou", TOPIC,
+        "compute_iou",
+        TOPIC,
         cases=(
             _published_iou_case(),
             Case("values on random inputs", lambda draw: _labels(draw, 30), _iou, rtol=1e-5, atol=1e-6),
-            Case("classes in neither", lambda draw: _labels(draw, 30, classes=6, present=(0, 2, 3)), _iou, rtol=1e-5,
-                  atol=1e-6),
+            Case(
+                "classes in neither", lambda draw: _labels(draw, 30, classes=6, present=(0, 2, 3)), _iou, rtol=1e-5, atol=1e-6
+            ),
             Case("classes in one of the two", _lopsided, _iou, rtol=1e-5, atol=1e-6),
             Case("nothing in common", _disjoint, _iou, rtol=1e-5, atol=1e-6),
             Case("truth against itself", _equal, _iou, rtol=1e-5, atol=1e-6),
             Case("one class", lambda draw: _labels(draw, 9, classes=1), _iou, rtol=1e-5, atol=1e-6),
             Case("one patch", lambda draw: _labels(draw, 1, classes=3), _iou, rtol=1e-5, atol=1e-6),
             Case("masks (H, W)", lambda draw: _labels(draw, 5, 6, classes=3), _iou, rtol=1e-5, atol=1e-6),
-            Case("absent classes left out", lambda draw: _labels(draw, 30, classes=6, present=(1, 2, 4)),
-                  _iou_of_present_classes, judge=_judge_present),
-            Case("absent classes left out, others in one of the two", _lopsided, _iou_of_present_classes,
-                  judge=_judge_present),
+            Case(
+                "absent classes left out",
+                lambda draw: _labels(draw, 30, classes=6, present=(1, 2, 4)),
+                _iou_of_present_classes,
+                judge=_judge_present,
+            ),
+            Case(
+                "absent classes left out, others in one of the two", _lopsided, _iou_of_present_classes, judge=_judge_present
+            ),
             Case("a whole frame", _frame, _iou, rtol=1e-5, atol=1e-6, about="uint8, all of it background"),
             Case("labels of one byte", _bytes, _iou, rtol=1e-5, atol=1e-6, about="uint8, 20 classes"),
         ),
@@ -969,7 +1123,8 @@ EXERCISES = (
         ),
     ),
     Exercise(
-        "DINOSegmentation.__init__", TOPIC,
+        "DINOSegmentation.__init__",
+        TOPIC,
         cases=(
             Case("head and optimiser", _tokens, _init, judge=_judge_init),
             Case("two classes", lambda draw: _tokens(draw, classes=2, present=(0, 1)), _init, judge=_judge_init),
@@ -982,19 +1137,29 @@ EXERCISES = (
         ),
     ),
     Exercise(
-        "DINOSegmentation.train", TOPIC, partner="DINOSegmentation.__init__",
+        "DINOSegmentation.train",
+        TOPIC,
+        partner="DINOSegmentation.__init__",
         cases=(
-            Case("separable tokens", lambda draw: _tokens(draw, N=150), _train, judge=_judge_train,
-                  about="tokens of three classes, far apart"),
+            Case(
+                "separable tokens",
+                lambda draw: _tokens(draw, N=150),
+                _train,
+                judge=_judge_train,
+                about="tokens of three classes, far apart",
+            ),
             Case("seven steps", _tokens, _train_shortly, judge=_judge_training_steps),
-            Case("number of steps by default", _tokens, lambda lesson, inputs: _train(lesson, inputs, None),
-                  judge=_judge_train),
+            Case(
+                "number of steps by default", _tokens, lambda lesson, inputs: _train(lesson, inputs, None), judge=_judge_train
+            ),
             Case("after inference", _tokens, _after_inference, judge=_judge_train),
             Case("a second call", _tokens, _train_twice, judge=_judge_twice),
-            Case("float64 tokens", lambda draw: _tokens(draw, dtype=torch.float64), _train_shortly,
-                  judge=_judge_training_steps),
-            Case("float16 tokens", lambda draw: _tokens(draw, dtype=torch.float16), _train_shortly,
-                  judge=_judge_training_steps),
+            Case(
+                "float64 tokens", lambda draw: _tokens(draw, dtype=torch.float64), _train_shortly, judge=_judge_training_steps
+            ),
+            Case(
+                "float16 tokens", lambda draw: _tokens(draw, dtype=torch.float16), _train_shortly, judge=_judge_training_steps
+            ),
         ),
         hints=(
             "what does a step of training need, in which order: scores, a loss, gradients, something that moves the weights?",
@@ -1002,14 +1167,17 @@ EXERCISES = (
         ),
     ),
     Exercise(
-        "DINOSegmentation.inference", TOPIC, partner="DINOSegmentation.__init__",
+        "DINOSegmentation.inference",
+        TOPIC,
+        partner="DINOSegmentation.__init__",
         cases=(
             Case("most likely class", _inference_inputs, _inference, judge=_judge_inference),
             Case("as many tokens as classes", lambda draw: _inference_inputs(draw, 4), _inference, judge=_judge_inference),
             Case("one token", lambda draw: _inference_inputs(draw, 1), _inference, judge=_judge_inference),
             Case("each token by itself", _inference_inputs, _row_by_row, judge=_judge_rows),
-            Case("float64 tokens", lambda draw: _inference_inputs(draw, dtype=torch.float64), _inference,
-                  judge=_judge_inference),
+            Case(
+                "float64 tokens", lambda draw: _inference_inputs(draw, dtype=torch.float64), _inference, judge=_judge_inference
+            ),
             Case("tokens of a large frame", lambda draw: _inference_inputs(draw, 3700), _inference, judge=_judge_inference),
             Case("large tokens", _far_tokens, _inference, judge=_judge_inference),
         ),

@@ -394,8 +394,13 @@ def _(dh, cache):
         grads.insert(0, ds)
     ds = torch.stack(grads, 1)
     shifted = torch.cat((h0[:, None], h), 1)[:, :-1]
-    return (torch.einsum("nth,dh->ntd", ds, Wx), flow, torch.einsum("ntd,nth->dh", x, ds),
-            torch.einsum("ntk,nth->kh", shifted, ds), ds.sum((0, 1)))
+    return (
+        torch.einsum("nth,dh->ntd", ds, Wx),
+        flow,
+        torch.einsum("ntd,nth->dh", x, ds),
+        torch.einsum("ntk,nth->kh", shifted, ds),
+        ds.sum((0, 1)),
+    )
 
 
 @right("rnn_backward")
@@ -678,8 +683,9 @@ def _(x, y, ignore_index=None):
 @wrong("temporal_softmax_loss", "mean-over-all")
 def _(x, y, ignore_index=None):
     N, T, V = x.shape
-    total = F.cross_entropy(x.reshape(-1, V), y.reshape(-1), ignore_index=-100 if ignore_index is None else ignore_index,
-                            reduction="sum")
+    total = F.cross_entropy(
+        x.reshape(-1, V), y.reshape(-1), ignore_index=-100 if ignore_index is None else ignore_index, reduction="sum"
+    )
     return total / (N * T)
 
 
@@ -780,9 +786,9 @@ def _(self, x, prev_h, prev_c):
     H = prev_h.shape[1]
     a = torch.mm(x, self.Wx) + torch.mm(prev_h, self.Wh) + self.b
     i = torch.sigmoid(a[:, 0:H])
-    f = torch.sigmoid(a[:, H:2 * H])
-    o = torch.sigmoid(a[:, 2 * H:3 * H])
-    g = torch.tanh(a[:, 3 * H:])
+    f = torch.sigmoid(a[:, H : 2 * H])
+    o = torch.sigmoid(a[:, 2 * H : 3 * H])
+    g = torch.tanh(a[:, 3 * H :])
     next_c = f * prev_c + i * g
     next_h = o * torch.tanh(next_c)
     return next_h, next_c
@@ -925,8 +931,12 @@ def _(self, x, h0):
         return torch.cat([i, f, g, o], -1).T
 
     layer = nn.LSTM(x.shape[2], h0.shape[1], batch_first=True).to(x)
-    weights = {"weight_ih_l0": order(self.Wx), "weight_hh_l0": order(self.Wh), "bias_ih_l0": order(self.b),
-               "bias_hh_l0": torch.zeros_like(self.b)}
+    weights = {
+        "weight_ih_l0": order(self.Wx),
+        "weight_hh_l0": order(self.Wh),
+        "bias_ih_l0": order(self.b),
+        "bias_hh_l0": torch.zeros_like(self.b),
+    }
     out, _ = torch.func.functional_call(layer, weights, (x, (h0[None], torch.zeros_like(h0)[None])))
     return out
 
@@ -1196,7 +1206,7 @@ def _(prev_h, A):
 def _(self, x, prev_h, prev_c, attn):
     H = prev_h.shape[1]
     a = x.mm(self.Wx) + prev_h.mm(self.Wh) + attn.mm(self.Wattn) + self.b
-    i, f, o, g = a[:, :H], a[:, H:2 * H], a[:, 2 * H:3 * H], a[:, 3 * H:4 * H]
+    i, f, o, g = a[:, :H], a[:, H : 2 * H], a[:, 2 * H : 3 * H], a[:, 3 * H : 4 * H]
     next_c = torch.sigmoid(f) * prev_c + torch.sigmoid(i) * torch.tanh(g)
     next_h = torch.sigmoid(o) * torch.tanh(next_c)
     return next_h, next_c

@@ -142,8 +142,9 @@ def _(clip_model, clip_preprocess, images, class_texts, device):
 
 @right("clip_zero_shot_classifier")
 def _(clip_model, clip_preprocess, images, class_texts, device):
-    similarity = get_similarity_no_loop(clip_model.encode_text(tokens),
-                                        encode_images(clip_model, clip_preprocess, images, device))
+    similarity = get_similarity_no_loop(
+        clip_model.encode_text(tokens), encode_images(clip_model, clip_preprocess, images, device)
+    )
     return list(map(lambda column: class_texts[int(torch.argmax(column))], similarity.unbind(dim=1)))
 
 
@@ -1059,8 +1060,9 @@ def _(self, device, num_classes, inp_dim=384):
 @right("DINOSegmentation.__init__")
 def _(self, device, num_classes, inp_dim=384):
     hidden = self.inp_dim // 2
-    self.head = nn.Sequential(nn.Linear(self.inp_dim, hidden), nn.BatchNorm1d(hidden), nn.GELU(),
-                              nn.Linear(hidden, self.num_classes)).to(device)
+    self.head = nn.Sequential(
+        nn.Linear(self.inp_dim, hidden), nn.BatchNorm1d(hidden), nn.GELU(), nn.Linear(hidden, self.num_classes)
+    ).to(device)
     self.optimizer = torch.optim.AdamW(self.head.parameters(), lr=1e-3, weight_decay=0.1)
     self.loss = nn.CrossEntropyLoss()
 
