@@ -614,13 +614,14 @@ def LabelSmoothingLoss(pred: Tensor, ground: Tensor) -> Tensor:
     among all V). Never 0: with V = 16 at least 0.596 a token.
 
     Args:
-        pred: (T, V) logits. ground: (T,) int64 classes in [0, V).
+        pred: (T, V) logits. ground: int64 classes in [0, V), (T,) or, sequence below sequence, (N, T / N).
     Returns:
         scalar: the SUM over the T tokens, in nats; finite for logits of 1e3 as well.
     Raises:
         ValueError: if the shapes do not fit.
     """
     _check_loss("LabelSmoothingLoss", pred, ground)
+    ground = ground.flatten()  # (T,)
     # EXERCISE LabelSmoothingLoss, about 5 lines. Hint: how large is the loss of a perfect guess, and what must V be
     # read from?
     # BEGIN SOLUTION LabelSmoothingLoss
@@ -636,13 +637,14 @@ def CrossEntropyLoss(pred: Tensor, ground: Tensor) -> Tensor:
     """Cross-entropy, SUMMED over the tokens.
 
     Args:
-        pred: (T, V) logits. ground: (T,) int64 classes in [0, V).
+        pred: (T, V) logits. ground: int64 classes in [0, V), (T,) or, sequence below sequence, (N, T / N).
     Returns:
         scalar, in nats; T ln V for an even guess, and finite for logits of 1e3 as well.
     Raises:
         ValueError: if the shapes do not fit.
     """
     _check_loss("CrossEntropyLoss", pred, ground)
+    ground = ground.flatten()  # (T,)
     # EXERCISE CrossEntropyLoss, about 1 line. Hint: which reduction leaves the average to the training loop?
     # BEGIN SOLUTION CrossEntropyLoss
     return F.cross_entropy(pred, ground, reduction="sum")
@@ -703,10 +705,10 @@ def _check_positions(name: str, which: str, tokens: Tensor, positions: Tensor) -
 
 
 def _check_loss(name: str, pred: Tensor, ground: Tensor) -> None:
-    if pred.ndim != 2 or ground.shape != pred.shape[:1]:
+    if pred.ndim != 2 or ground.ndim not in (1, 2) or ground.numel() != pred.shape[0]:
         raise ValueError(
-            f"{name}: got pred {tuple(pred.shape)} and ground {tuple(ground.shape)}; wanted logits (T, V) and classes "
-            "(T,). Flatten the targets, without their first token, with ans[:, 1:].flatten()."
+            f"{name}: got pred {tuple(pred.shape)} and ground {tuple(ground.shape)}; wanted logits (T, V) and T "
+            "classes, (T,) or (N, T / N). Take the targets without their first token, ans[:, 1:]."
         )
 
 

@@ -331,6 +331,14 @@ def test_losses_equal_torch(V):
         torch.testing.assert_close(*(torch.autograd.grad(value, pred)[0] for value in (got, wanted)))
 
 
+@pytest.mark.parametrize("loss", [T.LabelSmoothingLoss, T.CrossEntropyLoss])
+def test_losses_take_targets_flat_or_as_a_batch(loss):
+    pred, ground = torch.randn(6, 5, dtype=torch.float64), torch.arange(6) % 5
+    torch.testing.assert_close(loss(pred, ground.reshape(2, 3)), loss(pred, ground))
+    with pytest.raises(ValueError, match="ground"):
+        loss(pred, ground[:5])
+
+
 def test_losses_of_known_guesses():
     ground = torch.tensor([3, 15])
     assert T.CrossEntropyLoss(torch.zeros(2, 16), ground).item() == pytest.approx(2 * math.log(16))

@@ -1,0 +1,708 @@
+"""The cases of the modules of `transformers.py`: attention, layer normalisation, feed-forward block, blocks, the model.
+
+A module's parameters are filled with numbers of our own before its forward is looked at. They are found by what they
+are (the shape of a matrix, a scale of ones, a shift of zeros), so that names which no docstring fixes stay free.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from itertools import combinations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dl.checks.compare import differs
+from dl.checks.devices import device_case
+from dl.checks.exercise import Case, Draw, Values, track, with_gradients
+from dl.checks.published import expected, fill_with_ramp, load_case
+from dl.checks.run import Record
+
+TOPIC = "transformers"
+SINGLE = (1e-4, 1e-5)  # rtol and atol in float32
+COARSE = (0.1, 1e-6)  # how near the largest of some hundred uniform draws of one spread are to each other
+MOST_TOKENS = 16  # of a sequence in a case
+MANY_ROWS = 4000  # of a batch, over which dropout is averaged
+CHOSEN = {"Transformer": ("embedding", "encoder0.feed.in.weight", "decoder0.norm1.scale", "vocabulary.bias")}
+LISTS = (nn.ModuleList, nn.Sequential, list, tuple)  # what `heads` may be
+ENCODER, DECODER = ("MultiHeadBlock",), ("attention_self", "attention_cross")
+Roles = dict[str, nn.Parameter]
+Maker = Callable[..., Values]  # draws inputs, or runs a lesson on them
+
+
+# --- Cases ---
+
+
+def case(name: str, draw: Maker, run: Maker, near: float | tuple = 1e-6, note: str = "", dtype=None, **own) -> Case:
+    """A case with the inputs `draw(draw, **own)`; near: rtol and atol, or one number for both. dtype: of floating inputs."""
+
+    def drawn(numbers: Draw) -> Values:
+        inputs = draw(numbers, **own)
+        floats = [name for name, value in inputs.items() if isinstance(value, Tensor) and value.is_floating_point()]
+        return {**inputs, **{name: inputs[name].to(dtype or inputs[name].dtype) for name in floats}}
+
+    rtol, atol = near if isinstance(near, tuple) else (near, near)
+    return Case(name, drawn, run, rtol, atol, note=note)
+
+
+def sizes_of(draw: Draw, names: str, own: Mapping[str, int], low: int = 2, high: int = 7) -> list[int]:
+    """A different size for each name, but for those with a size of their own."""
+    wanted = names.split()
+    return [own.get(name, size) for name, size in zip(wanted, draw.sizes(len(wanted), low, high), strict=True)]
+
+
+def recorded(check: str, run: Maker, name: str = "values of the course", **options) -> Case:
+    """A case on recorded tensors; `dy`, the masks of dropout and the constructor's sizes come along."""
+    kept, record = expected(TOPIC)[check], load_case(TOPIC, check)
+    inputs: Values = dict(record.inputs)
+    if "construct" in kept:
+        inputs["sizes"] = list(kept["construct"].values())
+    if "dy" in kept:
+        inputs["dy"] = torch.tensor(kept["dy"], dtype=torch.float64)
+    if "dropout_calls" in kept:
+        inputs["masks"] = [torch.tensor(call["keep_mask"]) for call in kept["dropout_calls"]]
+    limits = {key: kept["tolerance"] for key in record.expected}
+    return published(name, inputs, run, record.expected, limits, "on the tensors of the notebook", **options)
+
+
+def published(
+    name: str, inputs: Values, run: Maker, wanted: Values, limits: Values | None = None, about: str = "", **options
+) -> Case:
+    """A case on inputs of the course; limits: none are needed for whole numbers."""
+    limits = limits or dict.fromkeys(wanted, 0.0)
+    return Case(name, lambda draw: inputs, run, published=wanted, limits=limits, about=about, **options)
+
+
+def forbidding(draw: Draw, N: int, queries: int, keys: int) -> Tensor:
+    """A mask, another one for each sequence; every query keeps a key, and is forbidden one where there are two."""
+    free = draw.integers(0, keys, N, queries)
+    forbidden = (free + draw.integers(1, max(keys, 2), N, queries)) % keys
+    mask = draw.uniform(N, queries, keys) < 0.4
+    mask = mask.scatter(2, forbidden[..., None], True)
+    return mask.scatter(2, free[..., None], False)
+
+
+# --- Modules with parameters of our own ---
+
+
+def _owners(module: nn.Module, without: Sequence[str] = ()) -> list[tuple[str, nn.Module]]:
+    """Every part with parameters of its own, by name, in order, but for those inside the named children."""
+    return [
+        (name, part)
+        for name, part in module.named_modules()
+        if name.partition(".")[0] not in without and list(part.parameters(recurse=False))
+    ]
+
+
+def _of_linear(role: str, part: nn.Module | None) -> Roles:
+    own = list(part.parameters(recurse=False)) if isinstance(part, nn.Module) else []
+    return {f"{role}.{'weight' if p.ndim == 2 else 'bias'}": p for p in own}
+
+
+def _of_norm(role: str, module: nn.Module) -> Roles:
+    own = sorted(module.parameters(), key=lambda p: not bool((p == 1).all()))  # the scale begins as ones
+    return {f"{role}.{name}": p for name, p in zip(("scale", "shift"), own, strict=False)}
+
+
+def _of_feed_forward(role: str, parts: Sequence[nn.Module], size: int) -> Roles:
+    roles: Roles = {}
+    for part in parts:
+        matrix = next(p for p in part.parameters(recurse=False) if p.ndim == 2)
+        roles |= _of_linear(f"{role}.{'in' if matrix.shape[1] == size else 'out'}", part)
+    return roles
+
+
+def _of_head(role: str, head: nn.Module) -> Roles:
+    named = [getattr(head, name, None) for name in "qkv"]
+    parts = named if all(isinstance(part, nn.Module) for part in named) else [part for _, part in _owners(head)]
+    return {name: p for letter, part in zip("qkv", parts, strict=False) for name, p in _of_linear(role + letter, part).items()}
+
+
+def _of_heads(role: str, module: nn.Module) -> Roles:
+    roles: Roles = {}
+    for number, head in enumerate(_listed(module)):
+        roles |= _of_head(f"{role}head{number}.", head)
+    for _, part in _owners(module, ("heads",)):
+        roles |= _of_linear(f"{role}merge", part)
+    return roles
+
+
+def _listed(module: nn.Module | None) -> Sequence[nn.Module]:
+    heads = getattr(module, "heads", ())
+    return heads if isinstance(heads, LISTS) else ()
+
+
+def _block_parts(block: nn.Module, attentions: Sequence[str]) -> tuple[list[nn.Module], list[nn.Module]]:
+    """The parts with matrices and those with vectors alone, outside the attentions, in their order."""
+    owners = _owners(block, attentions)
+    matrices = [part for _, part in owners if any(p.ndim == 2 for p in part.parameters(recurse=False))]
+    vectors = [(name, part) for name, part in owners if part not in matrices]
+    if len({re.sub(r"\d+", "", name) for name, _ in vectors}) == 1:  # norm1, norm2 in whatever order they were made
+        vectors.sort(key=lambda pair: pair[0])
+    return matrices, [part for _, part in vectors]
+
+
+def _in_block(role: str, block: nn.Module, attentions: Sequence[str], size: int) -> Roles:
+    roles: Roles = {}
+    for name in attentions:
+        roles |= _of_heads(f"{role}{name}.", getattr(block, name))
+    matrices, norms = _block_parts(block, attentions)
+    roles |= _of_feed_forward(f"{role}feed", matrices, size)
+    for number, norm in enumerate(norms):
+        roles |= _of_norm(f"{role}norm{number}", norm)
+    return roles
+
+
+def _of_transformer(model: nn.Module, size: int) -> Roles:
+    roles: Roles = {"embedding": model.emb_layer.weight}
+    for part, attentions in (("encoder", ENCODER), ("decoder", DECODER)):
+        for number, layer in enumerate(getattr(model, part).layers):
+            roles |= _in_block(f"{part}{number}.", layer, attentions, size)
+    return roles | _of_linear("vocabulary", model.decoder.proj_to_vocab)
+
+
+ROLES: Mapping[str, Callable[[nn.Module, Sequence], Roles]] = {
+    "SelfAttention": lambda module, sizes: _of_head("", module),
+    "MultiHeadAttention": lambda module, sizes: _of_heads("", module),
+    "LayerNormalization": lambda module, sizes: _of_norm("norm", module),
+    "FeedForwardBlock": lambda module, sizes: _of_feed_forward("feed", [part for _, part in _owners(module)], sizes[0]),
+    "EncoderBlock": lambda module, sizes: _in_block("", module, ENCODER, sizes[1]),
+    "DecoderBlock": lambda module, sizes: _in_block("", module, DECODER, sizes[1]),
+    "Transformer": lambda module, sizes: _of_transformer(module, sizes[1]),
+}
+
+
+def _new(lesson, kind: str, inputs: Values) -> tuple[nn.Module, Roles]:
+    module = getattr(lesson, kind)(*inputs["sizes"])
+    return module, ROLES[kind](module, inputs["sizes"])
+
+
+def _made(lesson, kind: str, inputs: Values) -> tuple[nn.Module, Roles]:
+    """A module in eval mode, its parameters drawn from inputs["parameters"], a seed, each by its role."""
+    module = getattr(lesson, kind)(*inputs["sizes"])
+    module.to(next(value.dtype for value in _arguments(inputs) if value.is_floating_point())).eval()
+    roles = ROLES[kind](module, inputs["sizes"])
+    for role, parameter in roles.items():
+        draw = np.random.RandomState((inputs["parameters"] + zlib.crc32(role.encode())) % 2**32)  # a stream that never changes
+        values = torch.from_numpy(draw.standard_normal(tuple(parameter.shape)))
+        scale = 1.3 / math.sqrt(parameter.shape[1]) if parameter.ndim == 2 and role != "embedding" else 0.4
+        parameter.data.copy_(values * scale + (1.0 if role.endswith(".scale") else 0.0))
+    return module, roles
+
+
+# --- Running a module: `inputs` has its sizes, the seed of its parameters, then the arguments of its forward in order ---
+
+
+def _arguments(inputs: Values) -> list[Tensor]:
+    return [value for name, value in inputs.items() if name not in ("sizes", "parameters")]
+
+
+def _values(kind: str, lesson, inputs: Values) -> Values:
+    module, _ = _made(lesson, kind, inputs)
+    return {"y": module(*_arguments(inputs)).detach()}
+
+
+def _gradients(kind: str, lesson, inputs: Values) -> Values:
+    """Gradients at the inputs, and at the parameters, or at some of them."""
+    module, roles = _made(lesson, kind, inputs)
+    floats = [name for name, value in inputs.items() if isinstance(value, Tensor) and value.is_floating_point()]
+    wanted = {**track(inputs, *floats), **{role: p for role, p in roles.items() if role in CHOSEN.get(kind, roles)}}
+    return with_gradients({"y": module(*_arguments(inputs))}, wanted)
+
+
+def _second_call(kind: str, lesson, inputs: Values) -> Values:
+    """The same module called with other tokens first, fewer of them and without a mask."""
+    module, _ = _made(lesson, kind, inputs)
+    others = [value[:1, :2].clone() for value in _arguments(inputs) if value.dtype != torch.bool]
+    module(*(value * 2 - 1 if value.is_floating_point() else value for value in others))
+    return {"y": module(*_arguments(inputs)).detach()}
+
+
+@contextmanager
+def _drops(masks: Callable[[int, Tensor], Tensor]) -> Iterator[list[float]]:
+    """Dropout, as module or as function, keeps what `masks` (call number, tensor) keeps; yields the rates asked for."""
+    rates: list[float] = []
+    original = F.dropout
+
+    def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+        if not training:
+            return input
+        rates.append(float(p))
+        return input * masks(len(rates) - 1, input).to(input) / (1 - p)
+
+    F.dropout = dropout
+    try:
+        yield rates
+    finally:
+        F.dropout = original
+
+
+def _training(kind: str, lesson, inputs: Values) -> Values:
+    """The output in train mode, with masks from a seed, and the dropout rates in the order of the calls.
+
+    A token's mask does not depend on how many tokens follow it: a decoder may read one more, and cut off the result.
+    """
+
+    def keep(call: int, x: Tensor) -> Tensor:
+        random = np.random.RandomState((inputs["parameters"] + call) % 2**32)
+        if x.ndim < 3:
+            return torch.from_numpy(random.random_sample(tuple(x.shape)) < 0.7)
+        tokens, features = x.shape[-2:]
+        numbers = random.random_sample((max(tokens, MOST_TOKENS), *x.shape[:-2], features))[:tokens]
+        return torch.from_numpy(np.moveaxis(numbers, 0, -2) < 0.7)
+
+    module, _ = _made(lesson, kind, inputs)
+    module.train()
+    with _drops(keep) as rates:
+        out = module(*_arguments(inputs))
+    return {"out": out.detach(), "dropout_rates": rates}
+
+
+def _averages(kind: str, lesson, inputs: Values) -> Values:
+    """What dropout leaves on average, whoever draws its masks."""
+    module, _ = _made(lesson, kind, inputs)
+    module.train()
+    rows = [value[:1].expand(MANY_ROWS, *value.shape[1:]) for value in _arguments(inputs)]
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(inputs["parameters"])
+        out = module(*rows)
+    tenths = 10 * float((out == 0).double().mean())
+    return {"zeros in ten": tenths, "mean": out.mean(0), "root of the mean square": out.square().mean(0).sqrt()}
+
+
+def _unless_by_hand(wanted: Case) -> Case:
+    """The case, but dropout that is written without PyTorch's own cannot be asked for its masks; its averages are judged."""
+
+    def judge(inputs: Values, got: Values, right: Values):
+        by_hand = not got["dropout_rates"] and right["dropout_rates"]
+        return None if by_hand else differs(wanted, Record(right), Record(got), inputs)
+
+    return replace(wanted, judge=judge)
+
+
+def _course_module(kind: str, wanted: str) -> Case:
+    """A recorded module: output, and the gradient at the input `wanted`."""
+    check = re.sub("(?<=[a-z])(?=[A-Z])", "_", kind.removesuffix("Block")).lower()
+
+    def run(lesson, inputs: Values) -> Values:
+        module = getattr(lesson, kind)(*inputs.pop("sizes")).double()
+        if expected(TOPIC)[check]["setup"]:
+            fill_with_ramp(module)
+        dy = inputs.pop("dy")
+        inputs[wanted].requires_grad_()
+        y = module(*inputs.values())
+        (gradient,) = torch.autograd.grad(y, inputs[wanted], dy) if y.requires_grad else (None,)
+        return {"y": y.detach(), f"grad_{wanted}": gradient}
+
+    return recorded(check, run)
+
+
+def _course_block(kind: str, check: str, what: str) -> Case:
+    """A recorded block in train mode; dropout keeps what the recorded masks keep."""
+
+    def run(lesson, inputs: Values) -> Values:
+        block = fill_with_ramp(getattr(lesson, kind)(*inputs.pop("sizes")).double()).train()
+        masks = inputs.pop("masks")
+        with _drops(lambda call, x: masks[min(call, len(masks) - 1)]) as rates:
+            return {"out": block(*inputs.values()).detach(), "dropout_rates": rates}
+
+    return _unless_by_hand(recorded(check, run, f"values of the course, {what}"))
+
+
+# --- What a new module is made of ---
+
+
+def _learnt(module: nn.Module) -> int:
+    """How many numbers are learnt."""
+    return sum(p.numel() for p in module.parameters() if p.requires_grad)
+
+
+def _counted(parameters: Iterator[nn.Parameter]) -> dict[str, int]:
+    """How many parameters have which shape."""
+    return dict(sorted(Counter(str(tuple(p.shape)) for p in parameters).items()))
+
+
+def _rates(module: nn.Module) -> str:
+    return ", ".join(sorted({f"{part.p:g}" for part in module.modules() if isinstance(part, nn.Dropout)})) or "none"
+
+
+def _first_size(module: nn.Module, matrices: Sequence[nn.Module], size: int) -> str:
+    """How many features the first map takes: the first one made, unless the module is seen to take `size`."""
+    sizes = [p.shape[1] for part in matrices for p in part.parameters(recurse=False) if p.ndim == 2]
+    if sizes[:1] != [size]:
+        try:
+            module(torch.zeros(1, size))
+        except (NotImplementedError, AttributeError):  # its forward is not written yet
+            pass
+        except Exception:
+            return f"{sizes[0] if sizes else 0} features"
+    return f"{size} features"
+
+
+def _spreads(kind: str, names: Sequence[str], lesson, inputs: Values) -> Values:
+    """The largest and the smallest first weight of each named Linear map, and which begin alike."""
+    _, roles = _new(lesson, kind, inputs)
+    outputs: Values = {f"first weights of {name}": "not there" for name in names}
+    weights = {name: roles[f"{name}.weight"] for name in names if f"{name}.weight" in roles}
+    outputs |= {f"first weights of {name}": [float(w.min()), float(w.max())] for name, w in weights.items()}
+    pairs = combinations(weights.items(), 2)
+    outputs["maps that begin alike"] = [f"{a} and {b}" for (a, first), (b, second) in pairs if torch.equal(first, second)]
+    return outputs
+
+
+def _layers(kind: str, lesson, inputs: Values) -> Values:
+    """The shape of each parameter, by its role, and what else the docstring names."""
+    module, roles = _new(lesson, kind, inputs)
+    outputs: Values = {"heads": len(_listed(module))} if kind == "MultiHeadAttention" else {}
+    outputs |= {role: str(tuple(roles[role].shape)) for role in sorted(roles)}
+    if kind == "SelfAttention":
+        outputs["weights_softmax"] = module.weights_softmax
+    if kind == "FeedForwardBlock":
+        outputs["takes"] = _first_size(module, [part for _, part in _owners(module)], inputs["sizes"][0])
+    return {**outputs, "learnt_numbers": _learnt(module)}
+
+
+def _layers_of_norm(lesson, inputs: Values) -> Values:
+    norm = lesson.LayerNormalization(*inputs["sizes"])
+    own = sorted((p.numel(), float(p.min()), float(p.max())) for p in norm.parameters())
+    spans = [f"{count} numbers, " + (f"all {low:g}" if low == high else f"{low:.2f} … {high:.2f}") for count, low, high in own]
+    return {"learnt_numbers": _learnt(norm), "dtypes": sorted({str(p.dtype) for p in norm.parameters()}), "parameters": spans}
+
+
+def _norm_at_first(lesson, inputs: Values) -> Values:
+    """Whether a new layer tells two tokens apart; it is taken to do so where its forward cannot be asked yet."""
+    try:
+        first, second = lesson.LayerNormalization(*inputs["sizes"])(inputs["x"].clone()).detach()
+    except Exception:
+        return {"tokens told apart": True}
+    return {"tokens told apart": not torch.equal(first, second)}
+
+
+def _layers_of_block(kind: str, attentions: Sequence[str], lesson, inputs: Values) -> Values:
+    block, size = getattr(lesson, kind)(*inputs["sizes"]), inputs["sizes"][1]
+    outputs: Values = {}
+    for name in attentions:
+        attention = getattr(block, name, None)
+        outputs[f"heads of {name}"] = len(_listed(attention)) or "not there"
+        if isinstance(attention, nn.Module):
+            outputs[f"shapes in {name}"] = _counted(attention.parameters())
+    matrices, norms = _block_parts(block, attentions)
+    beside = (p for _, part in _owners(block, attentions) for p in part.parameters(recurse=False))
+    outputs["shapes beside the attention"] = _counted(beside)
+    feed = next((child for child in block.children() if any(part in matrices for part in child.modules())), block)
+    outputs["feed-forward block takes"] = _first_size(feed, matrices, size)
+    outputs["learnt_numbers"] = _learnt(block)
+    outputs["dropout"] = _rates(block)
+    named = isinstance(getattr(block, "dropout", None), nn.Dropout)  # the notebook puts another in its place
+    outputs["nn.Dropout named dropout"] = "there" if named else "not there"
+    row = torch.arange(size, dtype=torch.float32)
+    row = 0.5 + 0.005 * (row - row.mean()) / row.std(correction=0)  # of so small a variance that 1e-6 shows beside it
+    rows = [norm(row[None])[0].detach() for norm in norms if norm is not block]
+    outputs["mean and spread of a normalised row"] = [f"{y.mean():.2f}, {y.std(correction=0):.2f}" for y in rows]
+    return outputs
+
+
+def _layers_of_model(lesson, inputs: Values) -> Values:
+    model = lesson.Transformer(*inputs["sizes"])
+    embedding = getattr(model, "emb_layer", None)
+    outputs: Values = {
+        "emb_layer": _counted(embedding.parameters()) if isinstance(embedding, nn.Module) else "not there",
+        "row that is not learnt": str(getattr(embedding, "padding_idx", None)),
+        "longest row": str(getattr(embedding, "max_norm", None)),
+    }
+    for name in ("encoder", "decoder"):
+        part = getattr(model, name, None)
+        if not isinstance(part, nn.Module):
+            return {**outputs, name: "not there"}
+        outputs |= {f"layers of the {name}": len(part.layers), f"dropout of the {name}": _rates(part)}
+        outputs[f"shapes in the {name}"] = _counted(part.parameters())
+    outputs["heads"] = len(model.encoder.layers[0].MultiHeadBlock.heads)
+    return {**outputs, "vocabulary": list(model.decoder.proj_to_vocab.weight.shape), "learnt_numbers": _learnt(model)}
+
+
+def _spread_of_embedding(lesson, inputs: Values) -> Values:
+    return {"spread of the embedding": float(lesson.Transformer(*inputs["sizes"]).emb_layer.weight.std())}
+
+
+# --- Inputs ---
+
+
+def _given(draw: Draw, sizes: list, **arguments: Tensor) -> Values:
+    return {"sizes": sizes, "parameters": draw.integer(0, 2**31), **arguments}
+
+
+def _tokens(draw: Draw, N: int, queries: int, keys: int, size: int, masked: bool) -> Values:
+    tokens = {name: draw.normal(N, K, size) for name, K in (("query", queries), ("key", keys), ("value", keys))}
+    return {**tokens, "mask": forbidding(draw, N, queries, keys)} if masked else tokens
+
+
+def _for_head(draw: Draw, masked: bool = True, equal: bool = False, **own: int) -> Values:
+    N, queries, keys, dim_in, dim_q, dim_v = sizes_of(draw, "N queries keys dim_in dim_q dim_v", own, 2, 8)
+    if equal:
+        queries = keys = dim_q = dim_v = dim_in
+    return _given(draw, [dim_in, dim_q, dim_v], **_tokens(draw, N, queries, keys, dim_in, masked))
+
+
+def _for_heads(draw: Draw, heads: int = 0, masked: bool = True, **own: int) -> Values:
+    N, queries, keys, dim_in, dim_out = sizes_of(draw, "N queries keys dim_in dim_out", own)
+    sizes = [heads or draw.integer(2, 4), dim_in, dim_out]
+    return _given(draw, sizes, **_tokens(draw, N, queries, keys, dim_in, masked))
+
+
+def _sizes_of_heads(draw: Draw) -> list[int]:
+    """The number of heads divides neither size."""
+    heads = draw.integer(2, 5)
+    return [heads, *(heads * times + 1 for times in draw.sizes(2, 1, 4))]
+
+
+def _for_norm(
+    draw: Draw,
+    leading: Sequence[int] = (),
+    size: int = 0,
+    epsilon: float | None = None,
+    scale: float = 1.0,
+    offset: float = 0.0,
+    flat: bool = False,
+) -> Values:
+    """flat: rows of equal numbers, whole ones but for the offset."""
+    *axes, M = draw.sizes(3)
+    M = size or M + 2
+    x = draw.normal(*(leading or axes), M, scale=scale)
+    x = (x[..., :1].expand_as(x).round() if flat else x) + offset
+    return _given(draw, [M] if epsilon is None else [M, epsilon], x=x)
+
+
+def _for_feed(draw: Draw, leading: Sequence[int] = (), scale: float = 1.0) -> Values:
+    *axes, M, H = draw.sizes(4)
+    return _given(draw, [M, H], x=draw.normal(*(leading or axes), M, scale=scale))
+
+
+def _sizes_of_block(draw: Draw, heads: int = 0) -> list:
+    heads = heads or draw.integer(2, 4)
+    emb_dim = heads * draw.choice([2, 3])
+    return [heads, emb_dim, emb_dim + draw.integer(1, 4), round(float(draw.uniform(low=0.15, high=0.6)), 2)]
+
+
+def _for_encoder(draw: Draw, **own: int) -> Values:
+    sizes = _sizes_of_block(draw)
+    N, K = sizes_of(draw, "N K", own, 2, 6)
+    return _given(draw, sizes, x=draw.normal(N, K, sizes[1]))
+
+
+def _for_decoder(draw: Draw, masked: bool = True, equal: bool = False, **own: int) -> Values:
+    """equal: decoder and encoder are of equal lengths."""
+    sizes = _sizes_of_block(draw)
+    N, queries, keys = sizes_of(draw, "N queries keys", own, 2, 6)
+    if equal:
+        keys = queries = draw.integer(3, 6)
+    tokens = {"dec_inp": draw.normal(N, queries, sizes[1]), "enc_inp": draw.normal(N, keys, sizes[1])}
+    return _given(draw, sizes, **tokens, **({"mask": forbidding(draw, N, queries, queries)} if masked else {}))
+
+
+def _sizes_of_model(draw: Draw) -> list:
+    layers = draw.permutation(3).tolist()
+    return [*_sizes_of_block(draw), layers[0] + 2, layers[1] + 2, draw.integer(11, 15)]
+
+
+def _for_model(draw: Draw, shared: bool = False, equal: bool = False, layers: int = 1, **own: int) -> Values:
+    """shared: the positions have no batch. equal: the decoder reads as many tokens as the encoder."""
+    sizes = _sizes_of_model(draw)
+    sizes[4], sizes[5] = layers, 1
+    N, K, answer = draw.sizes(3, 2, 6)
+    N, answer = own.get("N", N), own.get("answer", K + 1 if equal else answer + 1)
+    rows = 1 if shared else N
+    return _given(
+        draw,
+        sizes,
+        ques_b=draw.integers(0, sizes[6], N, K),
+        ques_pos=draw.normal(rows, K, sizes[1]),
+        ans_b=draw.integers(0, sizes[6], N, answer),
+        ans_pos=draw.normal(rows, answer, sizes[1]),
+    )
+
+
+# --- Single runs ---
+
+
+def _shares(lesson, inputs: Values) -> Values:
+    """`weights_softmax` after a second call."""
+    head, _ = _made(lesson, "SelfAttention", inputs)
+    head(*(inputs[name].flip(-1) for name in ("query", "key", "value")))
+    head(*_arguments(inputs))
+    shares = head.weights_softmax
+    kept = shares.detach() if isinstance(shares, Tensor) else shares
+    return {"weights_softmax": kept, "still attached to the graph": bool(getattr(shares, "requires_grad", False))}
+
+
+def _guessed_elsewhere(lesson, inputs: Values) -> Tensor:
+    model = lesson.Transformer(*inputs["sizes"]).double()
+    return model.to(inputs["ques_b"].device)(*_arguments(inputs))
+
+
+def _shape_of_guess(lesson, inputs: Values) -> Values:
+    return {"shape": list(lesson.Transformer(*inputs["sizes"])(*_arguments(inputs)).shape)}
+
+
+def _course_shape() -> Case:
+    check = expected(TOPIC)["transformer_output_shape"]
+    shapes = {name: recipe["shape"] for name, recipe in check["inputs"].items()}
+    inputs: Values = {"sizes": list(check["construct"].values())}
+    for name, fill in (("ques", torch.zeros), ("ans", torch.ones)):
+        inputs[f"{name}_b"] = fill(shapes[f"{name}_b"], dtype=torch.int64)
+        inputs[f"{name}_pos"] = torch.zeros(1, *shapes[f"{name}_pos"][1:])
+    wanted = {"shape": torch.tensor(check["expected"]["shape"])}
+    return published("shape of the course", inputs, _shape_of_guess, wanted, about="on the sizes of the notebook")
+
+
+# --- The cases, by exercise ---
+
+
+def _new_module(name: str, sizes: Sequence | Callable[[Draw], list], how: Maker, near: float | tuple = 1e-6) -> Case:
+    """A case on a new module of these sizes."""
+    return case(name, lambda draw: {"sizes": sizes(draw) if callable(sizes) else list(sizes)}, how, near)
+
+
+def _on(kind: str, draw: Maker) -> Callable[..., Case]:
+    """`case` for the forward of a module."""
+    return lambda name, how=_values, *near_and_note, **own: case(name, draw, partial(how, kind), *near_and_note, **own)
+
+
+HEAD, HEADS = _on("SelfAttention", _for_head), _on("MultiHeadAttention", _for_heads)
+NORM, FEED = _on("LayerNormalization", _for_norm), _on("FeedForwardBlock", _for_feed)
+BLOCKS = {"EncoderBlock": _on("EncoderBlock", _for_encoder), "DecoderBlock": _on("DecoderBlock", _for_decoder)}
+MODEL = _on("Transformer", _for_model)
+
+
+def _of_attention(kind: str, on: Callable[..., Case], *more: Case) -> tuple[Case, ...]:
+    return (
+        on("values on random inputs", masked=False),
+        _course_module(kind, "query"),
+        on("values with a mask"),
+        *more,
+        on("gradients", _gradients),
+        on("a second call", _second_call),
+        on("batch of one", masked=False, N=1),
+        on("one query", masked=False, queries=1),
+        on("float32", _values, SINGLE, dtype=torch.float32),
+    )
+
+
+def _of_tokens(kind: str, on: Callable[..., Case], *more: Case) -> tuple[Case, ...]:
+    """Of a module that looks at every token alone."""
+    return (
+        on("values on random inputs"),
+        _course_module(kind, "x"),
+        on("gradients", _gradients),
+        on("a second call", _second_call),
+        on("two axes", leading=(3,)),
+        on("four axes", leading=(2, 3, 2)),
+        on("one token", leading=(1, 1)),
+        on("large values", scale=1e3),
+        on("float32", _values, SINGLE, dtype=torch.float32),
+        *more,
+    )
+
+
+def _of_new_block(kind: str, attentions: Sequence[str]) -> tuple[Case, ...]:
+    layers, maps = partial(_layers_of_block, kind, attentions), (f"{attentions[0]}.merge", "feed.in", "feed.out")
+    return (
+        _new_module("layers", _sizes_of_block, layers),
+        _new_module("one head", partial(_sizes_of_block, heads=1), layers),
+        _new_module("first weights", (2, 24, 16, 0.1), partial(_spreads, kind, maps), COARSE),
+    )
+
+
+def _of_block(kind: str, tokens: str, of: Sequence[str], *more: Case) -> tuple[Case, ...]:
+    """tokens: how their number is called. of: what the two recorded blocks are."""
+    on, check = BLOCKS[kind], kind.removesuffix("Block").lower()
+    return (
+        *more,
+        on("values without dropout"),
+        _unless_by_hand(on("train mode", _training)),
+        *(_course_block(kind, f"{check}_block_{number}", what) for number, what in enumerate(of, 1)),
+        on("dropout on average", _averages, (1e-6, 0.3), N=1),
+        on("gradients", _gradients),
+        on("a second call", _second_call),
+        on("batch of one", N=1),
+        on("one token", **{tokens: 1}),
+        on("float32", _values, 1e-4, dtype=torch.float32),
+    )
+
+
+FLAT_ROW = (
+    "in float32 a row of equal numbers goes wrong: E[x²] - E[x]² loses its digits and may fall below 0, the mean of "
+    "(x - mean)² does not"
+)
+CASES: Mapping[str, tuple[Case, ...]] = {
+    "SelfAttention.__init__": (
+        _new_module("layers", lambda draw: draw.sizes(3), partial(_layers, "SelfAttention")),
+        _new_module("first weights", (24, 16, 40), partial(_spreads, "SelfAttention", "qkv"), COARSE),
+    ),
+    "SelfAttention.forward": _of_attention(
+        "SelfAttention", HEAD, HEAD("all sizes equal", equal=True), case("weights_softmax", _for_head, _shares)
+    ),
+    "MultiHeadAttention.__init__": (
+        _new_module("layers", _sizes_of_heads, partial(_layers, "MultiHeadAttention")),
+        _new_module("one head", lambda draw: [1, *draw.sizes(2)], partial(_layers, "MultiHeadAttention")),
+        _new_module(
+            "first weights", (2, 24, 16), partial(_spreads, "MultiHeadAttention", ("head0.q", "head1.v", "merge")), COARSE
+        ),
+    ),
+    "MultiHeadAttention.forward": _of_attention("MultiHeadAttention", HEADS, HEADS("one head", heads=1)),
+    "LayerNormalization.__init__": (
+        _new_module("parameters", lambda draw: [draw.integer(3, 9)], _layers_of_norm),
+        _new_module("one feature", (1,), _layers_of_norm),
+        case("a new layer", _for_norm, _norm_at_first, leading=(2,), dtype=torch.float32),
+    ),
+    "LayerNormalization.forward": _of_tokens(
+        "LayerNormalization",
+        NORM,
+        NORM("a large epsilon", epsilon=0.4),
+        NORM("rows of equal numbers", _gradients, (1e-5, 1e-6), flat=True),
+        NORM("all sizes equal", leading=(5, 5), size=5),
+        NORM("values far from 0", scale=1e3, offset=1e3),
+        NORM("rows of equal numbers in float32", _values, 0.1, FLAT_ROW, flat=True, offset=0.1, dtype=torch.float32),
+    ),
+    "FeedForwardBlock.__init__": (
+        _new_module("layers", lambda draw: draw.sizes(2), partial(_layers, "FeedForwardBlock")),
+        _new_module("first weights", (24, 16), partial(_spreads, "FeedForwardBlock", ("feed.in", "feed.out")), COARSE),
+    ),
+    "FeedForwardBlock.forward": _of_tokens("FeedForwardBlock", FEED, FEED("train mode", _training)),
+    "EncoderBlock.__init__": _of_new_block("EncoderBlock", ENCODER),
+    "EncoderBlock.forward": _of_block("EncoderBlock", "K", ("two heads", "one head")),
+    "DecoderBlock.__init__": _of_new_block("DecoderBlock", DECODER),
+    "DecoderBlock.forward": _of_block(
+        "DecoderBlock",
+        "queries",
+        ("other lengths", "equal lengths"),
+        BLOCKS["DecoderBlock"]("as many tokens in both, without dropout", equal=True),
+        BLOCKS["DecoderBlock"]("values without a mask", masked=False),
+    ),
+    "Transformer.__init__": (
+        _new_module("layers", _sizes_of_model, _layers_of_model),
+        _new_module("first weights", (1, 12, 8, 0.1, 1, 1, 120), _spread_of_embedding, (0.2, 1e-6)),
+    ),
+    "Transformer.forward": (
+        MODEL("values on equal lengths", equal=True),
+        MODEL("values on random inputs"),
+        _course_shape(),
+        MODEL("two layers", layers=2),
+        MODEL("gradients", _gradients),
+        MODEL("a second call", _second_call),
+        device_case(_for_model, _guessed_elsewhere),
+        MODEL("train mode", _training),
+        MODEL("positions without a batch", shared=True),
+        MODEL("batch of one", N=1),
+        MODEL("an answer of two tokens", answer=2),
+        MODEL("float32", _values, 1e-3, dtype=torch.float32),
+    ),
+}
