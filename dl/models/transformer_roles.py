@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +28,7 @@ SHIPPED = (  # names in `dl/weights/files/transformer.safetensors` -> roles
 Roles = dict[str, nn.Parameter]
 
 
-def load_shipped(model: nn.Module, state: Mapping[str, Tensor]) -> None:
+def load_shipped(model: Any, state: Mapping[str, Tensor]) -> None:
     """Copy the shipped weights into a Transformer of the course, whatever its parts are called.
 
     Args:
@@ -57,7 +58,7 @@ def load_shipped(model: nn.Module, state: Mapping[str, Tensor]) -> None:
             parameter.copy_(wanted[name])
 
 
-def owners(module: nn.Module, without: Sequence[str] = ()) -> list[tuple[str, nn.Module]]:
+def owners(module: Any, without: Sequence[str] = ()) -> list[tuple[str, nn.Module]]:
     """Every part with parameters of its own, by name, in order, but for those inside the named children."""
     return [
         (name, part)
@@ -66,12 +67,12 @@ def owners(module: nn.Module, without: Sequence[str] = ()) -> list[tuple[str, nn
     ]
 
 
-def _of_linear(role: str, part: nn.Module | None) -> Roles:
+def _of_linear(role: str, part: Any) -> Roles:
     own = list(part.parameters(recurse=False)) if isinstance(part, nn.Module) else []
     return {f"{role}.{'weight' if p.ndim == 2 else 'bias'}": p for p in own}
 
 
-def _of_norm(role: str, module: nn.Module) -> Roles:
+def _of_norm(role: str, module: Any) -> Roles:
     own = sorted(module.parameters(), key=lambda p: float((p.detach() - 1).abs().mean()))  # the scale is near one
     return {f"{role}.{name}": p for name, p in zip(("scale", "shift"), own, strict=False)}
 
@@ -84,13 +85,13 @@ def _of_feed_forward(role: str, parts: Sequence[nn.Module], size: int) -> Roles:
     return roles
 
 
-def _of_head(role: str, head: nn.Module) -> Roles:
+def _of_head(role: str, head: Any) -> Roles:
     named = [getattr(head, name, None) for name in "qkv"]
     parts = named if all(isinstance(part, nn.Module) for part in named) else [part for _, part in owners(head)]
     return {name: p for letter, part in zip("qkv", parts, strict=False) for name, p in _of_linear(role + letter, part).items()}
 
 
-def _of_heads(role: str, module: nn.Module) -> Roles:
+def _of_heads(role: str, module: Any) -> Roles:
     roles: Roles = {}
     heads = getattr(module, "heads", ())
     for number, head in enumerate(heads if isinstance(heads, LISTS) else ()):
@@ -100,7 +101,7 @@ def _of_heads(role: str, module: nn.Module) -> Roles:
     return roles
 
 
-def _block_parts(block: nn.Module, attentions: Sequence[str]) -> tuple[list[nn.Module], list[nn.Module]]:
+def _block_parts(block: Any, attentions: Sequence[str]) -> tuple[list[nn.Module], list[nn.Module]]:
     """The parts with matrices and those with vectors alone, outside the attentions, in their order."""
     parts = owners(block, attentions)
     matrices = [part for _, part in parts if any(p.ndim == 2 for p in part.parameters(recurse=False))]
@@ -110,7 +111,7 @@ def _block_parts(block: nn.Module, attentions: Sequence[str]) -> tuple[list[nn.M
     return matrices, [part for _, part in vectors]
 
 
-def _of_block(role: str, block: nn.Module, attentions: Sequence[str], size: int) -> Roles:
+def _of_block(role: str, block: Any, attentions: Sequence[str], size: int) -> Roles:
     roles: Roles = {}
     for name in attentions:
         roles |= _of_heads(f"{role}{name}.", getattr(block, name))
@@ -124,7 +125,7 @@ def _of_block(role: str, block: nn.Module, attentions: Sequence[str], size: int)
 ENCODER, DECODER = ("MultiHeadBlock",), ("attention_self", "attention_cross")
 
 
-def of_transformer(model: nn.Module, size: int) -> Roles:
+def of_transformer(model: Any, size: int) -> Roles:
     roles: Roles = {"embedding": model.emb_layer.weight}
     for number, layer in enumerate(model.encoder.layers):
         roles |= _of_block(f"encoder{number}.", layer, ENCODER, size)

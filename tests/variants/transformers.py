@@ -19,9 +19,11 @@ RIGHT = {
         "return {vocab[i]: i for i in range(len(vocab))}",
     ),
     "prepocess_input_sequence": (
+        "import re; parts = re.findall('|'.join(re.escape(word) for word in sorted(spc_tokens, key=len, "
+        "reverse=True)) + r'|\S', input_str); return [token_dict[part] for part in parts]",
         "return [token_dict[w] for word in input_str.split() for w in ([word] if word in spc_tokens else word)]",
         "return tuple(token_dict[w] for word in input_str.split() for w in ([word] if word in spc_tokens else word))",
-        "return list(map(token_dict.get, sum([[w] if w in spc_tokens else list(w) for w in input_str.split()], [])))",
+        "return list(map(token_dict.get, sum([[w] if w in spc_tokens else [*w] for w in input_str.split()], [])))",
     ),
     "scaled_dot_product_two_loop_single": (
         "return F.scaled_dot_product_attention(query[None], key[None], value[None])[0]",
@@ -35,7 +37,7 @@ RIGHT = {
     ),
     "SelfAttention.__init__": (
         "self.query_map, self.key_map, self.value_map = (xavier_linear(dim_in, size) for size in (dim_q, dim_q, dim_v))",
-        "self.maps = nn.ModuleList([xavier_linear(dim_in, dim_q), xavier_linear(dim_in, dim_q), xavier_linear(dim_in, dim_v)])",
+        "self.maps = nn.ModuleList(xavier_linear(dim_in, size) for size in (dim_q, dim_q, dim_v))",
         "self.v, self.k, self.q = xavier_linear(dim_in, dim_v), xavier_linear(dim_in, dim_q), xavier_linear(dim_in, dim_q)",
     ),
     "MultiHeadAttention.__init__": (
@@ -47,6 +49,8 @@ RIGHT = {
         "range(num_heads)))\nself.out = xavier_linear(num_heads * dim_out, dim_in)",
     ),
     "MultiHeadAttention.forward": (
+        "parts = self.merge.weight.chunk(len(self.heads), dim=1); "
+        "return sum(head(query, key, value, mask) @ part.T for head, part in zip(self.heads, parts)) + self.merge.bias",
         "return self.merge(torch.stack([head(query, key, value, mask) for head in self.heads], 2).flatten(2))",
         "return self.merge(torch.cat(tuple(head(query, key, value, mask=mask) for head in self.heads), dim=2))",
         "return self.merge(torch.dstack([head(query, key, value, mask) for head in self.heads]))",
@@ -59,6 +63,10 @@ RIGHT = {
         "self.pair = nn.ParameterList([torch.ones(emb_dim), torch.zeros(emb_dim)])",
     ),
     "LayerNormalization.forward": (
+        "mean = x.mean(-1, keepdim=True); std = torch.sqrt(((x - mean) ** 2).mean(-1, keepdim=True) + self.epsilon); "
+        "return self.gamma * (x - mean) / std + self.beta",
+        "variance, mean = torch.var_mean(x, dim=-1, unbiased=False, keepdim=True); "
+        "return torch.addcmul(self.beta, self.gamma, (x - mean) * torch.rsqrt(variance + self.epsilon))",
         "return F.layer_norm(x, (x.shape[-1],), self.gamma, self.beta, eps=self.epsilon)",
         "m = x.mean(-1, keepdim=True); v = (x**2).mean(-1, keepdim=True) - m**2; "
         "return (x - m) / (v + self.epsilon) ** 0.5 * self.gamma + self.beta",
@@ -82,6 +90,8 @@ RIGHT = {
         "return torch.maximum(self.expand(x), x.new_zeros(())) @ self.contract.weight.T + self.contract.bias",
     ),
     "EncoderBlock.forward": (
+        "y = self.MultiHeadBlock(x, x, x); y += x; y = self.dropout(self.norm1(y)); "
+        "return self.dropout(self.norm2(torch.add(y, self.feed_forward(y))))",
         "x = self.dropout(self.norm1(self.MultiHeadBlock(query=x, key=x, value=x) + x)); "
         "return self.dropout(self.norm2(self.feed_forward(x) + x))",
     ),
@@ -99,6 +109,8 @@ RIGHT = {
         "return torch.ones(1, K, M).cumsum(1).sub(1).div(K)",
     ),
     "position_encoding_sinusoid": (
+        "y = torch.empty(K, M); y[:, 0::2], y[:, 1::2] = torch.arange(K)[:, None].sin(), torch.arange(K)[:, "
+        "None].cos(); return y.unsqueeze(0)",
         "return torch.tensor([[[math.sin(p) if m % 2 == 0 else math.cos(p) for m in range(M)] for p in range(K)]])",
         "p = torch.arange(K).float(); return torch.stack([p.sin(), p.cos()], 1).repeat(1, M)[None, :, :M]",
         "c = torch.arange(M) % 2; return (torch.arange(K)[:, None] + c * math.pi / 2).sin()[None]",
@@ -111,6 +123,10 @@ RIGHT = {
         "return tokens[0], self.input_positions, tokens[1], self.target_positions",
     ),
     "LabelSmoothingLoss": (
+        "target = torch.full_like(pred, 0.1 / (pred.shape[1] - 1)); target[torch.arange(len(pred)), ground] = 0.9; "
+        "return -(target * F.log_softmax(pred, dim=1)).sum()",
+        "one_hot = F.one_hot(ground.reshape(-1), pred.shape[1]).to(pred.dtype); "
+        "return F.cross_entropy(pred, one_hot * 0.9 + (1 - one_hot) * 0.1 / (pred.shape[1] - 1), reduction='sum')",
         "V = pred.shape[1]; return F.cross_entropy(pred, ground, reduction='sum', label_smoothing=0.1 * V / (V - 1))",
         "V = pred.shape[1]; w = torch.full_like(pred, 0.1 / (V - 1)).scatter_(1, ground.view(-1, 1), 0.9); "
         "return -(w * pred.log_softmax(1)).sum()",
@@ -124,9 +140,51 @@ RIGHT = {
         "return F.cross_entropy(pred, ground) * len(ground)",
     ),
 }
-VARIANTS += [
-    Variant(exercise, None, f"{body}\n", number) for exercise, bodies in RIGHT.items() for number, body in enumerate(bodies)
-]
+WRONG = {
+    "prepocess_input_sequence": {"special-words-cut": "return [token_dict[c] for c in input_str if c != ' ']"},
+    "SelfAttention.forward": {
+        "weights-not-kept": "return scaled_dot_product_no_loop_batch(self.q(query), self.k(key), self.v(value), mask)[0]"
+    },
+    "MultiHeadAttention.__init__": {
+        "one-head-for-all": "self.heads = nn.ModuleList([SelfAttention(dim_in, dim_out, dim_out)] * num_heads)\n"
+        "self.merge = xavier_linear(num_heads * dim_out, dim_in)",
+        "": "self.heads = nn.ModuleDict({f'{i}': SelfAttention(dim_in, dim_out, dim_out) for i in range(num_heads)})\n"
+        "self.merge = xavier_linear(num_heads * dim_out, dim_in)",
+    },
+    "MultiHeadAttention.forward": {
+        "stacked-and-reshaped": "out = torch.stack([head(query, key, value, mask) for head in self.heads])\n"
+        "return self.merge(out.view(*query.shape[:2], -1))"
+    },
+    "LayerNormalization.__init__": {
+        "plain-tensors": "for name, value in (('g', 1.0), ('b', 0.0)): self.register_buffer(name, torch.full((emb_dim,), value))"
+    },
+    "FeedForwardBlock.__init__": {
+        "no-bias": "self.one = nn.Linear(inp_dim, hidden_dim_feedforward, bias=False)\n"
+        "self.two = nn.Linear(hidden_dim_feedforward, inp_dim, bias=False)"
+    },
+    "FeedForwardBlock.forward": {"relu-twice": "return self.contract(self.expand(x).clamp(min=0)).clamp(min=0)"},
+    "get_subsequent_mask": {
+        "self-forbidden": "return seq.new_ones(seq.shape[1], seq.shape[1]).triu().bool().repeat(len(seq), 1, 1)"
+    },
+    "position_encoding_simple": {
+        "dtype-not-followed": "import numpy as np; return torch.from_numpy(np.arange(K) / K)[None, :, None].repeat(1, 1, M)"
+    },
+    "AddSubDataset.__getitem__": {
+        "positions-with-batch-axis": "rows, p = (self.inputs[idx], self.targets[idx]), self.input_positions[None]\n"
+        "return rows[0], p, rows[1], self.target_positions[None]"
+    },
+    "LabelSmoothingLoss": {
+        "log-of-zero": "w = torch.full_like(pred, 0.1 / (pred.shape[1] - 1)).scatter_(1, ground[:, None], 0.9)\n"
+        "return -(w * pred.softmax(1).log()).sum()"
+    },
+    "CrossEntropyLoss": {
+        "no-gradient": "return F.cross_entropy(pred, ground, reduction='sum').item()",
+        "device-not-followed": "wanted = torch.eye(pred.shape[1], dtype=pred.dtype)[ground.cpu()]\n"
+        "return -(wanted * pred.log_softmax(1)).sum()",
+    },
+}
+VARIANTS += [Variant(exercise, None, f"{body}\n", n) for exercise, all in RIGHT.items() for n, body in enumerate(all)]
+VARIANTS += [Variant(exercise, name, f"{body}\n", 0) for exercise, all in WRONG.items() for name, body in all.items()]
 
 
 # --- Words ---
@@ -153,14 +211,6 @@ def _(vocab):
 
 @right("prepocess_input_sequence")
 def _(input_str, token_dict, spc_tokens):
-    import re
-
-    parts = re.findall("|".join(re.escape(word) for word in sorted(spc_tokens, key=len, reverse=True)) + r"|\S", input_str)
-    return [token_dict[part] for part in parts]
-
-
-@right("prepocess_input_sequence")
-def _(input_str, token_dict, spc_tokens):
     tokens = []
     for word in input_str.split(" "):
         if word.isdigit():
@@ -168,11 +218,6 @@ def _(input_str, token_dict, spc_tokens):
         else:
             tokens.append(token_dict[word])
     return tokens
-
-
-@wrong("prepocess_input_sequence", "special-words-cut")
-def _(input_str, token_dict, spc_tokens):
-    return [token_dict[character] for character in input_str if character != " "]
 
 
 # --- Attention ---
@@ -351,12 +396,6 @@ def _(self, query, key, value, mask=None):
     return self.v(torch.bmm(weights, value))  # the weights sum to 1, so the bias is the same
 
 
-@wrong("SelfAttention.forward", "weights-not-kept")
-def _(self, query, key, value, mask=None):
-    y, weights_softmax = scaled_dot_product_no_loop_batch(self.q(query), self.k(key), self.v(value), mask)
-    return y
-
-
 @right("MultiHeadAttention.__init__")
 def _(self, num_heads, dim_in, dim_out):
     self.heads = nn.ModuleList()
@@ -373,31 +412,6 @@ def _(self, num_heads, dim_in, dim_out):
     self.heads = nn.ModuleList([SelfAttention(dim_in=dim_in, dim_q=dim_out, dim_v=dim_out) for _ in range(num_heads)])
 
 
-@wrong("MultiHeadAttention.__init__", "one-head-for-all")
-def _(self, num_heads, dim_in, dim_out):
-    head = SelfAttention(dim_in, dim_out, dim_out)
-    self.heads = nn.ModuleList([head for _ in range(num_heads)])
-    self.merge = xavier_linear(num_heads * dim_out, dim_in)
-
-
-@wrong("MultiHeadAttention.__init__", "")
-def _(self, num_heads, dim_in, dim_out):
-    self.heads = nn.ModuleDict({f"head{i}": SelfAttention(dim_in, dim_out, dim_out) for i in range(num_heads)})
-    self.merge = xavier_linear(num_heads * dim_out, dim_in)
-
-
-@right("MultiHeadAttention.forward")
-def _(self, query, key, value, mask=None):
-    parts = self.merge.weight.chunk(len(self.heads), dim=1)
-    return sum(head(query, key, value, mask) @ part.T for head, part in zip(self.heads, parts)) + self.merge.bias
-
-
-@wrong("MultiHeadAttention.forward", "stacked-and-reshaped")
-def _(self, query, key, value, mask=None):
-    N, K, _ = query.shape
-    return self.merge(torch.stack([head(query, key, value, mask) for head in self.heads]).view(N, K, -1))
-
-
 # --- Layer normalisation and blocks ---
 
 
@@ -407,25 +421,6 @@ def _(self, emb_dim, epsilon=1e-10):
     self.register_parameter("bias", nn.Parameter(torch.empty(emb_dim)))
     nn.init.ones_(self.weight)
     nn.init.zeros_(self.bias)
-
-
-@wrong("LayerNormalization.__init__", "plain-tensors")
-def _(self, emb_dim, epsilon=1e-10):
-    self.register_buffer("gamma", torch.ones(emb_dim))
-    self.register_buffer("beta", torch.zeros(emb_dim))
-
-
-@right("LayerNormalization.forward")
-def _(self, x):
-    mean = x.mean(-1, keepdim=True)
-    std = torch.sqrt(((x - mean) ** 2).mean(-1, keepdim=True) + self.epsilon)
-    return self.gamma * (x - mean) / std + self.beta
-
-
-@right("LayerNormalization.forward")
-def _(self, x):
-    variance, mean = torch.var_mean(x, dim=-1, unbiased=False, keepdim=True)
-    return torch.addcmul(self.beta, self.gamma, (x - mean) * torch.rsqrt(variance + self.epsilon))
 
 
 @wrong("LayerNormalization.forward", "")
@@ -441,12 +436,6 @@ def _(self, inp_dim, hidden_dim_feedforward):
     self.fc1 = nn.Linear(inp_dim, hidden_dim_feedforward)
     self.fc2 = nn.Linear(hidden_dim_feedforward, inp_dim)
     self.apply(lambda part: nn.init.xavier_uniform_(part.weight) if isinstance(part, nn.Linear) else None)
-
-
-@wrong("FeedForwardBlock.__init__", "no-bias")
-def _(self, inp_dim, hidden_dim_feedforward):
-    self.expand = nn.Linear(inp_dim, hidden_dim_feedforward, bias=False)
-    self.contract = nn.Linear(hidden_dim_feedforward, inp_dim, bias=False)
 
 
 @wrong("FeedForwardBlock.forward", "relu-twice")
@@ -528,14 +517,6 @@ def _(self, x):
     return x
 
 
-@right("EncoderBlock.forward")
-def _(self, x):
-    y = self.MultiHeadBlock(x, x, x)
-    y += x
-    y = self.dropout(self.norm1(y))
-    return self.dropout(self.norm2(torch.add(y, self.feed_forward(y))))
-
-
 @wrong("EncoderBlock.forward", "")
 def _(self, x):
     def drop(t):  # without the factor 1 / (1 - p)
@@ -552,12 +533,6 @@ def _(seq):
     for i in range(K):
         mask[:, i, i + 1 :] = True
     return mask
-
-
-@wrong("get_subsequent_mask", "self-forbidden")
-def _(seq):
-    N, K = seq.shape
-    return torch.triu(torch.ones(K, K, device=seq.device)).bool().expand(N, -1, -1)
 
 
 @right("DecoderBlock.__init__")
@@ -631,20 +606,6 @@ def _(self, dec_inp, enc_inp, mask=None):
 # --- Positions, the model, losses ---
 
 
-@wrong("position_encoding_simple", "dtype-not-followed")
-def _(K, M):
-    import numpy as np
-
-    return torch.from_numpy(np.arange(K) / K)[None, :, None].repeat(1, 1, M)
-
-
-@right("position_encoding_sinusoid")
-def _(K, M):
-    y = torch.empty(K, M)
-    y[:, 0::2], y[:, 1::2] = torch.arange(K)[:, None].sin(), torch.arange(K)[:, None].cos()
-    return y.unsqueeze(0)
-
-
 @right("position_encoding_sinusoid")
 def _(K, M):
     y = torch.zeros(1, K, M)
@@ -661,11 +622,6 @@ def _(K, M):
         wave = p / 10000 ** (2 * (i // 2) / M)
         y[0, :, i] = torch.cos(wave) if i % 2 else torch.sin(wave)
     return y
-
-
-@wrong("AddSubDataset.__getitem__", "positions-with-batch-axis")
-def _(self, idx):
-    return self.inputs[idx], self.input_positions.unsqueeze(0), self.targets[idx], self.target_positions.unsqueeze(0)
 
 
 @right("Transformer.__init__")
@@ -724,40 +680,8 @@ def _(self, ques_b, ques_pos, ans_b, ans_pos):
 
 @right("LabelSmoothingLoss")
 def _(pred, ground):
-    target = torch.full_like(pred, 0.1 / (pred.shape[1] - 1))
-    target[torch.arange(len(pred)), ground] = 0.9
-    return -(target * F.log_softmax(pred, dim=1)).sum()
-
-
-@right("LabelSmoothingLoss")
-def _(pred, ground):
-    one_hot = F.one_hot(ground.reshape(-1), pred.shape[1]).to(pred.dtype)
-    return F.cross_entropy(pred, one_hot * 0.9 + (1 - one_hot) * 0.1 / (pred.shape[1] - 1), reduction="sum")
-
-
-@right("LabelSmoothingLoss")
-def _(pred, ground):
     V, loss = pred.size(1), 0
     for row, true in zip(pred, ground):
         logs = row - torch.logsumexp(row, 0)
         loss = loss - 0.9 * logs[true] - 0.1 / (V - 1) * (logs.sum() - logs[true])
     return loss
-
-
-@wrong("LabelSmoothingLoss", "log-of-zero")
-def _(pred, ground):
-    one_hot = F.one_hot(ground, pred.shape[1]).to(pred)
-    target = one_hot * 0.9 + (1 - one_hot) * 0.1 / (pred.shape[1] - 1)
-    return -(target * torch.log(F.softmax(pred, dim=1))).sum()
-
-
-@wrong("LabelSmoothingLoss", "device-not-followed")
-def _(pred, ground):
-    wanted = torch.full(pred.shape, 0.1 / (pred.shape[1] - 1), dtype=pred.dtype)
-    wanted[torch.arange(len(ground)), ground] = 0.9
-    return -(wanted * pred.log_softmax(1)).sum()
-
-
-@wrong("CrossEntropyLoss", "no-gradient")
-def _(pred, ground):
-    return F.cross_entropy(pred, ground, reduction="sum").item()
