@@ -37,10 +37,11 @@ def test_right_implementation_passes(topic, variant, tmp_path, seed):
     assert result.status == PASSED, result.message
 
 
-def test_wrong_implementations_are_many_and_nine_in_ten_are_named():
+def test_wrong_implementations_are_many_and_most_are_named():
+    """Rare mistakes have no row in the tables any more; their bodies stay here, to be refused without a name."""
     named = [variant for _, variant in WRONG if variant.diagnosis]
-    assert len(WRONG) >= 150
-    assert len(named) >= 0.9 * len(WRONG)
+    assert len(WRONG) >= 700
+    assert len(named) >= 0.8 * len(WRONG)
 
 
 def test_every_exercise_has_wrong_and_right_variants():
