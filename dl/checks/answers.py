@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -36,7 +36,11 @@ class Computed:
     can_replace = True
 
     def __init__(self, topic: str) -> None:
-        self._right, self._mistakes = _solved(topic)
+        from dl.checks import mistakes, references
+
+        right = references.of(topic)
+        self._right = {name: reference.function for name, reference in right.items()}
+        self._mistakes = mistakes.of(topic, right)
         self.library = Library(settings.project_root(), topic)  # trusted: the project's own, with every solution replaced
         self._replaced = self.library.patched(self._right)
         self._replaced.__enter__()
@@ -74,16 +78,6 @@ class Computed:
     def replacements(self, names: list[str]) -> dict[str, Callable]:
         """Solutions to put in the place of exercises that are not solved yet."""
         return {name: self._right[name] for name in names}
-
-
-def _solved(topic: str) -> tuple[dict[str, Callable], Mapping[str, Sequence]]:
-    """Right answers and known mistakes of a topic: as references and patches, or, where it has none yet, as functions."""
-    from dl.checks import mistakes, references, solutions
-
-    if not (REFERENCES / f"{topic}.py").is_file():
-        return solutions.of(topic).right, solutions.of(topic).wrong
-    right = references.of(topic)
-    return {name: reference.function for name, reference in right.items()}, mistakes.of(topic, right)
 
 
 class Recorded:

@@ -42,32 +42,25 @@ NAMED = "this computes where the inputs are, not on the device that is named; th
 # --- Augmentation ---
 
 
-def _transform_inputs(draw: Draw, height: int = 30, width: int = 44, count: int = 16) -> Values:
+def _transform_inputs(draw: Draw, height: int = 30, width: int = 44, count: int = 16, seeded: bool = True) -> Values:
     """A picture of a few colours with soft borders, so that crops and changes of colour can be told apart."""
     coarse = draw.uniform(1, 3, 4, 5, high=255.0, dtype=torch.float32)
     fine = F.interpolate(coarse, (height, width), mode="bilinear", align_corners=True)[0]
-    return {"picture": fine.permute(1, 2, 0).to(torch.uint8), "seed": draw.integer(1, 10**6), "count": count}
+    seed = [draw.integer(1, 10**6)] if seeded else []
+    return {"picture": fine.permute(1, 2, 0).to(torch.uint8), "seed, if given": seed, "count": count}
 
 
-def _views(transform: Callable, inputs: Values, part: tuple = np.s_[:, 6::18, 9::18]) -> Values:
+def _views(lesson, inputs: Values, part: tuple = np.s_[:, 6::18, 9::18]) -> Values:
     """A few numbers of each of many views of one picture."""
     picture = Image.fromarray(inputs["picture"].numpy())
+    transform = lesson.compute_train_transform(*inputs["seed, if given"])
     views = [transform(picture) for _ in range(inputs["count"])]
     return {"shape": [list(view.shape) for view in views[:3]], "views": torch.stack([view[part] for view in views])}
 
 
-def _seeded_views(lesson, inputs: Values) -> Values:
-    return _views(lesson.compute_train_transform(inputs["seed"]), inputs)
-
-
-def _many_views(lesson, inputs: Values) -> Values:
-    """One pixel of so many views that a probability that is off by a tenth shows."""
-    return _views(lesson.compute_train_transform(inputs["seed"]), inputs, np.s_[:, 9, 6])
-
-
-def _default_seed(lesson, inputs: Values) -> Values:
-    torch.manual_seed(inputs["seed"])
-    return _views(lesson.compute_train_transform(), inputs)
+def _one_pixel_of_views(lesson, inputs: Values) -> Values:
+    """Of so many views that a probability that is off by a tenth shows."""
+    return _views(lesson, inputs, np.s_[:, 9, 6])
 
 
 # --- Pairs ---
@@ -160,18 +153,8 @@ def _branches(draw: Draw, N: int | None = None, D: int | None = None, scale: flo
     return {name: (_of_length(draw, N, D) * scale).to(dtype) for name in ("out_left", "out_right")}
 
 
-def _square(draw: Draw) -> Values:
-    size = draw.integer(3, 6)
-    return _branches(draw, size, size)
-
-
 def _rows(draw: Draw, **options) -> Values:
     return {"out": torch.cat(list(_branches(draw, **options).values()))}
-
-
-def _square_rows(draw: Draw) -> Values:
-    pairs = draw.integer(2, 4)
-    return _rows(draw, N=pairs, D=2 * pairs)
 
 
 def _opposite(draw: Draw) -> Values:
@@ -295,7 +278,7 @@ def _loss_cases(name: str, *further: Case) -> tuple[Case, ...]:
         "small temperature": partial(_temperatures, low=0.06, high=0.09),
         "large temperature": partial(_temperatures, low=3.0, high=9.0),
         "equal and opposite views": partial(_temperatures, branches=_opposite),
-        "as many pairs as features": partial(_temperatures, branches=_square),
+        "as many pairs as features": partial(_temperatures, N=5, D=5),
         "many pairs": partial(_temperatures, N=40, D=6),
     }
     return (
@@ -308,14 +291,12 @@ def _loss_cases(name: str, *further: Case) -> tuple[Case, ...]:
     )
 
 
-def _loss_on_named_device(lesson, inputs: Values) -> Values:
-    call, device = lesson.simclr_loss_vectorized, inputs["out_left"].device
-    arguments = inputs["out_left"], inputs["out_right"], inputs["tau"]
-    return {"loss": call(*arguments, device=device), "named": call(*arguments, "cpu")}
-
-
-def _loss_on_device(lesson, inputs: Values, device: torch.device) -> Tensor:
+def _loss_on(lesson, inputs: Values, device: torch.device | str) -> Tensor:
     return lesson.simclr_loss_vectorized(inputs["out_left"], inputs["out_right"], inputs["tau"], device=device)
+
+
+def _loss_on_named_device(lesson, inputs: Values) -> Values:
+    return {"loss": _loss_on(lesson, inputs, inputs["out_left"].device), "named": _loss_on(lesson, inputs, "cpu")}
 
 
 # --- train ---
@@ -428,10 +409,12 @@ EXERCISES = (
         "compute_train_transform",
         seeds=True,
         cases=(
-            Case("stream of random views", _transform_inputs, _seeded_views, **PIXELS, about="16 views of one picture"),
-            Case("picture of 32 x 32", partial(_transform_inputs, height=32, width=32), _seeded_views, **PIXELS),
-            Case("many views", partial(_transform_inputs, height=20, width=24, count=200), _many_views, **PIXELS),
-            Case("seed of the course", partial(_transform_inputs, height=24, width=32, count=5), _default_seed, **PIXELS),
+            Case("stream of random views", _transform_inputs, _views, **PIXELS, about="16 views of one picture"),
+            Case("picture of 32 x 32", partial(_transform_inputs, height=32, width=32), _views, **PIXELS),
+            Case("many views", partial(_transform_inputs, height=20, width=24, count=200), _one_pixel_of_views, **PIXELS),
+            Case(
+                "seed of the course", partial(_transform_inputs, height=24, width=32, count=5, seeded=False), _views, **PIXELS
+            ),
         ),
         hints=(
             "which four things may happen to a picture, and in which order does the docstring name them?",
@@ -496,7 +479,7 @@ EXERCISES = (
                 _pairs,
                 {
                     "equal and opposite views": _opposite,
-                    "as many pairs as features": _square,
+                    "as many pairs as features": partial(_branches, N=5, D=5),
                     "one pair": partial(_branches, N=1),
                 },
             ),
@@ -512,7 +495,7 @@ EXERCISES = (
         needs=("sim", "sim_positive_pairs"),
         cases=(
             _published("simclr_n3_d6_signed", _published_matrix, lambda r: {"similarities": r["compute_sim_matrix"]["value"]}),
-            *_common(_rows, _matrix, {"as many rows as features": _square_rows, "one pair": partial(_rows, N=1)}),
+            *_common(_rows, _matrix, {"as many rows as features": partial(_rows, N=3, D=6), "one pair": partial(_rows, N=1)}),
         ),
         hints=(
             "if every row had length 1, what would the product of the matrix with its transpose hold at (i, k)?",
@@ -526,7 +509,7 @@ EXERCISES = (
         no_loop=True,
         cases=(
             *_loss_cases("simclr_loss_vectorized", Case("a device by name", _temperatures, _loss_on_named_device, **EXACT)),
-            replace(named_device_case(_temperatures, _loss_on_device), note=NAMED),
+            replace(named_device_case(_temperatures, _loss_on), note=NAMED),
         ),
         hints=(
             "the matrix of all cosines over tau has one row for each anchor. Which entry of row i must not take part?",

@@ -429,10 +429,6 @@ def _layers_of_model(lesson, inputs: Values) -> Values:
     return {**outputs, "vocabulary": list(model.decoder.proj_to_vocab.weight.shape), "learnt_numbers": _learnt(model)}
 
 
-def _spread_of_embedding(lesson, inputs: Values) -> Values:
-    return {"spread of the embedding": float(lesson.Transformer(*inputs["sizes"]).emb_layer.weight.std())}
-
-
 # --- Inputs ---
 
 
@@ -530,9 +526,6 @@ def _for_model(draw: Draw, shared: bool = False, equal: bool = False, layers: in
     )
 
 
-# --- Single runs ---
-
-
 def _shares(lesson, inputs: Values) -> Values:
     """`weights_softmax` after a second call."""
     head, _ = _made(lesson, "SelfAttention", inputs)
@@ -543,16 +536,18 @@ def _shares(lesson, inputs: Values) -> Values:
     return {"weights_softmax": kept, "still attached to the graph": bool(getattr(shares, "requires_grad", False))}
 
 
-def _guessed_elsewhere(lesson, inputs: Values) -> Tensor:
-    model = lesson.Transformer(*inputs["sizes"]).double()
-    return model.to(inputs["ques_b"].device)(*_arguments(inputs))
+def _embedding(lesson, inputs: Values) -> Values:
+    return {"spread of the embedding": float(lesson.Transformer(*inputs["sizes"]).emb_layer.weight.std())}
 
 
-def _shape_of_guess(lesson, inputs: Values) -> Values:
-    return {"shape": list(lesson.Transformer(*inputs["sizes"])(*_arguments(inputs)).shape)}
+def _elsewhere(lesson, inputs: Values) -> Tensor:
+    return lesson.Transformer(*inputs["sizes"]).double().to(inputs["ques_b"].device)(*_arguments(inputs))
 
 
 def _course_shape() -> Case:
+    def run(lesson, inputs: Values) -> Values:
+        return {"shape": list(lesson.Transformer(*inputs["sizes"])(*_arguments(inputs)).shape)}
+
     check = expected(TOPIC)["transformer_output_shape"]
     shapes = {name: recipe["shape"] for name, recipe in check["inputs"].items()}
     inputs: Values = {"sizes": list(check["construct"].values())}
@@ -560,7 +555,7 @@ def _course_shape() -> Case:
         inputs[f"{name}_b"] = fill(shapes[f"{name}_b"], dtype=torch.int64)
         inputs[f"{name}_pos"] = torch.zeros(1, *shapes[f"{name}_pos"][1:])
     wanted = {"shape": torch.tensor(check["expected"]["shape"])}
-    return published("shape of the course", inputs, _shape_of_guess, wanted, about="on the sizes of the notebook")
+    return published("shape of the course", inputs, run, wanted, about="on the sizes of the notebook")
 
 
 # --- The cases, by exercise ---
@@ -638,10 +633,8 @@ def _of_block(kind: str, tokens: str, of: Sequence[str], *more: Case) -> tuple[C
     )
 
 
-FLAT_ROW = (
-    "in float32 a row of equal numbers goes wrong: E[x²] - E[x]² loses its digits and may fall below 0, the mean of "
-    "(x - mean)² does not"
-)
+MAPS = ("head0.q", "head1.v", "merge")  # of two heads
+FLAT_ROW = "in float32 a row of equal numbers goes wrong: E[x²] - E[x]² loses its digits there, (x - mean)² does not"
 CASES: Mapping[str, tuple[Case, ...]] = {
     "SelfAttention.__init__": (
         _new_module("layers", lambda draw: draw.sizes(3), partial(_layers, "SelfAttention")),
@@ -653,9 +646,7 @@ CASES: Mapping[str, tuple[Case, ...]] = {
     "MultiHeadAttention.__init__": (
         _new_module("layers", _sizes_of_heads, partial(_layers, "MultiHeadAttention")),
         _new_module("one head", lambda draw: [1, *draw.sizes(2)], partial(_layers, "MultiHeadAttention")),
-        _new_module(
-            "first weights", (2, 24, 16), partial(_spreads, "MultiHeadAttention", ("head0.q", "head1.v", "merge")), COARSE
-        ),
+        _new_module("first weights", (2, 24, 16), partial(_spreads, "MultiHeadAttention", MAPS), COARSE),
     ),
     "MultiHeadAttention.forward": _of_attention("MultiHeadAttention", HEADS, HEADS("one head", heads=1)),
     "LayerNormalization.__init__": (
@@ -670,7 +661,7 @@ CASES: Mapping[str, tuple[Case, ...]] = {
         NORM("rows of equal numbers", _gradients, (1e-5, 1e-6), flat=True),
         NORM("all sizes equal", leading=(5, 5), size=5),
         NORM("values far from 0", scale=1e3, offset=1e3),
-        NORM("rows of equal numbers in float32", _values, 0.1, FLAT_ROW, flat=True, offset=0.1, dtype=torch.float32),
+        NORM("rows of equal numbers in float32", _values, 0.1, FLAT_ROW, flat=True, offset=0.1, size=7, dtype=torch.float32),
     ),
     "FeedForwardBlock.__init__": (
         _new_module("layers", lambda draw: draw.sizes(2), partial(_layers, "FeedForwardBlock")),
@@ -689,7 +680,7 @@ CASES: Mapping[str, tuple[Case, ...]] = {
     ),
     "Transformer.__init__": (
         _new_module("layers", _sizes_of_model, _layers_of_model),
-        _new_module("first weights", (1, 12, 8, 0.1, 1, 1, 120), _spread_of_embedding, (0.2, 1e-6)),
+        _new_module("first weights", (1, 12, 8, 0.1, 1, 1, 120), _embedding, (0.2, 1e-6)),
     ),
     "Transformer.forward": (
         MODEL("values on equal lengths", equal=True),
@@ -698,7 +689,7 @@ CASES: Mapping[str, tuple[Case, ...]] = {
         MODEL("two layers", layers=2),
         MODEL("gradients", _gradients),
         MODEL("a second call", _second_call),
-        device_case(_for_model, _guessed_elsewhere),
+        device_case(_for_model, _elsewhere),
         MODEL("train mode", _training),
         MODEL("positions without a batch", shared=True),
         MODEL("batch of one", N=1),

@@ -6,6 +6,7 @@ The cases of the modules are in `dl.checks.transformer_blocks`.
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -31,11 +32,8 @@ def _numbered(lesson, inputs: Values) -> Values:
         return {"token_dict": tokens}
     chosen = [tokens.get("0"), tokens.get("EOS"), len(tokens)]
     kinds = sorted({type(value).__name__ for value in tokens.values()})
-    return {
-        "token_dict": dict(tokens),
-        "kinds_of_numbers": ", ".join(kinds),
-        "chosen": [number if isinstance(number, int) else -1 for number in chosen],
-    }
+    chosen = [number if isinstance(number, int) else -1 for number in chosen]
+    return {"token_dict": dict(tokens), "kinds_of_numbers": ", ".join(kinds), "chosen": chosen}
 
 
 def _token_dict_case() -> Case:
@@ -61,11 +59,8 @@ def _line_inputs(draw: Draw, words: int = 0, kind: type = list, alone: str = "")
     words = words or draw.integer(6, 10)
     line = " ".join(draw.choice(special) if place % 2 == 0 else number() for place in range(words))
     line = {"word": draw.choice(special), "number": str(draw.integer(0, 10)) * 3}.get(alone, line)
-    return {
-        "input_str": line,
-        "token_dict": {word: number + 3 for number, word in enumerate(vocab)},
-        "spc_tokens": kind(special),
-    }
+    tokens = {word: number + 3 for number, word in enumerate(vocab)}
+    return {"input_str": line, "token_dict": tokens, "spc_tokens": kind(special)}
 
 
 def _line_tokens(lesson, inputs: Values) -> Values:
@@ -116,20 +111,11 @@ def _looped_cases(function: str, batch: bool) -> tuple[Case, ...]:
     )
 
 
-def _attention_inputs(draw: Draw, masked: bool = True, scale: float = 1.0, **own: int) -> Values:
-    N, queries, keys, M, MV = sizes_of(draw, "N queries keys M MV", own)
-    inputs = {
-        "query": draw.normal(N, queries, M, scale=scale),
-        "key": draw.normal(N, keys, M, scale=scale),
-        "value": draw.normal(N, keys, MV),
-    }
+def _attention_inputs(draw: Draw, masked: bool = True, equal: bool = False, scale: float = 1.0, **own: int) -> Values:
+    N, queries, keys, M, MV = [draw.integer(3, 6)] * 5 if equal else sizes_of(draw, "N queries keys M MV", own)
+    query, key = (draw.normal(N, length, M, scale=scale) for length in (queries, keys))
+    inputs = {"query": query, "key": key, "value": draw.normal(N, keys, MV)}
     return {**inputs, "mask": forbidding(draw, N, queries, keys)} if masked else inputs
-
-
-def _all_equal(draw: Draw, masked: bool) -> Values:
-    inputs = _triple(draw, equal=True)
-    N, K, _ = inputs["query"].shape
-    return {**inputs, "mask": forbidding(draw, N, K, K)} if masked else inputs
 
 
 def _nothing_left(draw: Draw) -> Values:
@@ -171,14 +157,9 @@ def _masked_course() -> Case:
     return published("masked values of the course", inputs, _attention_output, wanted, limits, about)
 
 
-NOTHING_LEFT = (
-    "a query whose keys are all forbidden does not get the even row of the docstring here (its softmax gives NaN, say); "
-    "no such row occurs in this course"
-)
-WHOLE_ATTENTION = {
-    "scaled_dot_product_attention": "right; PyTorch's own function does the whole exercise here. Write it by hand "
-    "once as well, to see how it comes about."
-}
+NOTHING_LEFT = "with every key forbidden the weights are not even (NaN, say); no such query occurs in this course"
+BY_HAND = "right; PyTorch's own function does the whole exercise here. Write it by hand once as well, to see how it works."
+WHOLE_ATTENTION = {"scaled_dot_product_attention": BY_HAND}
 
 
 # --- Masks, positions, data, losses ---
@@ -246,32 +227,19 @@ def _table(K: int, M: int) -> Tensor:
     return (torch.arange(K * M, dtype=torch.float32).sqrt() + K).reshape(1, K, M)
 
 
-def _rows(lesson, inputs: Values):
-    *arguments, _ = inputs.values()
-    return lesson.AddSubDataset(*arguments, _table)
+def _row(lesson, inputs: Values, batched: bool = False) -> Values:
+    """A row, or a batch of them as a DataLoader stacks it."""
+    *arguments, idx = inputs.values()
+    rows = lesson.AddSubDataset(*arguments, _table)
+    row = next(iter(torch.utils.data.DataLoader(rows, batch_size=3))) if batched else rows[idx]
+    return unpack(row, "input", "input_positions", "target", "target_positions")
 
 
-ROW = ("input", "input_positions", "target", "target_positions")
-
-
-def _row(lesson, inputs: Values) -> Values:
-    return unpack(_rows(lesson, inputs)[inputs["idx"]], *ROW)
-
-
-def _row_batch(lesson, inputs: Values) -> Values:
-    """As a DataLoader stacks the rows."""
-    return unpack(next(iter(torch.utils.data.DataLoader(_rows(lesson, inputs), batch_size=3))), *ROW)
-
-
-def _loss_inputs(draw: Draw, equal: bool = False, scale: float = 1.0, **own: int) -> Values:
+def _loss_inputs(draw: Draw, equal: bool = False, scale: float = 1.0, sequences: int = 0, **own: int) -> Values:
+    """sequences: with ground as (N, T / N), N of them."""
     T, V = [draw.integer(3, 7)] * 2 if equal else sizes_of(draw, "T V", own, 3, 9)
-    return {"pred": draw.normal(T, V, scale=scale), "ground": draw.integers(0, V, T)}
-
-
-def _loss_of_batch(draw: Draw) -> Values:
-    N, length = draw.sizes(2, 2, 5)
-    inputs = _loss_inputs(draw, T=N * length)
-    return {**inputs, "ground": inputs["ground"].reshape(N, length)}
+    ground = draw.integers(0, V, T)
+    return {"pred": draw.normal(T, V, scale=scale), "ground": ground.reshape(sequences, -1) if sequences else ground}
 
 
 def _loss_far_off(draw: Draw) -> Values:
@@ -289,14 +257,14 @@ def _loss_cases(function: str) -> tuple[Case, ...]:
         return with_gradients(run(lesson, inputs), wanted)
 
     return (
-        case("an even guess", lambda draw: _loss_inputs(draw, scale=0.0), run),
+        case("an even guess", _loss_inputs, run, scale=0.0),
         case("values on random inputs", _loss_inputs, run),
         case("gradient", _loss_inputs, gradient),
         case("one token", _loss_inputs, run, T=1),
         case("two classes", _loss_inputs, run, V=2),
         case("as many tokens as classes", _loss_inputs, run, equal=True),
         case("the notebook's vocabulary", _loss_inputs, run, T=20, V=16),
-        case("ground of a batch", _loss_of_batch, gradient),
+        case("ground of a batch", _loss_inputs, gradient, T=10, sequences=2),
         case("large logits", _loss_far_off, run),
         device_case(_loss_inputs, lambda lesson, inputs: run(lesson, inputs)["loss"]),
         case("float32", _loss_inputs, run, SINGLE, dtype=torch.float32),
@@ -374,14 +342,14 @@ EXERCISES = (
             case("values on random inputs", _attention_inputs, _attention, masked=False),
             case("values with a mask", _attention_inputs, _attention),
             _masked_course(),
-            case("all sizes equal, with a mask", _all_equal, _attention, masked=True),
+            case("all sizes equal, with a mask", _attention_inputs, _attention, equal=True),
             case("gradients", _attention_inputs, _attention_gradients),
             device_case(_attention_inputs, lambda lesson, inputs: _attention(lesson, inputs)["y"]),
             case("very low scores", _very_low, _attention, 1e-3),
             case("batch of one", _attention_inputs, _attention, N=1),
             case("one query", _attention_inputs, _attention, queries=1),
             case("one key", _attention_inputs, _attention, masked=False, keys=1),
-            case("all sizes equal", _all_equal, _attention, masked=False),
+            case("all sizes equal", _attention_inputs, _attention, masked=False, equal=True),
             case("large values", _attention_inputs, _attention, 1e-3, scale=1e2),
             case("float32", _attention_inputs, _attention, SINGLE, dtype=torch.float32),
             case("all keys forbidden", _nothing_left, _attention, SINGLE, NOTHING_LEFT, dtype=torch.float32),
@@ -508,7 +476,7 @@ EXERCISES = (
             case("a row", _rows_inputs, _row),
             case("a row of equal lengths", _rows_inputs, _row, equal=True),
             case("the first row", _rows_inputs, _row, first=True),
-            case("a batch of rows", _rows_inputs, _row_batch),
+            case("a batch of rows", _rows_inputs, partial(_row, batched=True)),
         ),
     ),
     _exercise(

@@ -43,7 +43,6 @@ KEPT = (
 )
 LEFT_OUT = {  # of what is kept, and why
     "dl/checks/references/*": "right answers",
-    "dl/checks/solutions/*": "right answers and known mistakes",
     "dl/checks/mistakes/*": "known mistakes, as patches on right answers",
     "dl/checks/recorded/*": "made anew",
     "dl/student/*": "makes this edition",

@@ -1,4 +1,4 @@
-"""SimCLR: wrong and right bodies."""
+"""SimCLR: right bodies in other styles, and wrong ones that are no small edit of the lesson's."""
 
 import torch
 import torch.nn.functional as F
@@ -10,9 +10,6 @@ VARIANTS = Variants()
 wrong, right = VARIANTS.wrong, VARIANTS.right
 
 
-# --- compute_train_transform ---
-
-
 @right("compute_train_transform")
 def _(seed):
     steps = [transforms.RandomResizedCrop(size=(32, 32)), transforms.RandomHorizontalFlip()]
@@ -22,16 +19,9 @@ def _(seed):
 
 @right("compute_train_transform")
 def _(seed):
-    return transforms.Compose(
-        [
-            transforms.RandomResizedCrop(32, scale=(0.08, 1.0)),
-            transforms.RandomHorizontalFlip(0.5),
-            transforms.RandomApply([transforms.ColorJitter(0.4, 0.4, 0.4, 0.1)], 0.8),
-            transforms.RandomGrayscale(p=0.2),
-            transforms.ToTensor(),
-            transforms.Normalize([0.4914, 0.4822, 0.4465], [0.2023, 0.1994, 0.2010]),
-        ]
-    )
+    steps = [transforms.RandomResizedCrop(32, scale=(0.08, 1.0)), transforms.RandomHorizontalFlip(0.5)]
+    steps += [transforms.RandomApply([transforms.ColorJitter(0.4, 0.4, 0.4, 0.1)], 0.8), transforms.RandomGrayscale(p=0.2)]
+    return transforms.Compose([*steps, transforms.ToTensor(), transforms.Normalize(CIFAR10_MEAN, CIFAR10_STD)])
 
 
 @right("compute_train_transform")
@@ -41,17 +31,25 @@ def _(seed):
     steps = (geometry, colours)
 
 
+@right("compute_train_transform")
+def _(seed):
+    def jitter(picture):
+        return colour_jitter(picture) if torch.rand(1) <= 0.8 else picture
+
+    steps = [transforms.RandomResizedCrop(32), transforms.RandomHorizontalFlip(), jitter, transforms.RandomGrayscale(0.2)]
+
+
+@right("compute_train_transform")
+def _(seed):
+    crop, flip = transforms.RandomResizedCrop((32, 32), ratio=(3 / 4, 4 / 3)), transforms.RandomHorizontalFlip(0.5)
+    grey = transforms.RandomApply([transforms.Grayscale(3)], p=0.2)
+    steps = [crop, flip, transforms.RandomApply([transforms.Lambda(colour_jitter)], p=0.8), grey]
+
+
 @wrong("compute_train_transform", "jitter-always")
 def _(seed):
-    steps = [
-        transforms.RandomResizedCrop(32),
-        transforms.RandomHorizontalFlip(p=0.5),
-        colour_jitter,
-        transforms.RandomGrayscale(p=0.2),
-    ]
-
-
-# --- CIFAR10Pair.__getitem__ ---
+    steps = [transforms.RandomResizedCrop(32), transforms.RandomHorizontalFlip(p=0.5)]
+    steps += [colour_jitter, transforms.RandomGrayscale(p=0.2)]
 
 
 @right("CIFAR10Pair.__getitem__")
@@ -64,28 +62,45 @@ def _(self, index):
 @right("CIFAR10Pair.__getitem__")
 def _(self, index):
     if self.transform is not None:
-        views = [self.transform(Image.fromarray(self.data[index])) for _ in range(2)]
-        x_i, x_j = views
+        x_i, x_j = [self.transform(Image.fromarray(self.data[index])) for _ in range(2)]
 
 
 @right("CIFAR10Pair.__getitem__")
 def _(self, index):
     if self.transform is not None:
-        x_i = self.transform(picture.copy())
-        x_j = self.transform(picture.copy())
+        x_i, x_j = self.transform(picture.copy()), self.transform(picture.copy())
     if self.target_transform is not None:
         return x_i, x_j, self.target_transform(target)
     return x_i, x_j, target
 
 
-@wrong("CIFAR10Pair.__getitem__", "one-view-twice")
+@right("CIFAR10Pair.__getitem__")
+def _(self, index):
+    view = self.transform or (lambda picture: None)
+    x_i, x_j = map(view, (picture, picture))
+
+
+@right("CIFAR10Pair.__getitem__")
+def _(self, index):
+    if self.transform is None:
+        return [None, None, target if self.target_transform is None else self.target_transform(target)]
+    x_i, x_j = torch.stack([self.transform(picture), self.transform(picture)]).unbind()
+
+
+@wrong("CIFAR10Pair.__getitem__", "")
 def _(self, index):
     if self.transform is not None:
-        x_i = self.transform(picture)
-        x_j = x_i.clone()
+        kept = self.__dict__.setdefault("kept", {})
+        if index not in kept:
+            kept[index] = self.transform(picture), self.transform(picture)
+        x_i, x_j = kept[index]
 
 
-# --- sim ---
+@wrong("CIFAR10Pair.__getitem__", "")
+def _(self, index):
+    if self.transform is not None:
+        other = max(k for k, t in enumerate(self.targets) if t == target)
+        x_i, x_j = self.transform(picture), self.transform(Image.fromarray(self.data[other]))
 
 
 @right("sim")
@@ -99,9 +114,9 @@ def _(z_i, z_j):
     return torch.dot(a, b) / torch.sqrt(torch.dot(a, a) * torch.dot(b, b))
 
 
-@right("sim")
+@right("sim")  # a note: (1,) for rows (1, D)
 def _(z_i, z_j):
-    return F.cosine_similarity(z_i.view(1, -1), z_j.view(1, -1)).squeeze()
+    return F.cosine_similarity(z_i, z_j, dim=-1)
 
 
 @right("sim")
@@ -110,23 +125,21 @@ def _(z_i, z_j):
     return dot / (z_i.pow(2).sum().sqrt() * z_j.pow(2).sum().sqrt() + 1e-8)
 
 
-@wrong("sim", "dot-product")
+@right("sim")
 def _(z_i, z_j):
-    return (z_i * z_j).sum()
+    return torch.einsum("...d,...d->", z_i / z_i.norm().clamp(min=1e-6), z_j / z_j.norm().clamp(min=1e-6)).cpu()
 
 
-# --- simclr_loss_naive ---
+@wrong("sim", "no-gradient")
+def _(z_i, z_j):
+    return torch.tensor(((z_i * z_j).sum() / (z_i.norm() * z_j.norm())).item(), dtype=z_i.dtype)
 
 
-@right("simclr_loss_naive")
+@right("simclr_loss_naive")  # a note: overflows at small temperatures
 def _(out_left, out_right, tau):
-    out = torch.cat([out_left, out_right], dim=0)
-    total = 0
+    out, total = torch.cat([out_left, out_right], dim=0), 0
     for i in range(2 * N):
-        denominator = 0
-        for k in range(2 * N):
-            if k != i:
-                denominator = denominator + torch.exp(sim(out[i], out[k]) / tau)
+        denominator = sum(torch.exp(sim(out[i], out[k]) / tau) for k in range(2 * N) if k != i)
         j = i + N if i < N else i - N
         total = total - torch.log(torch.exp(sim(out[i], out[j]) / tau) / denominator)
     return total / (2 * N)
@@ -144,24 +157,39 @@ def _(out_left, out_right, tau):
 
 @right("simclr_loss_naive")
 def _(out_left, out_right, tau):
-    logits = F.cosine_similarity(z[:, None], z[None], dim=2) / tau
-    loss = 0.0
+    logits, loss = F.cosine_similarity(z[:, None], z[None], dim=2) / tau, 0.0
     for i in range(2 * N):
         keep = [k for k in range(2 * N) if k != i]
         loss = loss + F.cross_entropy(logits[i, keep][None], torch.tensor([keep.index((i + N) % (2 * N))], device=z.device))
     return loss / (2 * N)
 
 
-@wrong("simclr_loss_naive", "self-kept")
+@right("simclr_loss_naive")  # a note: its own term, added and subtracted again
 def _(out_left, out_right, tau):
-    total = 0
+    total = z.new_zeros(())
     for i in range(2 * N):
         logits = z @ z[i] / tau
-        total = total + logits.logsumexp(0) - logits[(i + N) % (2 * N)]
+        total -= logits[(i + N) % (2 * N)] - torch.log(logits.exp().sum() - logits[i].exp())
     return total / (2 * N)
 
 
-# --- sim_positive_pairs ---
+@right("simclr_loss_naive")
+def _(out_left, out_right, tau):
+    def loss(i):
+        logits = torch.einsum("kd,d->k", z, z[i]).div(tau)
+        return torch.cat([logits[:i], logits[i + 1 :]]).logsumexp(0) - logits[i - N]
+
+    return torch.stack([loss(i) for i in range(2 * N)]).mean().cpu()
+
+
+@wrong("simclr_loss_naive", "")
+def _(out_left, out_right, tau):
+    total = simclr_loss_naive.__dict__.get("total", z.new_zeros(()))
+    for i in range(2 * N):
+        logits = z @ z[i] / tau
+        total = total - logits[(i + N) % (2 * N)] + torch.cat([logits[:i], logits[i + 1 :]]).logsumexp(dim=0)
+    simclr_loss_naive.total = total.detach()
+    return total / (2 * N)
 
 
 @right("sim_positive_pairs")
@@ -176,24 +204,25 @@ def _(out_left, out_right):
 
 @right("sim_positive_pairs")
 def _(out_left, out_right):
-    dot = torch.einsum("nd,nd->n", out_left, out_right)
     lengths = torch.linalg.norm(out_left, dim=1) * torch.linalg.norm(out_right, dim=1)
-    return (dot / lengths)[:, None]
+    return (torch.einsum("nd,nd->n", out_left, out_right) / lengths)[:, None]
 
 
 @right("sim_positive_pairs")
 def _(out_left, out_right):
-    left = out_left / (out_left.norm(dim=1, keepdim=True) + 1e-8)
-    right = out_right / (out_right.norm(dim=1, keepdim=True) + 1e-8)
+    left, right = (z / (z.norm(dim=1, keepdim=True) + 1e-8) for z in (out_left, out_right))
     return torch.diag(left @ right.T).reshape(-1, 1)
 
 
-@wrong("sim_positive_pairs", "flat")
+@right("sim_positive_pairs")
 def _(out_left, out_right):
-    return F.cosine_similarity(out_left, out_right)
+    left, right = F.normalize(out_left), F.normalize(out_right)
+    return torch.bmm(left.unsqueeze(1), right.unsqueeze(2)).squeeze(2)
 
 
-# --- compute_sim_matrix ---
+@wrong("sim_positive_pairs", "row-instead-of-column")
+def _(out_left, out_right):
+    return F.cosine_similarity(out_left, out_right)[None, :]
 
 
 @right("compute_sim_matrix")
@@ -214,17 +243,22 @@ def _(out):
     return gram / length[:, None] / length[None, :]
 
 
-@wrong("compute_sim_matrix", "dot-product")
-def _(out):
-    return torch.mm(out, out.t())
-
-
 @right("compute_sim_matrix")
 def _(out):
     return torch.stack([torch.stack([sim(a, b) for b in out]) for a in out])
 
 
-# --- simclr_loss_vectorized ---
+@right("compute_sim_matrix")
+def _(out):
+    z = out.clone()
+    z /= out.square().sum(1, keepdim=True).sqrt()
+    return (z[:, None] * z[None]).sum(-1)
+
+
+@wrong("compute_sim_matrix", "device-not-followed")
+def _(out):
+    lengths = torch.zeros(len(out), 1, dtype=out.dtype) + out.norm(dim=1, keepdim=True)
+    return (out / lengths) @ (out / lengths).T
 
 
 @right("simclr_loss_vectorized")
@@ -239,36 +273,45 @@ def _(out_left, out_right, tau, device):
 @right("simclr_loss_vectorized")
 def _(out_left, out_right, tau, device):
     z = F.normalize(out, dim=1)
-    logits = torch.einsum("id,jd->ij", z, z) / tau
-    logits.fill_diagonal_(-1e9)
+    log_prob = F.log_softmax((torch.einsum("id,jd->ij", z, z) / tau).fill_diagonal_(-1e9), dim=1)
     index = torch.cat([torch.arange(N, 2 * N), torch.arange(N)]).to(out.device)
-    log_prob = F.log_softmax(logits, dim=1)
     return -log_prob[torch.arange(2 * N, device=out.device), index].mean()
 
 
 @right("simclr_loss_vectorized")
 def _(out_left, out_right, tau, device):
     matrix = compute_sim_matrix(out) / tau
-    self_mask = torch.eye(2 * N, dtype=torch.bool, device=matrix.device)
-    others = matrix[~self_mask].view(2 * N, 2 * N - 1)
+    others = matrix[~torch.eye(2 * N, dtype=torch.bool, device=matrix.device)].view(2 * N, 2 * N - 1)
     positives = torch.cat([torch.diag(matrix, N), torch.diag(matrix, -N)])
     return (torch.logsumexp(others, dim=-1) - positives).sum() / (2 * N)
 
 
-@wrong("simclr_loss_vectorized", "self-kept")
+@right("simclr_loss_vectorized")  # a note: its own term, added and subtracted again
+def _(out_left, out_right, tau, device):
+    matrix = compute_sim_matrix(out)
+    scaled = (matrix / tau).exp()
+    return torch.mean(torch.log(scaled.sum(dim=1) - scaled.diagonal()) - matrix.roll(N, dims=1).diagonal() / tau)
+
+
+@right("simclr_loss_vectorized")  # a note: it stays where the inputs are
+def _(out_left, out_right, tau, device):
+    left, right = (F.normalize(branch, dim=1) for branch in (out_left, out_right))
+    logits = (torch.cat([left, right]) @ torch.cat([left, right]).T / tau).fill_diagonal_(-torch.inf)
+    return F.cross_entropy(logits, torch.arange(2 * N, device=logits.device).roll(N))
+
+
+@wrong("simclr_loss_vectorized", "python-loop")
 def _(out_left, out_right, tau, device):
     logits = compute_sim_matrix(out) / tau
+    for i in range(2 * N):
+        logits[i, i] = -torch.inf
     return F.cross_entropy(logits, torch.arange(2 * N, device=out.device).roll(N))
-
-
-# --- train ---
 
 
 @right("train")
 def _(model, data_loader, train_optimizer, epoch, epochs, batch_size, temperature, device):
     train_optimizer.zero_grad(set_to_none=False)
-    feature_i, out_left = model(x_i)
-    feature_j, out_right = model(x_j)
+    (feature_i, out_left), (feature_j, out_right) = model(x_i), model(x_j)
     loss = loss_function(out_left=out_left, out_right=out_right, tau=temperature)
     loss.backward()
     train_optimizer.step()
@@ -277,10 +320,8 @@ def _(model, data_loader, train_optimizer, epoch, epochs, batch_size, temperatur
 @right("train")
 def _(model, data_loader, train_optimizer, epoch, epochs, batch_size, temperature, device):
     right_projection = model(x_j)[1]
-    left_projection = model(x_i)[1]
+    loss = loss_function(model(x_i)[1], right_projection, temperature)
     model.zero_grad()
-    train_optimizer.zero_grad()
-    loss = loss_function(left_projection, right_projection, temperature)
     loss.backward()
     train_optimizer.step()
     train_optimizer.zero_grad()
@@ -289,31 +330,11 @@ def _(model, data_loader, train_optimizer, epoch, epochs, batch_size, temperatur
 @right("train")
 def _(model, data_loader, train_optimizer, epoch, epochs, batch_size, temperature, device):
     with torch.enable_grad():
-        (_, out_left), (_, out_right) = model(x_i), model(x_j)
-        loss = loss_function(out_left, out_right, temperature)
-    for group in train_optimizer.param_groups:
-        for parameter in group["params"]:
-            parameter.grad = None
+        loss = loss_function(*(model(view)[-1] for view in (x_i, x_j)), temperature)
+    for parameter in (p for group in train_optimizer.param_groups for p in group["params"]):
+        parameter.grad = None
     torch.autograd.backward(loss)
     train_optimizer.step()
-
-
-@wrong("train", "no-zero-grad")
-def _(model, data_loader, train_optimizer, epoch, epochs, batch_size, temperature, device):
-    loss = loss_function(model(x_i)[1], model(x_j)[1], temperature)
-    loss.backward()
-    train_optimizer.step()
-
-
-# --- bodies of a reader who did not know the checks ---
-
-
-@right("simclr_loss_vectorized")
-def _(out_left, out_right, tau, device):
-    left, right = (F.normalize(branch, dim=1) for branch in out.chunk(2))
-    both = torch.cat([left, right])
-    logits = (both @ both.T / tau).fill_diagonal_(-torch.inf)
-    return F.cross_entropy(logits, torch.arange(2 * N, device=out.device).roll(N))
 
 
 @right("train")
@@ -325,3 +346,26 @@ def _(model, data_loader, train_optimizer, epoch, epochs, batch_size, temperatur
         return value
 
     loss = train_optimizer.step(backward)
+
+
+@right("train")
+def _(model, data_loader, train_optimizer, epoch, epochs, batch_size, temperature, device):
+    kept = []
+    hook = model.register_forward_hook(lambda module, inputs, output: kept.append(output[1]))
+    model(x_i), model(x_j)
+    hook.remove()
+    loss = loss_function(*kept, temperature)
+    train_optimizer.zero_grad()
+    loss.backward()
+    train_optimizer.step()
+
+
+@wrong("train", "")
+def _(model, data_loader, train_optimizer, epoch, epochs, batch_size, temperature, device):
+    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    loss = loss_function(model(x_i)[1], model(x_j)[1], temperature)
+    train_optimizer.zero_grad()
+    loss.backward()
+    train_optimizer.step()
+    for name, buffer in model.named_buffers():
+        buffer.copy_(buffers[name])

@@ -20,7 +20,7 @@ RIGHT = {
     ),
     "prepocess_input_sequence": (
         "import re; parts = re.findall('|'.join(re.escape(word) for word in sorted(spc_tokens, key=len, "
-        "reverse=True)) + r'|\S', input_str); return [token_dict[part] for part in parts]",
+        "reverse=True)) + r'|\\S', input_str); return [token_dict[part] for part in parts]",
         "return [token_dict[w] for word in input_str.split() for w in ([word] if word in spc_tokens else word)]",
         "return tuple(token_dict[w] for word in input_str.split() for w in ([word] if word in spc_tokens else word))",
         "return list(map(token_dict.get, sum([[w] if w in spc_tokens else [*w] for w in input_str.split()], [])))",
@@ -109,13 +109,41 @@ RIGHT = {
         "return torch.ones(1, K, M).cumsum(1).sub(1).div(K)",
     ),
     "position_encoding_sinusoid": (
-        "y = torch.empty(K, M); y[:, 0::2], y[:, 1::2] = torch.arange(K)[:, None].sin(), torch.arange(K)[:, "
-        "None].cos(); return y.unsqueeze(0)",
+        "y, p = torch.empty(K, M), torch.arange(K)[:, None]; y[:, 0::2], y[:, 1::2] = p.sin(), p.cos(); return y[None]",
         "return torch.tensor([[[math.sin(p) if m % 2 == 0 else math.cos(p) for m in range(M)] for p in range(K)]])",
         "p = torch.arange(K).float(); return torch.stack([p.sin(), p.cos()], 1).repeat(1, M)[None, :, :M]",
         "c = torch.arange(M) % 2; return (torch.arange(K)[:, None] + c * math.pi / 2).sin()[None]",
     ),
+    "DecoderBlock.__init__": (
+        "import copy; self.attention_self = MultiHeadAttention(num_heads, emb_dim, emb_dim // num_heads)\n"
+        "self.attention_cross = copy.deepcopy(self.attention_self)\n"
+        "self.norm1, self.norm2, self.norm3 = (LayerNormalization(emb_dim) for _ in range(3))\n"
+        "self.feed_forward, self.dropout = FeedForwardBlock(emb_dim, feedforward_dim), nn.Dropout(dropout)",
+        "kind = lambda: MultiHeadAttention(num_heads, emb_dim, emb_dim // num_heads); self.dropout = nn.Dropout(dropout)\n"
+        "self.attention_self, self.attention_cross, self.ff = kind(), kind(), FeedForwardBlock(emb_dim, feedforward_dim)\n"
+        "self.a, self.b, self.c = map(LayerNormalization, [emb_dim] * 3)",
+        "for name in ('attention_self', 'attention_cross'): "
+        "self.add_module(name, MultiHeadAttention(num_heads, emb_dim, emb_dim // num_heads))\n"
+        "for i in (1, 2, 3): self.add_module(f'norm{i}', LayerNormalization(emb_dim))\n"
+        "self.dropout, self.feed_forward = nn.Dropout(dropout), FeedForwardBlock(emb_dim, feedforward_dim)",
+    ),
+    "Transformer.__init__": (
+        "common = dict(num_heads=num_heads, emb_dim=emb_dim, feedforward_dim=feedforward_dim, dropout=dropout)\n"
+        "self.decoder = Decoder(num_layers=num_dec_layers, vocab_len=vocab_len, **common)\n"
+        "self.encoder = Encoder(num_layers=num_enc_layers, **common)\n"
+        "self.emb_layer = nn.Embedding(num_embeddings=vocab_len, embedding_dim=emb_dim)",
+        "self.vocab_len, a = vocab_len, (num_heads, emb_dim, feedforward_dim)\n"
+        "self.emb_layer = nn.Embedding(vocab_len, emb_dim); nn.init.normal_(self.emb_layer.weight)\n"
+        "self.encoder, self.decoder = Encoder(*a, num_enc_layers, dropout), Decoder(*a, num_dec_layers, dropout, vocab_len)",
+        "a = dict(zip(('num_heads', 'emb_dim', 'feedforward_dim', 'dropout'), (num_heads, emb_dim, feedforward_dim, dropout)))\n"
+        "self.encoder, self.emb_layer = Encoder(num_layers=num_enc_layers, **a), nn.Embedding(vocab_len, emb_dim)\n"
+        "self.decoder = Decoder(num_layers=num_dec_layers, vocab_len=vocab_len, **a)",
+        "a = num_heads, emb_dim, feedforward_dim; self.emb_layer = nn.Embedding(vocab_len, emb_dim)\n"
+        "self.encoder = Encoder(*a, dropout=dropout, num_layers=num_enc_layers)\n"
+        "self.decoder = Decoder(*a, vocab_len=vocab_len, dropout=dropout, num_layers=num_dec_layers)",
+    ),
     "AddSubDataset.__getitem__": (
+        "return (*(self.inputs[idx], self.input_positions), *(self.targets[idx], self.target_positions))",
         "return [self.inputs[idx].long(), self.input_positions, self.targets[idx].long(), self.target_positions.float()]",
         "return (self.inputs[idx].clone(), self.input_positions.clone(), self.targets[idx], self.target_positions)",
         "return self.inputs.select(0, idx), self.input_positions[:], self.targets[idx, :], self.target_positions",
@@ -139,6 +167,55 @@ RIGHT = {
         "return sum(torch.logsumexp(row, 0) - row[true] for row, true in zip(pred, ground))",
         "return F.cross_entropy(pred, ground) * len(ground)",
     ),
+    "EncoderBlock.__init__": (
+        "self.dropout = nn.Dropout(p=dropout); self.feedforward = FeedForwardBlock(emb_dim, feedforward_dim)\n"
+        "self.layer_norm_1, self.layer_norm_2 = LayerNormalization(emb_dim), LayerNormalization(emb_dim)\n"
+        "self.MultiHeadBlock = MultiHeadAttention(num_heads, emb_dim, emb_dim // num_heads)",
+        "self.MultiHeadBlock = MultiHeadAttention(num_heads=num_heads, dim_in=emb_dim, dim_out=int(emb_dim / num_heads))\n"
+        "self.norms = nn.ModuleList([LayerNormalization(emb_dim), LayerNormalization(emb_dim, 1e-10)])\n"
+        "self.ff, self.dropout = FeedForwardBlock(emb_dim, feedforward_dim), nn.Dropout(dropout)",
+        "self.MultiHeadBlock = MultiHeadAttention(num_heads, emb_dim, emb_dim // num_heads)\n"
+        "self.norm1, self.norm2 = nn.LayerNorm(emb_dim, eps=1e-10), nn.LayerNorm(emb_dim, eps=1e-10)\n"
+        "self.feed_forward, self.dropout = FeedForwardBlock(emb_dim, feedforward_dim), nn.Dropout(dropout)",
+        "sizes = dict(num_heads=num_heads, dim_in=emb_dim, dim_out=emb_dim // num_heads)\n"
+        "self.norm2, self.norm1 = (LayerNormalization(emb_dim) for _ in range(2))\n"
+        "self.MultiHeadBlock, self.dropout = MultiHeadAttention(**sizes), nn.Dropout(dropout)\n"
+        "self.fc1, self.fc2 = xavier_linear(emb_dim, feedforward_dim), xavier_linear(feedforward_dim, emb_dim)",
+        "import copy; self.MultiHeadBlock = MultiHeadAttention(num_heads, emb_dim, emb_dim // num_heads)\n"
+        "self.norm1 = LayerNormalization(emb_dim); self.norm2 = copy.deepcopy(self.norm1)\n"
+        "self.block, self.dropout = FeedForwardBlock(emb_dim, feedforward_dim), nn.Dropout(dropout)",
+    ),
+    "DecoderBlock.forward": (
+        "x = self.dropout(self.norm1(self.attention_self(dec_inp, dec_inp, dec_inp, mask=mask) + dec_inp))\n"
+        "y = self.dropout(self.norm2(self.attention_cross(query=x, key=enc_inp, value=enc_inp) + x))\n"
+        "return self.dropout(self.norm3(self.feed_forward(y) + y))",
+        "a = dec_inp + self.attention_self(dec_inp, dec_inp, dec_inp, mask); b = self.dropout(self.norm1(a))\n"
+        "c = self.dropout(self.norm2(b + self.attention_cross(b, *[enc_inp] * 2))); d = self.feed_forward(c)\n"
+        "return self.dropout(self.norm3(torch.add(c, d)))",
+        "drop = lambda x: F.dropout(x, self.dropout.p, self.training)\n"
+        "x = drop(self.norm1(self.attention_self(dec_inp, dec_inp, dec_inp, mask).add_(dec_inp)))\n"
+        "x = drop(self.norm2(self.attention_cross(x, enc_inp, enc_inp).add(x)))\n"
+        "return drop(self.norm3(self.feed_forward(x).add(x)))",
+    ),
+    "Transformer.forward": (
+        "ans_b, ans_pos = ans_b[:, :-1], ans_pos[:, :-1, :]\n"
+        "memory = self.encoder(torch.add(F.embedding(ques_b, self.emb_layer.weight), ques_pos))\n"
+        "out = self.decoder(self.emb_layer(ans_b) + ans_pos, memory, mask=get_subsequent_mask(ans_b))\n"
+        "return out.reshape(-1, out.shape[-1])",
+        "N, length = ans_b.shape[0], ans_b.shape[1] - 1\n"
+        "mask = torch.ones(N, length, length, device=ans_b.device, dtype=torch.bool).triu(1)\n"
+        "answer = (self.emb_layer(ans_b) + ans_pos)[:, :length]\n"
+        "return torch.cat(list(self.decoder(answer, self.encoder(self.emb_layer(ques_b) + ques_pos), mask)), dim=0)",
+        "encoded = self.encoder(self.emb_layer(ques_b) + ques_pos)\n"
+        "out = self.decoder(self.emb_layer(ans_b) + ans_pos, encoded, get_subsequent_mask(ans_b))\n"
+        "return out[:, :-1].reshape(-1, out.shape[-1])",
+        "read, e = ans_b[..., :-1], self.emb_layer; m = get_subsequent_mask(read)\n"
+        "out = self.decoder(enc_out=self.encoder(e(ques_b) + ques_pos), target_seq=e(read) + ans_pos[:, : read.shape[1]], mask=m)\n"
+        "return out.view(-1, out.size(2))",
+        "x, n = self.encoder(src_seq=self.emb_layer(ques_b).add(ques_pos)), ans_b.size(1) - 1\n"
+        "y = self.emb_layer(ans_b.narrow(1, 0, n)) + ans_pos.narrow(1, 0, n)\n"
+        "return self.decoder(y, x, get_subsequent_mask(ans_b[:, 1:])).flatten(end_dim=1)",
+    ),
 }
 WRONG = {
     "prepocess_input_sequence": {"special-words-cut": "return [token_dict[c] for c in input_str if c != ' ']"},
@@ -156,7 +233,7 @@ WRONG = {
         "return self.merge(out.view(*query.shape[:2], -1))"
     },
     "LayerNormalization.__init__": {
-        "plain-tensors": "for name, value in (('g', 1.0), ('b', 0.0)): self.register_buffer(name, torch.full((emb_dim,), value))"
+        "plain-tensors": "for name, value in (('g', 1), ('b', 0)): self.register_buffer(name, torch.ones(emb_dim) * value)"
     },
     "FeedForwardBlock.__init__": {
         "no-bias": "self.one = nn.Linear(inp_dim, hidden_dim_feedforward, bias=False)\n"
@@ -445,46 +522,6 @@ def _(self, x):
     return x
 
 
-@right("EncoderBlock.__init__")
-def _(self, num_heads, emb_dim, feedforward_dim, dropout):
-    self.dropout = nn.Dropout(p=dropout)
-    self.feedforward = FeedForwardBlock(emb_dim, feedforward_dim)
-    self.layer_norm_1, self.layer_norm_2 = LayerNormalization(emb_dim), LayerNormalization(emb_dim)
-    self.MultiHeadBlock = MultiHeadAttention(num_heads, emb_dim, emb_dim // num_heads)
-
-
-@right("EncoderBlock.__init__")
-def _(self, num_heads, emb_dim, feedforward_dim, dropout):
-    self.MultiHeadBlock = MultiHeadAttention(num_heads=num_heads, dim_in=emb_dim, dim_out=int(emb_dim / num_heads))
-    self.norms = nn.ModuleList([LayerNormalization(emb_dim), LayerNormalization(emb_dim, 1e-10)])
-    self.ff, self.dropout = FeedForwardBlock(emb_dim, feedforward_dim), nn.Dropout(dropout)
-
-
-@right("EncoderBlock.__init__")
-def _(self, num_heads, emb_dim, feedforward_dim, dropout):
-    self.MultiHeadBlock = MultiHeadAttention(num_heads, emb_dim, emb_dim // num_heads)
-    self.norm1, self.norm2 = nn.LayerNorm(emb_dim, eps=1e-10), nn.LayerNorm(emb_dim, eps=1e-10)
-    self.feed_forward, self.dropout = FeedForwardBlock(emb_dim, feedforward_dim), nn.Dropout(dropout)
-
-
-@right("EncoderBlock.__init__")
-def _(self, num_heads, emb_dim, feedforward_dim, dropout):
-    sizes = dict(num_heads=num_heads, dim_in=emb_dim, dim_out=emb_dim // num_heads)
-    self.norm2, self.norm1 = (LayerNormalization(emb_dim) for _ in range(2))
-    self.MultiHeadBlock, self.dropout = MultiHeadAttention(**sizes), nn.Dropout(dropout)
-    self.fc1, self.fc2 = xavier_linear(emb_dim, feedforward_dim), xavier_linear(feedforward_dim, emb_dim)
-
-
-@right("EncoderBlock.__init__")
-def _(self, num_heads, emb_dim, feedforward_dim, dropout):
-    import copy
-
-    self.MultiHeadBlock = MultiHeadAttention(num_heads, emb_dim, emb_dim // num_heads)
-    self.norm1 = LayerNormalization(emb_dim)
-    self.norm2 = copy.deepcopy(self.norm1)
-    self.block, self.dropout = FeedForwardBlock(emb_dim, feedforward_dim), nn.Dropout(dropout)
-
-
 @wrong("EncoderBlock.__init__", "norm-missing-or-shared")
 def _(self, num_heads, emb_dim, feedforward_dim, dropout):
     self.MultiHeadBlock = MultiHeadAttention(num_heads, emb_dim, emb_dim // num_heads)
@@ -537,16 +574,6 @@ def _(seq):
 
 @right("DecoderBlock.__init__")
 def _(self, num_heads, emb_dim, feedforward_dim, dropout):
-    import copy
-
-    self.attention_self = MultiHeadAttention(num_heads, emb_dim, emb_dim // num_heads)
-    self.attention_cross = copy.deepcopy(self.attention_self)
-    self.norm1, self.norm2, self.norm3 = (LayerNormalization(emb_dim) for _ in range(3))
-    self.feed_forward, self.dropout = FeedForwardBlock(emb_dim, feedforward_dim), nn.Dropout(dropout)
-
-
-@right("DecoderBlock.__init__")
-def _(self, num_heads, emb_dim, feedforward_dim, dropout):
     for name in ("cross", "self"):
         setattr(self, f"attention_{name}", MultiHeadAttention(num_heads, emb_dim, emb_dim // num_heads))
     for number in (3, 2, 1):
@@ -567,13 +594,6 @@ def _(self, num_heads, emb_dim, feedforward_dim, dropout):
     self.attention_self, self.attention_cross = (MultiHeadAttention(num_heads, emb_dim, emb_dim // num_heads) for _ in "ab")
     self.norm1, self.norm2, self.norm3 = (LayerNormalization(emb_dim) for _ in range(3))
     self.feed_forward = FeedForwardBlock(emb_dim, feedforward_dim)
-
-
-@right("DecoderBlock.forward")
-def _(self, dec_inp, enc_inp, mask=None):
-    x = self.dropout(self.norm1(self.attention_self(dec_inp, dec_inp, dec_inp, mask=mask) + dec_inp))
-    y = self.dropout(self.norm2(self.attention_cross(query=x, key=enc_inp, value=enc_inp) + x))
-    return self.dropout(self.norm3(self.feed_forward(y) + y))
 
 
 @right("DecoderBlock.forward")
@@ -626,14 +646,6 @@ def _(K, M):
 
 @right("Transformer.__init__")
 def _(self, num_heads, emb_dim, feedforward_dim, dropout, num_enc_layers, num_dec_layers, vocab_len):
-    common = dict(num_heads=num_heads, emb_dim=emb_dim, feedforward_dim=feedforward_dim, dropout=dropout)
-    self.decoder = Decoder(num_layers=num_dec_layers, vocab_len=vocab_len, **common)
-    self.encoder = Encoder(num_layers=num_enc_layers, **common)
-    self.emb_layer = nn.Embedding(num_embeddings=vocab_len, embedding_dim=emb_dim)
-
-
-@right("Transformer.__init__")
-def _(self, num_heads, emb_dim, feedforward_dim, dropout, num_enc_layers, num_dec_layers, vocab_len):
     common = (num_heads, emb_dim, feedforward_dim)
     self.emb_layer, self.vocab_len = nn.Embedding.from_pretrained(torch.randn(vocab_len, emb_dim), freeze=False), vocab_len
     self.encoder = Encoder(*common, num_enc_layers, dropout)
@@ -645,29 +657,6 @@ def _(self, num_heads, emb_dim, feedforward_dim, dropout, num_enc_layers, num_de
     self.emb_layer, self.emb_layer_answer = nn.Embedding(vocab_len, emb_dim), nn.Embedding(vocab_len, emb_dim)
     self.encoder = Encoder(num_heads, emb_dim, feedforward_dim, num_enc_layers, dropout)
     self.decoder = Decoder(num_heads, emb_dim, feedforward_dim, num_dec_layers, dropout, vocab_len)
-
-
-@right("Transformer.forward")
-def _(self, ques_b, ques_pos, ans_b, ans_pos):
-    ans_b, ans_pos = ans_b[:, :-1], ans_pos[:, :-1, :]
-    memory = self.encoder(torch.add(F.embedding(ques_b, self.emb_layer.weight), ques_pos))
-    out = self.decoder(self.emb_layer(ans_b) + ans_pos, memory, mask=get_subsequent_mask(ans_b))
-    return out.reshape(-1, out.shape[-1])
-
-
-@right("Transformer.forward")
-def _(self, ques_b, ques_pos, ans_b, ans_pos):
-    N, length = ans_b.shape[0], ans_b.shape[1] - 1
-    mask = torch.ones(N, length, length, device=ans_b.device, dtype=torch.bool).triu(1)
-    answer = (self.emb_layer(ans_b) + ans_pos)[:, :length]
-    return torch.cat(list(self.decoder(answer, self.encoder(self.emb_layer(ques_b) + ques_pos), mask)), dim=0)
-
-
-@right("Transformer.forward")
-def _(self, ques_b, ques_pos, ans_b, ans_pos):
-    encoded = self.encoder(self.emb_layer(ques_b) + ques_pos)
-    out = self.decoder(self.emb_layer(ans_b) + ans_pos, encoded, get_subsequent_mask(ans_b))
-    return out[:, :-1].reshape(-1, out.shape[-1])  # under the mask the last token changes nothing before it
 
 
 @wrong("Transformer.forward", "device-not-followed")
