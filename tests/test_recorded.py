@@ -148,7 +148,7 @@ def test_a_missing_file_is_said_in_words(tmp_path):
         answers.Recorded(tmp_path / "captioning.pt")
 
 
-def test_a_probe_that_returns_no_plain_data_is_named(monkeypatch):
+def test_a_case_that_returns_no_plain_data_is_named(monkeypatch):
     exercise = course.find(["rnn_step_forward"])[0]
     draw = answers.Computed.inputs
     monkeypatch.setattr(answers.Computed, "inputs", lambda *args: {**draw(*args), "more": object()})

@@ -26,6 +26,7 @@ from dl.checks.devices import device_case
 from dl.checks.exercise import Case, Draw, Values, track, with_gradients
 from dl.checks.published import expected, fill_with_ramp, load_case
 from dl.checks.run import Record
+from dl.models.transformer_roles import DECODER, ENCODER, ROLES, Roles, block_parts, listed_heads, owners
 
 TOPIC = "transformers"
 SINGLE = (1e-4, 1e-5)  # rtol and atol in float32
@@ -33,9 +34,6 @@ COARSE = (0.1, 1e-6)  # how near the largest of some hundred uniform draws of on
 MOST_TOKENS = 16  # of a sequence in a case
 MANY_ROWS = 4000  # of a batch, over which dropout is averaged
 CHOSEN = {"Transformer": ("embedding", "encoder0.feed.in.weight", "decoder0.norm1.scale", "vocabulary.bias")}
-LISTS = (nn.ModuleList, nn.Sequential, list, tuple)  # what `heads` may be
-ENCODER, DECODER = ("MultiHeadBlock",), ("attention_self", "attention_cross")
-Roles = dict[str, nn.Parameter]
 Maker = Callable[..., Values]  # draws inputs, or runs a lesson on them
 
 
@@ -92,93 +90,6 @@ def forbidding(draw: Draw, N: int, queries: int, keys: int) -> Tensor:
 
 
 # --- Modules with parameters of our own ---
-
-
-def _owners(module: nn.Module, without: Sequence[str] = ()) -> list[tuple[str, nn.Module]]:
-    """Every part with parameters of its own, by name, in order, but for those inside the named children."""
-    return [
-        (name, part)
-        for name, part in module.named_modules()
-        if name.partition(".")[0] not in without and list(part.parameters(recurse=False))
-    ]
-
-
-def _of_linear(role: str, part: nn.Module | None) -> Roles:
-    own = list(part.parameters(recurse=False)) if isinstance(part, nn.Module) else []
-    return {f"{role}.{'weight' if p.ndim == 2 else 'bias'}": p for p in own}
-
-
-def _of_norm(role: str, module: nn.Module) -> Roles:
-    own = sorted(module.parameters(), key=lambda p: not bool((p == 1).all()))  # the scale begins as ones
-    return {f"{role}.{name}": p for name, p in zip(("scale", "shift"), own, strict=False)}
-
-
-def _of_feed_forward(role: str, parts: Sequence[nn.Module], size: int) -> Roles:
-    roles: Roles = {}
-    for part in parts:
-        matrix = next(p for p in part.parameters(recurse=False) if p.ndim == 2)
-        roles |= _of_linear(f"{role}.{'in' if matrix.shape[1] == size else 'out'}", part)
-    return roles
-
-
-def _of_head(role: str, head: nn.Module) -> Roles:
-    named = [getattr(head, name, None) for name in "qkv"]
-    parts = named if all(isinstance(part, nn.Module) for part in named) else [part for _, part in _owners(head)]
-    return {name: p for letter, part in zip("qkv", parts, strict=False) for name, p in _of_linear(role + letter, part).items()}
-
-
-def _of_heads(role: str, module: nn.Module) -> Roles:
-    roles: Roles = {}
-    for number, head in enumerate(_listed(module)):
-        roles |= _of_head(f"{role}head{number}.", head)
-    for _, part in _owners(module, ("heads",)):
-        roles |= _of_linear(f"{role}merge", part)
-    return roles
-
-
-def _listed(module: nn.Module | None) -> Sequence[nn.Module]:
-    heads = getattr(module, "heads", ())
-    return heads if isinstance(heads, LISTS) else ()
-
-
-def _block_parts(block: nn.Module, attentions: Sequence[str]) -> tuple[list[nn.Module], list[nn.Module]]:
-    """The parts with matrices and those with vectors alone, outside the attentions, in their order."""
-    owners = _owners(block, attentions)
-    matrices = [part for _, part in owners if any(p.ndim == 2 for p in part.parameters(recurse=False))]
-    vectors = [(name, part) for name, part in owners if part not in matrices]
-    if len({re.sub(r"\d+", "", name) for name, _ in vectors}) == 1:  # norm1, norm2 in whatever order they were made
-        vectors.sort(key=lambda pair: pair[0])
-    return matrices, [part for _, part in vectors]
-
-
-def _in_block(role: str, block: nn.Module, attentions: Sequence[str], size: int) -> Roles:
-    roles: Roles = {}
-    for name in attentions:
-        roles |= _of_heads(f"{role}{name}.", getattr(block, name))
-    matrices, norms = _block_parts(block, attentions)
-    roles |= _of_feed_forward(f"{role}feed", matrices, size)
-    for number, norm in enumerate(norms):
-        roles |= _of_norm(f"{role}norm{number}", norm)
-    return roles
-
-
-def _of_transformer(model: nn.Module, size: int) -> Roles:
-    roles: Roles = {"embedding": model.emb_layer.weight}
-    for part, attentions in (("encoder", ENCODER), ("decoder", DECODER)):
-        for number, layer in enumerate(getattr(model, part).layers):
-            roles |= _in_block(f"{part}{number}.", layer, attentions, size)
-    return roles | _of_linear("vocabulary", model.decoder.proj_to_vocab)
-
-
-ROLES: Mapping[str, Callable[[nn.Module, Sequence], Roles]] = {
-    "SelfAttention": lambda module, sizes: _of_head("", module),
-    "MultiHeadAttention": lambda module, sizes: _of_heads("", module),
-    "LayerNormalization": lambda module, sizes: _of_norm("norm", module),
-    "FeedForwardBlock": lambda module, sizes: _of_feed_forward("feed", [part for _, part in _owners(module)], sizes[0]),
-    "EncoderBlock": lambda module, sizes: _in_block("", module, ENCODER, sizes[1]),
-    "DecoderBlock": lambda module, sizes: _in_block("", module, DECODER, sizes[1]),
-    "Transformer": lambda module, sizes: _of_transformer(module, sizes[1]),
-}
 
 
 def _new(lesson, kind: str, inputs: Values) -> tuple[nn.Module, Roles]:
@@ -362,12 +273,12 @@ def _spreads(kind: str, names: Sequence[str], lesson, inputs: Values) -> Values:
 def _layers(kind: str, lesson, inputs: Values) -> Values:
     """The shape of each parameter, by its role, and what else the docstring names."""
     module, roles = _new(lesson, kind, inputs)
-    outputs: Values = {"heads": len(_listed(module))} if kind == "MultiHeadAttention" else {}
+    outputs: Values = {"heads": len(listed_heads(module))} if kind == "MultiHeadAttention" else {}
     outputs |= {role: str(tuple(roles[role].shape)) for role in sorted(roles)}
     if kind == "SelfAttention":
         outputs["weights_softmax"] = module.weights_softmax
     if kind == "FeedForwardBlock":
-        outputs["takes"] = _first_size(module, [part for _, part in _owners(module)], inputs["sizes"][0])
+        outputs["takes"] = _first_size(module, [part for _, part in owners(module)], inputs["sizes"][0])
     return {**outputs, "learnt_numbers": _learnt(module)}
 
 
@@ -392,11 +303,11 @@ def _layers_of_block(kind: str, attentions: Sequence[str], lesson, inputs: Value
     outputs: Values = {}
     for name in attentions:
         attention = getattr(block, name, None)
-        outputs[f"heads of {name}"] = len(_listed(attention)) or "not there"
+        outputs[f"heads of {name}"] = len(listed_heads(attention)) or "not there"
         if isinstance(attention, nn.Module):
             outputs[f"shapes in {name}"] = _counted(attention.parameters())
-    matrices, norms = _block_parts(block, attentions)
-    beside = (p for _, part in _owners(block, attentions) for p in part.parameters(recurse=False))
+    matrices, norms = block_parts(block, attentions)
+    beside = (p for _, part in owners(block, attentions) for p in part.parameters(recurse=False))
     outputs["shapes beside the attention"] = _counted(beside)
     feed = next((child for child in block.children() if any(part in matrices for part in child.modules())), block)
     outputs["feed-forward block takes"] = _first_size(feed, matrices, size)

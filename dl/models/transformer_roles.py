@@ -67,41 +67,46 @@ def owners(module: Any, without: Sequence[str] = ()) -> list[tuple[str, nn.Modul
     ]
 
 
-def _of_linear(role: str, part: Any) -> Roles:
+def of_linear(role: str, part: Any) -> Roles:
     own = list(part.parameters(recurse=False)) if isinstance(part, nn.Module) else []
     return {f"{role}.{'weight' if p.ndim == 2 else 'bias'}": p for p in own}
 
 
-def _of_norm(role: str, module: Any) -> Roles:
+def of_norm(role: str, module: Any) -> Roles:
     own = sorted(module.parameters(), key=lambda p: float((p.detach() - 1).abs().mean()))  # the scale is near one
     return {f"{role}.{name}": p for name, p in zip(("scale", "shift"), own, strict=False)}
 
 
-def _of_feed_forward(role: str, parts: Sequence[nn.Module], size: int) -> Roles:
+def of_feed_forward(role: str, parts: Sequence[nn.Module], size: int) -> Roles:
     roles: Roles = {}
     for part in parts:
         matrix = next(p for p in part.parameters(recurse=False) if p.ndim == 2)
-        roles |= _of_linear(f"{role}.{'in' if matrix.shape[1] == size else 'out'}", part)
+        roles |= of_linear(f"{role}.{'in' if matrix.shape[1] == size else 'out'}", part)
     return roles
 
 
-def _of_head(role: str, head: Any) -> Roles:
+def of_head(role: str, head: Any) -> Roles:
     named = [getattr(head, name, None) for name in "qkv"]
     parts = named if all(isinstance(part, nn.Module) for part in named) else [part for _, part in owners(head)]
-    return {name: p for letter, part in zip("qkv", parts, strict=False) for name, p in _of_linear(role + letter, part).items()}
+    return {name: p for letter, part in zip("qkv", parts, strict=False) for name, p in of_linear(role + letter, part).items()}
 
 
-def _of_heads(role: str, module: Any) -> Roles:
+def of_heads(role: str, module: Any) -> Roles:
     roles: Roles = {}
-    heads = getattr(module, "heads", ())
-    for number, head in enumerate(heads if isinstance(heads, LISTS) else ()):
-        roles |= _of_head(f"{role}head{number}.", head)
+    for number, head in enumerate(listed_heads(module)):
+        roles |= of_head(f"{role}head{number}.", head)
     for _, part in owners(module, ("heads",)):
-        roles |= _of_linear(f"{role}merge", part)
+        roles |= of_linear(f"{role}merge", part)
     return roles
 
 
-def _block_parts(block: Any, attentions: Sequence[str]) -> tuple[list[nn.Module], list[nn.Module]]:
+def listed_heads(module: Any) -> Any:
+    """The heads of a multi-head attention; none where they are no list."""
+    heads = getattr(module, "heads", ())
+    return heads if isinstance(heads, LISTS) else ()
+
+
+def block_parts(block: Any, attentions: Sequence[str]) -> tuple[list[nn.Module], list[nn.Module]]:
     """The parts with matrices and those with vectors alone, outside the attentions, in their order."""
     parts = owners(block, attentions)
     matrices = [part for _, part in parts if any(p.ndim == 2 for p in part.parameters(recurse=False))]
@@ -111,14 +116,14 @@ def _block_parts(block: Any, attentions: Sequence[str]) -> tuple[list[nn.Module]
     return matrices, [part for _, part in vectors]
 
 
-def _of_block(role: str, block: Any, attentions: Sequence[str], size: int) -> Roles:
+def of_block(role: str, block: Any, attentions: Sequence[str], size: int) -> Roles:
     roles: Roles = {}
     for name in attentions:
-        roles |= _of_heads(f"{role}{name}.", getattr(block, name))
-    matrices, norms = _block_parts(block, attentions)
-    roles |= _of_feed_forward(f"{role}feed", matrices, size)
+        roles |= of_heads(f"{role}{name}.", getattr(block, name))
+    matrices, norms = block_parts(block, attentions)
+    roles |= of_feed_forward(f"{role}feed", matrices, size)
     for number, norm in enumerate(norms):
-        roles |= _of_norm(f"{role}norm{number}", norm)
+        roles |= of_norm(f"{role}norm{number}", norm)
     return roles
 
 
@@ -127,19 +132,18 @@ ENCODER, DECODER = ("MultiHeadBlock",), ("attention_self", "attention_cross")
 
 def of_transformer(model: Any, size: int) -> Roles:
     roles: Roles = {"embedding": model.emb_layer.weight}
-    for number, layer in enumerate(model.encoder.layers):
-        roles |= _of_block(f"encoder{number}.", layer, ENCODER, size)
-    for number, layer in enumerate(model.decoder.layers):
-        roles |= _of_block(f"decoder{number}.", layer, DECODER, size)
-    return roles | _of_linear("vocabulary", model.decoder.proj_to_vocab)
+    for part, attentions in (("encoder", ENCODER), ("decoder", DECODER)):
+        for number, layer in enumerate(getattr(model, part).layers):
+            roles |= of_block(f"{part}{number}.", layer, attentions, size)
+    return roles | of_linear("vocabulary", model.decoder.proj_to_vocab)
 
 
 ROLES: Mapping[str, Callable[[nn.Module, Sequence], Roles]] = {
-    "SelfAttention": lambda module, sizes: _of_head("", module),
-    "MultiHeadAttention": lambda module, sizes: _of_heads("", module),
-    "LayerNormalization": lambda module, sizes: _of_norm("norm", module),
-    "FeedForwardBlock": lambda module, sizes: _of_feed_forward("feed", [part for _, part in owners(module)], sizes[0]),
-    "EncoderBlock": lambda module, sizes: _of_block("", module, ENCODER, sizes[1]),
-    "DecoderBlock": lambda module, sizes: _of_block("", module, DECODER, sizes[1]),
+    "SelfAttention": lambda module, sizes: of_head("", module),
+    "MultiHeadAttention": lambda module, sizes: of_heads("", module),
+    "LayerNormalization": lambda module, sizes: of_norm("norm", module),
+    "FeedForwardBlock": lambda module, sizes: of_feed_forward("feed", [part for _, part in owners(module)], sizes[0]),
+    "EncoderBlock": lambda module, sizes: of_block("", module, ENCODER, sizes[1]),
+    "DecoderBlock": lambda module, sizes: of_block("", module, DECODER, sizes[1]),
     "Transformer": lambda module, sizes: of_transformer(module, sizes[1]),
 }
