@@ -21,11 +21,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dl.arguments import check_tensors
+from dl.guards import check_tensors
+from dl.image_utils import IMAGENET_MEAN, IMAGENET_STD
 
 NULL, START, END = "<NULL>", "<START>", "<END>"
 FEATURE_CHANNELS = 400  # of the last stage of RegNetX-400MF
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def hello_rnn_lstm_captioning() -> None:

@@ -18,6 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from dl.guards import transformers as guards
+
 BLOCKED_SCORE = -1e9  # score of a forbidden key: exp() of it is 0, and a row of nothing else stays finite
 TRUE_CLASS_SHARE = 0.9  # label smoothing: what the true class keeps; the other classes share the rest
 
@@ -38,12 +40,7 @@ def generate_token_dict(vocab: Sequence[str]) -> dict[str, int]:
     Raises:
         ValueError: if a word occurs twice (two numbers for one word).
     """
-    if len(set(vocab)) != len(vocab):
-        repeated = sorted({word for word in vocab if list(vocab).count(word) > 1})
-        raise ValueError(
-            f"generate_token_dict: {repeated} stand more than once in the vocabulary; every word needs one number. "
-            "Remove the repetitions."
-        )
+    guards.check_vocabulary(vocab)
     # EXERCISE generate_token_dict, about 1 line. Hint: which built-in counts while it walks along a list?
     # BEGIN SOLUTION generate_token_dict
     return {word: position for position, word in enumerate(vocab)}
@@ -51,7 +48,7 @@ def generate_token_dict(vocab: Sequence[str]) -> dict[str, int]:
 
 
 def prepocess_input_sequence(input_str: str, token_dict: dict[str, int], spc_tokens: Sequence[str]) -> list[int]:
-    """Turn a line of text into tokens: a special word is one token, a number one token a digit.
+    """Turn a line of text into tokens: a special word is one token, a number one token per digit.
 
     "BOS POSITIVE 07 EOS" has 5 tokens. The misspelt name is the published one; `preprocess_input_sequence` is the same
     function.
@@ -65,13 +62,7 @@ def prepocess_input_sequence(input_str: str, token_dict: dict[str, int], spc_tok
     Raises:
         ValueError: if a word is neither special nor made of known characters.
     """
-    known = {*spc_tokens, *"".join(key for key in token_dict if key not in spc_tokens)} & set(token_dict)
-    unknown = [word for word in input_str.split() if word not in known and not known.issuperset(word)]
-    if unknown:
-        raise ValueError(
-            f"prepocess_input_sequence: {unknown} in {input_str!r} not in the vocabulary; wanted the words "
-            f"{list(spc_tokens)} and numbers of known digits. Spell the words as in this list, separated by blanks."
-        )
+    guards.check_words(input_str, token_dict, spc_tokens)
     # EXERCISE prepocess_input_sequence, about 7 lines. Hint: which words must stay whole, and what is a word that may
     # be cut?
     # BEGIN SOLUTION prepocess_input_sequence
@@ -102,7 +93,7 @@ def scaled_dot_product_two_loop_single(query: Tensor, key: Tensor, value: Tensor
     Raises:
         ValueError: if the three do not fit each other.
     """
-    _check_attention("scaled_dot_product_two_loop_single", query, key, value, ndim=2)
+    guards.check_attention("scaled_dot_product_two_loop_single", query, key, value, ndim=2)
     # EXERCISE scaled_dot_product_two_loop_single, about 8 lines. Hint: when can you divide by the sum of a row: inside
     # or after the inner loop?
     # BEGIN SOLUTION scaled_dot_product_two_loop_single
@@ -124,7 +115,7 @@ def scaled_dot_product_two_loop_batch(query: Tensor, key: Tensor, value: Tensor)
     Raises:
         ValueError: if the three do not fit each other.
     """
-    _check_attention("scaled_dot_product_two_loop_batch", query, key, value, ndim=3)
+    guards.check_attention("scaled_dot_product_two_loop_batch", query, key, value, ndim=3)
     # EXERCISE scaled_dot_product_two_loop_batch, about 8 lines. Hint: one query against all keys is a product of which
     # two shapes?
     # BEGIN SOLUTION scaled_dot_product_two_loop_batch
@@ -153,9 +144,9 @@ def scaled_dot_product_no_loop_batch(
     Raises:
         ValueError: if the shapes do not fit. TypeError: if the mask is not bool.
     """
-    _check_attention("scaled_dot_product_no_loop_batch", query, key, value, ndim=3)
+    guards.check_attention("scaled_dot_product_no_loop_batch", query, key, value, ndim=3)
     if mask is not None:
-        _check_mask("scaled_dot_product_no_loop_batch", mask, (query.shape[0], query.shape[1], key.shape[1]))
+        guards.check_mask("scaled_dot_product_no_loop_batch", mask, (query.shape[0], query.shape[1], key.shape[1]))
     # EXERCISE scaled_dot_product_no_loop_batch, about 5 lines. Hint: on which side of the softmax must a key be
     # forbidden so that the rest still sums to 1?
     # BEGIN SOLUTION scaled_dot_product_no_loop_batch
@@ -252,7 +243,7 @@ class MultiHeadAttention(nn.Module):
 class LayerNormalization(nn.Module):
     """Give every token mean 0 and variance 1 over its features, then a learnt scale and shift (Ba et al. 2016, Eq. 3).
 
-    Scale and shift are one number a feature each, and change nothing at first.
+    Scale and shift are one number per feature each, and change nothing at first.
 
     Args:
         emb_dim: size M of the last axis.
@@ -282,8 +273,8 @@ class LayerNormalization(nn.Module):
         # by M here?
         # BEGIN SOLUTION LayerNormalization.forward
         centred = x - x.mean(dim=-1, keepdim=True)
-        variance = torch.linalg.vecdot(centred, centred)[..., None] / x.shape[-1]  # (..., 1)
-        return centred * (variance + self.epsilon).rsqrt() * self.gamma + self.beta
+        variance = centred.square().mean(dim=-1, keepdim=True)  # (..., 1)
+        return centred / (variance + self.epsilon).sqrt() * self.gamma + self.beta
         # END SOLUTION LayerNormalization.forward
 
 
@@ -330,7 +321,7 @@ class EncoderBlock(nn.Module):
 
     def __init__(self, num_heads: int, emb_dim: int, feedforward_dim: int, dropout: float):
         super().__init__()
-        _check_heads("EncoderBlock", num_heads, emb_dim)
+        guards.check_heads("EncoderBlock", num_heads, emb_dim)
         # EXERCISE EncoderBlock.__init__, about 5 lines. Hint: call the attention `MultiHeadBlock`, the notebook reads
         # it there; a layer without weights can serve twice.
         # BEGIN SOLUTION EncoderBlock.__init__
@@ -361,11 +352,7 @@ def get_subsequent_mask(seq: Tensor) -> Tensor:
     Raises:
         ValueError: if seq is not (N, K).
     """
-    if seq.ndim != 2:
-        raise ValueError(
-            f"get_subsequent_mask: wanted a batch of token sequences (N, K), got shape {tuple(seq.shape)}. "
-            "Add a batch axis with seq[None], or pass tokens instead of embeddings."
-        )
+    guards.check_token_sequences(seq)
     # EXERCISE get_subsequent_mask, about 3 lines. Hint: may a token look at itself? On which device must the mask be?
     # BEGIN SOLUTION get_subsequent_mask
     N, K = seq.shape
@@ -388,7 +375,7 @@ class DecoderBlock(nn.Module):
 
     def __init__(self, num_heads: int, emb_dim: int, feedforward_dim: int, dropout: float):
         super().__init__()
-        _check_heads("DecoderBlock", num_heads, emb_dim)
+        guards.check_heads("DecoderBlock", num_heads, emb_dim)
         # EXERCISE DecoderBlock.__init__, about 7 lines. Hint: names: attention_self, attention_cross, feed_forward,
         # norm1, norm2, norm3, dropout. Which of them have weights of their own?
         # BEGIN SOLUTION DecoderBlock.__init__
@@ -524,15 +511,19 @@ class AddSubDataset(Dataset):
         emb_dim: int,
         pos_encode: Callable[[int, int], Tensor],
     ):
-        if len(input_seqs) != len(target_seqs) or len(input_seqs) == 0:
-            raise ValueError(
-                f"AddSubDataset: got {len(input_seqs)} inputs and {len(target_seqs)} targets; wanted equally many, at "
-                "least one. Take both from the same part of the split."
-            )
-        self.inputs = _token_table("input_seqs", input_seqs, convert_str_to_tokens, special_tokens)  # (rows, K)
-        self.targets = _token_table("target_seqs", target_seqs, convert_str_to_tokens, special_tokens)  # (rows, O)
+        guards.check_pairs(input_seqs, target_seqs)
+        self.inputs, self.targets = (  # (rows, K), (rows, O)
+            self._tokens(name, lines, convert_str_to_tokens, special_tokens)
+            for name, lines in (("input_seqs", input_seqs), ("target_seqs", target_seqs))
+        )
         self.input_positions = pos_encode(self.inputs.shape[1], emb_dim)[0]  # (K, M)
         self.target_positions = pos_encode(self.targets.shape[1], emb_dim)[0]  # (O, M)
+
+    @staticmethod
+    def _tokens(name: str, lines: Sequence[str], token_dict: dict[str, int], spc_tokens: Sequence[str]) -> Tensor:
+        rows = [prepocess_input_sequence(line, token_dict, spc_tokens) for line in lines]
+        guards.check_equal_lengths(name, rows, lines)
+        return torch.tensor(rows, dtype=torch.int64)
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -572,7 +563,7 @@ class Transformer(nn.Module):
         vocab_len: int,
     ):
         super().__init__()
-        _check_heads("Transformer", num_heads, emb_dim)
+        guards.check_heads("Transformer", num_heads, emb_dim)
         # EXERCISE Transformer.__init__, about 3 lines. Hint: names: emb_layer, encoder, decoder; in which order does
         # `Decoder` take layers and dropout?
         # BEGIN SOLUTION Transformer.__init__
@@ -595,8 +586,8 @@ class Transformer(nn.Module):
         Raises:
             ValueError: if tokens and positions do not fit.
         """
-        _check_positions("Transformer.forward", "ques", ques_b, ques_pos)
-        _check_positions("Transformer.forward", "ans", ans_b, ans_pos)
+        guards.check_positions("Transformer.forward", "ques", ques_b, ques_pos)
+        guards.check_positions("Transformer.forward", "ans", ans_b, ans_pos)
         # EXERCISE Transformer.forward, about 6 lines. Hint: which token of the answer does the decoder never need to
         # read?
         # BEGIN SOLUTION Transformer.forward
@@ -620,7 +611,7 @@ def LabelSmoothingLoss(pred: Tensor, ground: Tensor) -> Tensor:
     Raises:
         ValueError: if the shapes do not fit.
     """
-    _check_loss("LabelSmoothingLoss", pred, ground)
+    guards.check_loss("LabelSmoothingLoss", pred, ground)
     ground = ground.flatten()  # (T,)
     # EXERCISE LabelSmoothingLoss, about 5 lines. Hint: how large is the loss of a perfect guess, and what must V be
     # read from?
@@ -643,7 +634,7 @@ def CrossEntropyLoss(pred: Tensor, ground: Tensor) -> Tensor:
     Raises:
         ValueError: if the shapes do not fit.
     """
-    _check_loss("CrossEntropyLoss", pred, ground)
+    guards.check_loss("CrossEntropyLoss", pred, ground)
     ground = ground.flatten()  # (T,)
     # EXERCISE CrossEntropyLoss, about 1 line. Hint: which reduction leaves the average to the training loop?
     # BEGIN SOLUTION CrossEntropyLoss
@@ -652,74 +643,3 @@ def CrossEntropyLoss(pred: Tensor, ground: Tensor) -> Tensor:
 
 
 # --- Checks of arguments: shapes and dtypes only ---
-
-
-def _check_attention(name: str, query: Tensor, key: Tensor, value: Tensor, ndim: int) -> None:
-    axes = {2: "(K, M)", 3: "(N, K, M)"}[ndim]
-    fits = (
-        query.ndim == key.ndim == value.ndim == ndim
-        and query.shape[:-2] == key.shape[:-2] == value.shape[:-2]
-        and query.shape[-1] == key.shape[-1]
-        and key.shape[-2] == value.shape[-2]
-    )
-    if not fits:
-        raise ValueError(
-            f"{name}: got query {tuple(query.shape)}, key {tuple(key.shape)}, value {tuple(value.shape)}; wanted three "
-            f"{axes} with one batch, query and key of equal features M, key and value of equal length K. "
-            "Project query and key to one size, and take key and value from the same sequence."
-        )
-
-
-def _check_mask(name: str, mask: Tensor, shape: tuple[int, int, int]) -> None:
-    if mask.dtype != torch.bool:
-        raise TypeError(
-            f"{name}: the mask is {mask.dtype}; wanted torch.bool, True where attention is forbidden. "
-            "Convert a 0/1 mask with mask.bool(), after making sure that 1 means forbidden."
-        )
-    if mask.shape != shape:
-        raise ValueError(
-            f"{name}: the mask has shape {tuple(mask.shape)}; wanted (N, K_Q, K_K) = {shape}. "
-            "Make it from the query's tokens with get_subsequent_mask."
-        )
-
-
-def _check_heads(name: str, num_heads: int, emb_dim: int) -> None:
-    if emb_dim % num_heads != 0:
-        raise ValueError(
-            f"{name}: emb_dim {emb_dim} is not a multiple of num_heads {num_heads}, so the heads cannot share it "
-            "evenly. Choose an emb_dim that num_heads divides, for example 32 for 4 heads."
-        )
-
-
-def _check_positions(name: str, which: str, tokens: Tensor, positions: Tensor) -> None:
-    if tokens.ndim != 2 or positions.ndim != 3 or positions.shape[0] not in (1, tokens.shape[0]):
-        raise ValueError(
-            f"{name}: got {which}_b {tuple(tokens.shape)} and {which}_pos {tuple(positions.shape)}; wanted tokens "
-            "(N, K) and positions (N, K, M) or (1, K, M). Add a batch axis with tokens[None]."
-        )
-    if tokens.shape[1] != positions.shape[1]:
-        raise ValueError(
-            f"{name}: {which}_b has {tokens.shape[1]} tokens but {which}_pos {positions.shape[1]} positions. "
-            "Make the positions for this length, for example position_encoding_sinusoid(K, M)."
-        )
-
-
-def _check_loss(name: str, pred: Tensor, ground: Tensor) -> None:
-    if pred.ndim != 2 or ground.ndim not in (1, 2) or ground.numel() != pred.shape[0]:
-        raise ValueError(
-            f"{name}: got pred {tuple(pred.shape)} and ground {tuple(ground.shape)}; wanted logits (T, V) and T "
-            "classes, (T,) or (N, T / N). Take the targets without their first token, ans[:, 1:]."
-        )
-
-
-def _token_table(name: str, lines: Sequence[str], token_dict: dict[str, int], spc_tokens: Sequence[str]) -> Tensor:
-    rows = [prepocess_input_sequence(line, token_dict, spc_tokens) for line in lines]
-    length = len(rows[0])
-    odd = [number for number, row in enumerate(rows) if len(row) != length]
-    if odd:
-        raise ValueError(
-            f"AddSubDataset: row {odd[0]} of {name}, {lines[odd[0]]!r}, has {len(rows[odd[0]])} tokens but row 0 has "
-            f"{length} ({len(odd)} such rows); there is no padding, so all must be equally long. "
-            "Write every number with the same number of digits, 07 and not 7."
-        )
-    return torch.tensor(rows, dtype=torch.int64)

@@ -8,15 +8,8 @@ from torch import nn
 from torchvision import transforms
 
 from benchmarks import compare
-from dl.clip_dino import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    DavisDataset,
-    DINOSegmentation,
-    compute_iou,
-    frame_tensor,
-    get_similarity_no_loop,
-)
+from dl.clip_dino import DavisDataset, DINOSegmentation, compute_iou, frame_tensor, get_similarity_no_loop
+from dl.image_utils import IMAGENET_MEAN, IMAGENET_STD
 from dl.models.vit import VisionTransformer
 
 D, CLASSES, SIZE = 384, 4, 480  # of the published DINO, the course's video, its frames

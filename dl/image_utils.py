@@ -14,6 +14,7 @@ import numpy as np
 
 from dl import settings
 
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # per channel, RGB, of images in [0, 1]
 TIMEOUT = 20.0  # seconds without an answer
 LARGEST = 50_000_000  # bytes; pictures of COCO have less than one million
 CACHE = "pictures_by_url"  # folder below `data_home()`

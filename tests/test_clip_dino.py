@@ -33,6 +33,7 @@ from dl.clip_dino import (
 from dl.data.davis import in_course_order
 from dl.models.small_clip import quiet_clip_import
 from dl.models.vit import VisionTransformer
+from dl.video import tokens as tokens_of_videos
 from dl.world.export import write_davis
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -162,7 +163,7 @@ def test_zero_shot_equals_one_picture_at_a_time_in_several_batches(fake, monkeyp
     rng = np.random.default_rng(0)
     images = [rng.integers(0, 256, (5 + n, 9, 3), dtype=np.uint8) for n in range(7)]
     one_by_one = [clip_zero_shot_classifier(fake, preprocess, [i], ["red", "green", "blue"], "cpu")[0] for i in images]
-    monkeypatch.setattr(clip_dino, "PICTURES_AT_ONCE", 3)
+    monkeypatch.setattr(clip_dino, "IMAGES_AT_ONCE", 3)
     assert clip_zero_shot_classifier(fake, preprocess, images, ["red", "green", "blue"], "cpu") == one_by_one
     assert len(set(one_by_one)) > 1
 
@@ -205,7 +206,7 @@ def test_bad_pictures_are_named(fake, make):
         ([RED / 255, RED, RED.astype(np.float32)], TypeError, "number 0 is float64; number 2 is float32"),
         ([Image.fromarray(RED)], TypeError, "number 0 is a Image"),
         ([np.zeros((0, 4, 3), np.uint8)], ValueError, r"number 0 has shape \(0, 4, 3\)"),
-        (RED, ValueError, r"got one picture \(20, 30, 3\)"),
+        (RED, ValueError, r"got one image \(20, 30, 3\)"),
     ):
         with pytest.raises(error, match=words) as caught:
             make(fake, images)
@@ -425,6 +426,9 @@ def test_changed_weights_or_frames_or_models_are_computed_anew(davis, vit):
         vit.norm.bias += 1
     after = davis.process_frames(frames[:1], vit, "cpu", size=32)
     torch.testing.assert_close(after, before + 1)
+    vit.norm.bias.data -= 1  # leaves the version counter alone, as DINO's own moving average does
+    torch.testing.assert_close(davis.process_frames(frames[:1], vit, "cpu", size=32), before)
+    vit.norm.bias.data += 1
     frames[0, 0, :160] = 255  # in place
     assert not torch.equal(davis.process_frames(frames[:1], vit, "cpu", size=32), after)
     passed = vit.passed
@@ -443,7 +447,7 @@ def test_changed_weights_or_frames_or_models_are_computed_anew(davis, vit):
 
 def test_the_memory_is_bounded_and_dies_with_the_model(davis, vit, monkeypatch):
     frames, _ = davis.get_sample("playground")
-    monkeypatch.setattr(clip_dino, "CACHE_BYTES", 2 * 16 * 16 * 4)  # two frames
+    monkeypatch.setattr(tokens_of_videos, "CACHE_BYTES", 2 * 16 * 16 * 4)  # two frames
     davis.process_frames(frames[:3], vit, "cpu", size=32)
     davis.process_frames(frames[1:3], vit, "cpu", size=32)
     assert vit.passed == 3
@@ -455,11 +459,11 @@ def test_the_memory_is_bounded_and_dies_with_the_model(davis, vit, monkeypatch):
     assert vit.passed == 5
     short_lived = CountingViT()
     davis.process_frames(frames[:1], short_lived, "cpu", size=32)
-    assert short_lived in davis._tokens
+    assert short_lived in tokens_of_videos._remembered
     gone = weakref.ref(short_lived)
     del short_lived
     gc.collect()
-    assert gone() is None and vit in davis._tokens
+    assert gone() is None and vit in tokens_of_videos._remembered
 
 
 def test_a_model_that_is_no_module_serves_too(davis):
@@ -469,7 +473,7 @@ def test_a_model_that_is_no_module_serves_too(davis):
 
 
 def test_long_videos_stream_in_small_batches(davis, vit, monkeypatch):
-    monkeypatch.setattr(clip_dino, "ATTENTION_AT_ONCE", 2 * 16**2)  # two frames of 16 patches
+    monkeypatch.setattr(tokens_of_videos, "ATTENTION_AT_ONCE", 2 * 16**2)  # two frames of 16 patches
     taken = []
 
     def frames():
@@ -491,7 +495,7 @@ def test_bad_frames_are_refused(davis, vit):
         (frames[..., 0], ValueError, r"number 0 has shape \(20, 30\); number 1"),
         (np.zeros((1, 20, 30, 4), np.uint8), ValueError, r"shape \(20, 30, 4\)"),
         (frames / 255, TypeError, "number 0 is float64"),
-        (frames[0], ValueError, "got one picture"),
+        (frames[0], ValueError, "got one image"),
     ):
         with pytest.raises(error, match=f"process_frames: .*{words}"):
             davis.process_frames(bad, vit, "cpu", size=32)
@@ -581,7 +585,7 @@ def test_frame_overlay_enlarges_patches_by_nearest_neighbour(davis):
 
 
 def test_bad_overlays_are_refused(davis):
-    with pytest.raises(ValueError, match=r"mask of the picture's size \(20, 30\), got \(20, 31\)"):
+    with pytest.raises(ValueError, match=r"mask of the image's size \(20, 30\), got \(20, 31\)"):
         create_segmentation_overlay(np.zeros((20, 31), int), RED)
     with pytest.raises(TypeError, match="create_segmentation_overlay: .*number 0 is float64"):
         create_segmentation_overlay(np.zeros((20, 30), int), RED / 1.0)
@@ -714,7 +718,7 @@ def test_bad_heads_and_tokens_are_refused():
         head.train(X[:, :5], Y)
     with pytest.raises(ValueError, match=r"Y_train has shape \(89,\)"):
         head.train(X, Y[:89])
-    with pytest.raises(TypeError, match="classes as integers, got torch.float32 and torch.float32"):
+    with pytest.raises(TypeError, match="classes as integers, got torch.float32"):
         head.train(X, Y.float())
     for labels in (Y + 1, Y - 1, Y + 253):
         with pytest.raises(ValueError, match="DINOSegmentation.train: wanted classes from 0 to 2, got"):

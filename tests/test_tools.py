@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from dl import notebook, settings, utils, weights
-from dl.arguments import check_tensors
 from dl.checks import published
+from dl.guards import check_tensors
 
 matplotlib.use("Agg")
 

@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dl.arguments import check_tensors
 from dl.checks.devices import device_case
 from dl.checks.exercise import Case, Draw, Values, WrongReturn, describe, unpack, with_gradients
 from dl.checks.published import expected
 from dl.checks.recurrent import RECURRENT, TOPIC, VANILLA, WORDS, exercise, one_tensor, sizes_of
+from dl.guards import check_tensors
 
 CHANNELS = 400
 CELLS = {"rnn": "an RNN captioner", "lstm": "an LSTM captioner", "attn": "an attention captioner"}

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dl.arguments import check_tensors
+from dl.guards import check_tensors
 
 
 def sim(z_i: Tensor, z_j: Tensor) -> Tensor:

@@ -30,7 +30,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from dl import settings, weights
-from dl.clip_dino import IMAGENET_MEAN, IMAGENET_STD, DINOSegmentation, compute_iou, frame_tensor
+from dl.clip_dino import DINOSegmentation, compute_iou
+from dl.image_utils import IMAGENET_MEAN, IMAGENET_STD
 from dl.models.dino import (
     CENTER_MOMENTUM,
     STUDENT_TEMPERATURE,
@@ -51,6 +52,7 @@ from dl.models.scores import (
     patch_coverage,
 )
 from dl.models.vit import VisionTransformer, untrained_like
+from dl.video import frame_tensor
 from dl.world.export import EASY_VIDEOS, SPLIT_KEYS, VIDEO_SIZE
 from dl.world.render import render
 from dl.world.scenes import BACKGROUNDS, generator, sample_scene

@@ -178,7 +178,7 @@ def _(self, clip_model, clip_preprocess, images, device):
 
 @right("CLIPImageRetriever.retrieve")
 def _(self, query, k):
-    text = self.clip_model.encode_text(_tokens("retrieve", [query], self.device))
+    text = self.clip_model.encode_text(guards.tokenize("retrieve", [query], self.device))
     similarity = (self.image_features @ text.T).squeeze(1)
     return similarity.topk(min(k, len(similarity))).indices.tolist()
 
@@ -194,21 +194,21 @@ def _(self, query, k):
 
 @right("CLIPImageRetriever.retrieve")
 def _(self, query, k):
-    text_features = self.clip_model.encode_text(_tokens("retrieve", [query], self.device))
+    text_features = self.clip_model.encode_text(guards.tokenize("retrieve", [query], self.device))
     scores = get_similarity_no_loop(text_features, self.image_features).squeeze(0).cpu().numpy()
     return list(np.argsort(-scores)[:k])
 
 
 @right("CLIPImageRetriever.retrieve")
 def _(self, query, k):
-    tokens = _tokens("CLIPImageRetriever.retrieve", [query], next(self.clip_model.parameters()).device)
+    tokens = guards.tokenize("CLIPImageRetriever.retrieve", [query], next(self.clip_model.parameters()).device)
     scores = F.cosine_similarity(self.clip_model.encode_text(tokens), self.image_features)
     return sorted(range(len(scores)), key=lambda i: (-scores[i].item(), -i))[:k]
 
 
 @right("CLIPImageRetriever.retrieve")
 def _(self, query, k):
-    text_features = self.clip_model.encode_text(_tokens("retrieve", [query], self.device))
+    text_features = self.clip_model.encode_text(guards.tokenize("retrieve", [query], self.device))
     left, best = get_similarity_no_loop(text_features, self.image_features)[0].clone(), []
     while len(best) < min(k, len(left)):
         best.append(int(left.argmax()))

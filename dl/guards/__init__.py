@@ -1,4 +1,7 @@
-"""One check of tensor arguments, so that a wrong call is told in words before torch fails deep inside."""
+"""Checks of arguments, so that a wrong call is explained in words before torch fails deep inside.
+
+`check_tensors` compares shapes; the files beside it hold what is particular to one topic.
+"""
 
 from __future__ import annotations
 

@@ -1,0 +1,132 @@
+"""Checks of arguments of dl/clip_dino.py, and CLIP's tokenizer with errors in words."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from dl.guards import check_tensors
+
+if TYPE_CHECKING:
+    from dl.clip_dino import DINOSegmentation
+
+
+def check_features(text: Tensor, image: Tensor) -> None:
+    """A product of small matrices takes microseconds, so arguments that fit skip the detailed look."""
+    name = "get_similarity_no_loop"
+    if not (
+        isinstance(text, Tensor)
+        and isinstance(image, Tensor)
+        and text.ndim == image.ndim == 2
+        and text.shape[1] == image.shape[1]
+        and text.dtype == image.dtype
+    ):
+        check_tensors(name, text_features=(text, "N D"), image_features=(image, "M D"))
+    if not (text.is_floating_point() and image.is_floating_point()):
+        raise TypeError(
+            f"{name}: wanted floating features, got {text.dtype} and {image.dtype}. "
+            "Pass what encode_text and encode_image return."
+        )
+
+
+def tokenize(function: str, texts: Sequence[str], device: torch.device | str) -> Tensor:
+    """`clip.tokenize`, (N, 77) on the device, with errors in words."""
+    if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
+        raise TypeError(f"{function}: wanted a list of texts, got {texts!r:.60}. Pass strings in a list.")
+    if not len(texts):
+        raise ValueError(f"{function}: wanted at least one text, got none. Pass the classes to choose from.")
+    tokenizer = _imported_tokenizer()
+    try:
+        return tokenizer(list(texts)).to(device)
+    except RuntimeError as error:
+        raise ValueError(
+            f"{function}: a text has more than CLIP's 77 tokens (75 and the two of begin and end): "
+            f"{str(error):.90}…. Shorten it."
+        ) from error
+
+
+def _imported_tokenizer() -> Callable:
+    """`clip.tokenize`, or an error that says which package it is in and what that needs."""
+    from dl.models.small_clip import quiet_clip_import
+
+    try:
+        with quiet_clip_import():
+            from clip import tokenize
+    except ImportError as error:
+        raise ImportError(
+            f"clip_dino: the package clip cannot be used ({error}). Install it with "
+            'python -m pip install "clip-anytorch>=2.6" "setuptools>=77.0.3,<82" (the package called clip is another one).'
+        ) from error
+    return tokenize
+
+
+def check_query(query: str, k: int) -> int:
+    """k as an int, for `CLIPImageRetriever.retrieve`."""
+    if not isinstance(query, str):
+        raise TypeError(f"CLIPImageRetriever.retrieve: wanted one text, got {type(query).__name__}. Pass a string.")
+    if isinstance(k, bool) or not hasattr(k, "__index__"):
+        raise TypeError(f"CLIPImageRetriever.retrieve: wanted a whole number k, got {k!r}. Pass an int.")
+    k = operator.index(k)
+    if k < 1:
+        raise ValueError(f"CLIPImageRetriever.retrieve: wanted k >= 1, got {k}. Ask for at least one image.")
+    return k
+
+
+def check_head_size(num_classes: int, inp_dim: int) -> None:
+    """At least one class and one feature."""
+    if int(num_classes) < 1 or int(inp_dim) < 1:
+        raise ValueError(
+            f"DINOSegmentation: wanted num_classes and inp_dim of at least 1, got {num_classes} and {inp_dim}. "
+            "masks.max() + 1 wraps to 0 in uint8 if a mask holds 255: write int(masks.max()) + 1."
+        )
+
+
+def check_tokens(head: DINOSegmentation, method: str, X: Tensor) -> Tensor:
+    """Tokens (N, D) as float32 on the head's device, without gradient."""
+    function = f"DINOSegmentation.{method}"
+    check_tensors(function, X=(X, f"N {head.inp_dim}"))
+    if not X.is_floating_point():
+        raise TypeError(f"{function}: wanted tokens as floats, got {X.dtype}. Convert them with .float().")
+    return X.detach().to(head.device, torch.float32)
+
+
+def check_patch_labels(head: DINOSegmentation, method: str, Y: Tensor, count: int) -> Tensor:
+    """Classes (N,) of as many tokens, as int64 on the head's device."""
+    function = f"DINOSegmentation.{method}"
+    check_tensors(function, Y_train=(Y, f"{count}"))
+    if Y.is_floating_point() or Y.dtype == torch.bool:
+        raise TypeError(f"{function}: wanted classes as integers, got {Y.dtype}. Convert them with .long().")
+    if not len(Y) or Y.min() < 0 or Y.max() >= head.num_classes:
+        span = f"{int(Y.min())} to {int(Y.max())}" if len(Y) else "none"
+        raise ValueError(
+            f"{function}: wanted classes from 0 to {head.num_classes - 1}, got {span}. "
+            "Count the classes over all masks, and set undecided pixels (255) to 0."
+        )
+    return Y.to(head.device, torch.int64)
+
+
+def check_labels(pred: Tensor, gt: Tensor, num_classes: int) -> int:
+    """The number of classes as an int, or an error in words."""
+    num_classes = int(num_classes)
+    if pred.is_floating_point() or gt.is_floating_point():
+        raise TypeError(
+            f"compute_iou: wanted classes as integers, got {pred.dtype} and {gt.dtype}. "
+            "Pass class numbers, such as scores.argmax(dim=-1)."
+        )
+    if pred.shape != gt.shape or not pred.numel():
+        raise ValueError(
+            f"compute_iou: wanted two labellings of one shape, got {tuple(pred.shape)} and {tuple(gt.shape)}. "
+            "Bring both to one size by nearest neighbour."
+        )
+    ends = [int(end) for labels in (pred, gt) for end in labels.aminmax()]
+    if num_classes < 1 or min(ends) < 0 or max(ends) >= num_classes:
+        raise ValueError(
+            f"compute_iou: wanted classes from 0 to num_classes - 1, got {min(ends)} to {max(ends)} and "
+            f"num_classes {num_classes}. Count the classes over all masks, int(masks.max()) + 1, and set "
+            "undecided pixels (255) to 0."
+        )
+    return num_classes

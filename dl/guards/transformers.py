@@ -1,0 +1,121 @@
+"""Checks of arguments of transformers.py."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+
+def check_vocabulary(vocab: Sequence[str]) -> None:
+    """No word twice."""
+    if len(set(vocab)) != len(vocab):
+        repeated = sorted({word for word in vocab if list(vocab).count(word) > 1})
+        raise ValueError(
+            f"generate_token_dict: {repeated} stand more than once in the vocabulary; every word needs one number. "
+            "Remove the repetitions."
+        )
+
+
+def check_words(line: str, token_dict: Mapping[str, int], spc_tokens: Sequence[str]) -> None:
+    """Every word of a line can be written with the vocabulary."""
+    known = {*spc_tokens, *"".join(key for key in token_dict if key not in spc_tokens)} & set(token_dict)
+    unknown = [word for word in line.split() if word not in known and not known.issuperset(word)]
+    if unknown:
+        raise ValueError(
+            f"prepocess_input_sequence: {unknown} in {line!r} not in the vocabulary; wanted the words "
+            f"{list(spc_tokens)} and numbers of known digits. Spell the words as in this list, separated by blanks."
+        )
+
+
+def check_attention(name: str, query: Tensor, key: Tensor, value: Tensor, ndim: int) -> None:
+    """Shapes of query, key and value, (K, M) or (N, K, M), fit each other."""
+    axes = {2: "(K, M)", 3: "(N, K, M)"}[ndim]
+    fits = (
+        query.ndim == key.ndim == value.ndim == ndim
+        and query.shape[:-2] == key.shape[:-2] == value.shape[:-2]
+        and query.shape[-1] == key.shape[-1]
+        and key.shape[-2] == value.shape[-2]
+    )
+    if not fits:
+        raise ValueError(
+            f"{name}: got query {tuple(query.shape)}, key {tuple(key.shape)}, value {tuple(value.shape)}; wanted three "
+            f"{axes} with one batch, query and key of equal features M, key and value of equal length K. "
+            "Project query and key to one size, and take key and value from the same sequence."
+        )
+
+
+def check_mask(name: str, mask: Tensor, shape: tuple[int, int, int]) -> None:
+    """A bool mask of that shape."""
+    if mask.dtype != torch.bool:
+        raise TypeError(
+            f"{name}: the mask is {mask.dtype}; wanted torch.bool, True where attention is forbidden. "
+            "Convert a 0/1 mask with mask.bool(), after making sure that 1 means forbidden."
+        )
+    if mask.shape != shape:
+        raise ValueError(
+            f"{name}: the mask has shape {tuple(mask.shape)}; wanted (N, K_Q, K_K) = {shape}. "
+            "Make it from the query's tokens with get_subsequent_mask."
+        )
+
+
+def check_heads(name: str, num_heads: int, emb_dim: int) -> None:
+    """The heads share the features evenly."""
+    if emb_dim % num_heads != 0:
+        raise ValueError(
+            f"{name}: emb_dim {emb_dim} is not a multiple of num_heads {num_heads}, so the heads cannot share it "
+            "evenly. Choose an emb_dim that num_heads divides, for example 32 for 4 heads."
+        )
+
+
+def check_positions(name: str, which: str, tokens: Tensor, positions: Tensor) -> None:
+    """As many positions as tokens."""
+    if tokens.ndim != 2 or positions.ndim != 3 or positions.shape[0] not in (1, tokens.shape[0]):
+        raise ValueError(
+            f"{name}: got {which}_b {tuple(tokens.shape)} and {which}_pos {tuple(positions.shape)}; wanted tokens "
+            "(N, K) and positions (N, K, M) or (1, K, M). Add a batch axis with tokens[None]."
+        )
+    if tokens.shape[1] != positions.shape[1]:
+        raise ValueError(
+            f"{name}: {which}_b has {tokens.shape[1]} tokens but {which}_pos {positions.shape[1]} positions. "
+            "Make the positions for this length, for example position_encoding_sinusoid(K, M)."
+        )
+
+
+def check_loss(name: str, pred: Tensor, ground: Tensor) -> None:
+    """One class per row of logits."""
+    if pred.ndim != 2 or ground.ndim not in (1, 2) or ground.numel() != pred.shape[0]:
+        raise ValueError(
+            f"{name}: got pred {tuple(pred.shape)} and ground {tuple(ground.shape)}; wanted logits (T, V) and T "
+            "classes, (T,) or (N, T / N). Take the targets without their first token, ans[:, 1:]."
+        )
+
+
+def check_token_sequences(seq: Tensor) -> None:
+    """Two axes, (N, K)."""
+    if seq.ndim != 2:
+        raise ValueError(
+            f"get_subsequent_mask: wanted a batch of token sequences (N, K), got shape {tuple(seq.shape)}. "
+            "Add a batch axis with seq[None], or pass tokens instead of embeddings."
+        )
+
+
+def check_pairs(inputs: Sequence[str], targets: Sequence[str]) -> None:
+    """As many inputs as targets, at least one."""
+    if len(inputs) != len(targets) or len(inputs) == 0:
+        raise ValueError(
+            f"AddSubDataset: got {len(inputs)} inputs and {len(targets)} targets; wanted equally many, at "
+            "least one. Take both from the same part of the split."
+        )
+
+
+def check_equal_lengths(name: str, rows: Sequence[Sequence[int]], lines: Sequence[str]) -> None:
+    """All lines have as many tokens as the first."""
+    odd = [number for number, row in enumerate(rows) if len(row) != len(rows[0])]
+    if odd:
+        raise ValueError(
+            f"AddSubDataset: row {odd[0]} of {name}, {lines[odd[0]]!r}, has {len(rows[odd[0]])} tokens but row 0 has "
+            f"{len(rows[0])} ({len(odd)} such rows); there is no padding, so all must be equally long. "
+            "Write every number with the same number of digits, 07 and not 7."
+        )

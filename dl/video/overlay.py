@@ -1,0 +1,64 @@
+"""Labels drawn over an image, and integer maps resized by nearest neighbour."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dl.guards.images import check_images
+
+COLOURS = (  # of classes 0, 1, …: black dims the background, then Okabe and Ito's colour-blind safe palette
+    (0, 0, 0),
+    (213, 94, 0),
+    (0, 114, 178),
+    (240, 228, 66),
+    (0, 158, 115),
+    (204, 121, 167),
+    (86, 180, 233),
+    (230, 159, 0),
+)
+
+
+def create_segmentation_overlay(
+    segmentation_mask: np.ndarray, image: np.ndarray, alpha: float = 0.5, clear_background: bool = False
+) -> np.ndarray:
+    """An image under a colour for each class: image * (1 - alpha) + colour * alpha.
+
+    The colours are the same in every call. Class 0, the background, is black: it dims the image.
+
+    Args:
+        segmentation_mask: integer (H, W), classes from 0. image: uint8 (H, W, 3), RGB; not changed.
+        alpha: weight of the colour, 0 to 1. clear_background: leave class 0 as it is.
+    Returns:
+        uint8 (H, W, 3).
+    Raises:
+        ValueError: if sizes differ. TypeError: if the image is not uint8 or the mask holds no integers.
+    """
+    (image,) = check_images("create_segmentation_overlay", [image], grey=False)
+    segmentation_mask = np.asarray(segmentation_mask)
+    if segmentation_mask.shape != image.shape[:2]:
+        raise ValueError(
+            f"create_segmentation_overlay: wanted a mask of the image's size {image.shape[:2]}, got "
+            f"{segmentation_mask.shape}. Resize the mask by nearest neighbour."
+        )
+    if segmentation_mask.dtype.kind not in "iu":
+        raise TypeError(
+            f"create_segmentation_overlay: wanted classes as integers, got {segmentation_mask.dtype}. "
+            "Pass class numbers, not scores."
+        )
+    colours = class_colours(int(segmentation_mask.max()) + 1)[segmentation_mask]  # (H, W, 3)
+    blended = (image * (1 - alpha) + colours * alpha).round().astype(np.uint8)
+    if clear_background:
+        blended[segmentation_mask == 0] = image[segmentation_mask == 0]
+    return blended
+
+
+def class_colours(count: int) -> np.ndarray:
+    """uint8 (count, 3), RGB: `COLOURS`, then more from a fixed random stream of their own."""
+    more = np.random.default_rng(0).integers(40, 256, size=(max(0, count - len(COLOURS)), 3))
+    return np.array([*COLOURS, *more.tolist()], dtype=np.uint8)[:count]
+
+
+def resize_nearest(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """An integer map (H, W) at another size by nearest neighbour: (row, column) takes (row H / height, …), floored."""
+    rows, columns = (np.arange(new) * old // new for old, new in zip(image.shape, (height, width)))
+    return image[rows[:, None], columns]

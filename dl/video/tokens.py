@@ -1,0 +1,120 @@
+"""Video frames on their way through DINO: resized, normalised, turned into patch tokens, and remembered per model.
+
+Axes: B frames, H x W pixels, P patches of a frame (row by row), D features.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import weakref
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dl.guards.images import check_images
+from dl.image_utils import IMAGENET_MEAN, IMAGENET_STD
+
+FRAME_SIZE = 480  # reference setting: frames are resized to 480 x 480, whatever their aspect ratio
+PATCH = 8  # side of a patch of the published ViT-S/8, in pixels
+FRAMES_AT_ONCE = 32  # through DINO, if their attention matrices fit
+ATTENTION_AT_ONCE = 13_000_000  # entries of one head's attention matrices at once: one frame of 3601 tokens
+CACHE_BYTES = 700_000_000  # tokens kept for one model: 126 frames of 3600 x 384 in float32
+
+# model -> tokens of frames, the most recently used last; an entry goes when its model does
+_remembered: weakref.WeakKeyDictionary[nn.Module, OrderedDict[tuple, Tensor]] = weakref.WeakKeyDictionary()
+
+
+def frame_tensor(frames: Sequence[np.ndarray], size: int = FRAME_SIZE) -> Tensor:
+    """Frames as DINO expects them: resized to size x size (bilinear), scaled to [0, 1], normalised by ImageNet's statistics.
+
+    Args:
+        frames: B uint8 arrays (H, W, 3), RGB.
+    Returns:
+        (B, 3, size, size) float32, on the CPU; within 1e-6 of torchvision's transforms on PIL images.
+    Raises:
+        ValueError: without frames, or for frames of other shapes. TypeError: for frames that are not uint8.
+    """
+    return _normalised([_resized(frame, size) for frame in check_images("frame_tensor", frames, grey=False)])
+
+
+def stream_tokens(
+    frames: Iterable[np.ndarray], model: nn.Module, device: torch.device | str, size: int = FRAME_SIZE
+) -> Iterator[Tensor]:
+    """Patch tokens (P, D) of one frame after another, in constant memory: `frames` may be a generator.
+
+    Raises:
+        ValueError: for a size that the model's patches do not divide, or frames of other shapes.
+        TypeError: for frames that are not uint8.
+    """
+    patch = getattr(model, "patch_size", PATCH)
+    if size < PATCH or size % patch:
+        raise ValueError(
+            f"process_frames: got size {size}, wanted a multiple of the model's patch, {patch} pixels. "
+            f"The course uses {FRAME_SIZE}."
+        )
+    at_once = min(max(1, ATTENTION_AT_ONCE // (size // PATCH) ** 4), FRAMES_AT_ONCE)
+    batch: list[np.ndarray] = []
+    for frame in frames:
+        batch.append(frame)
+        if len(batch) == at_once:
+            yield from _tokens_of_batch(batch, model, device, size)
+            batch = []
+    if batch:
+        yield from _tokens_of_batch(batch, model, device, size)
+
+
+@torch.no_grad()
+def _tokens_of_batch(frames: list[np.ndarray], model: nn.Module, device: torch.device | str, size: int) -> list[Tensor]:
+    """(P, D) per frame, from memory or from one pass of the model over all frames that are new."""
+    resized = [_resized(frame, size) for frame in check_images("process_frames", frames, grey=False)]
+    known = _remembered_of(model)
+    state = _state_of(model)
+    keys = [(hashlib.sha256(image.tobytes()).digest(), *image.shape, *state) for image in resized]
+    new = {key: image for key, image in zip(keys, resized) if key not in known}
+    if new:
+        images = _normalised(list(new.values())).to(device)  # (B, 3, size, size)
+        layers: Any = model.get_intermediate_layers  # Any: nn.Module declares its attributes as tensors or modules
+        tokens = layers(images, n=1)[0][:, 1:]  # (B, P, D), without [CLS]
+        known.update(zip(new, tokens.cpu().unbind()))
+    found = []
+    for key in keys:
+        known.move_to_end(key)
+        found.append(known[key].to(device, copy=True))
+    while sum(tokens.nbytes for tokens in known.values()) > CACHE_BYTES:
+        known.popitem(last=False)  # the least recently used
+    return found
+
+
+def _remembered_of(model: nn.Module) -> OrderedDict[tuple, Tensor]:
+    try:
+        return _remembered.setdefault(model, OrderedDict())
+    except TypeError:  # an object without a hash or weak references: nothing is kept for it
+        return OrderedDict()
+
+
+def _state_of(model: nn.Module) -> tuple:
+    """What changes when the model does: its mode, and two sums over every tensor (`.data` leaves no other trace)."""
+    if not isinstance(model, nn.Module):
+        return ()
+    tensors = [t.detach().flatten() for t in (*model.parameters(), *model.buffers()) if t.is_floating_point()]
+    sums = [s.to("cpu", torch.float64) for t in tensors for s in (t.sum(), torch.linalg.vector_norm(t))]
+    return (model.training, *(torch.stack(sums).tolist() if sums else ()))
+
+
+def _resized(frame: np.ndarray, size: int) -> np.ndarray:
+    from PIL import Image
+
+    return np.array(Image.fromarray(frame).resize((size, size), Image.Resampling.BILINEAR))
+
+
+def _normalised(images: list[np.ndarray]) -> Tensor:
+    """uint8 images (H, W, 3) of one size as (B, 3, H, W), with one multiplication and one subtraction per value."""
+    mean, std = (torch.tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
+    out = torch.empty(len(images), 3, *images[0].shape[:2])
+    for slot, image in zip(out, images):
+        slot.copy_(torch.from_numpy(image).permute(2, 0, 1))
+    return out.mul_(1 / (255 * std)).sub_(mean / std)
