@@ -83,11 +83,12 @@ def rnn_forward(x: Tensor, h0: Tensor, Wx: Tensor, Wh: Tensor, b: Tensor) -> tup
         ValueError: if the shapes do not fit each other.
     """
     check_tensors("rnn_forward", x=(x, "N T D"), h0=(h0, "N H"), Wx=(Wx, "D H"), Wh=(Wh, "H H"), b=(b, "H"))
-    # EXERCISE rnn_forward, about 7 lines. Hint: which part of a step does not have to wait for the step before it?
+    # EXERCISE rnn_forward, about 7 lines. Hint: `rnn_step_forward` makes one step; from which state does the next
+    # one start, and what will `rnn_backward` need?
     # BEGIN SOLUTION rnn_forward
     h, states = h0, []
-    for projected in project_inputs(x, Wx, b):  # (N, H) each
-        h = torch.tanh(torch.addmm(projected, h, Wh))
+    for step in x.unbind(dim=1):  # (N, D) each
+        h, _ = rnn_step_forward(step, h, Wx, Wh, b)
         states.append(h)
     states = torch.stack(states, dim=1)  # (N, T, H)
     return states, (x, h0, Wx, Wh, states)

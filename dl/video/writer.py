@@ -33,7 +33,8 @@ def write_video_from_array(array: Iterable[np.ndarray], output_path: str | Path,
             if writer is None:
                 size = frame.shape
                 output_path.parent.mkdir(parents=True, exist_ok=True)
-                writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter.fourcc(*"mp4v"), fps, (size[1], size[0]))
+                codec = cv2.VideoWriter_fourcc(*"mp4v")  # type: ignore[attr-defined]
+                writer = cv2.VideoWriter(str(temporary), codec, fps, (size[1], size[0]))
                 if not writer.isOpened():
                     raise OSError(
                         f"write_video_from_array: OpenCV cannot write {output_path.name} with the codec mp4v at "
