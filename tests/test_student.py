@@ -341,7 +341,7 @@ def test_makefile_and_readme_speak_of_what_is_there(fresh):
 ONE_BY_ONE = """
 import json, pathlib, sys
 from dl.checks import answers, course
-from dl.checks.check import Examiner
+from dl.checks.examiner import Examiner
 from dl.checks.judge import MISSING, PASSED, SKIPPED
 assert isinstance(answers.of("captioning"), answers.Recorded)
 passed, report = {}, []
@@ -380,7 +380,7 @@ def test_solving_in_course_order_turns_each_check_green(tree, tmp_path):
 WRONG_ONES = """
 import json, pathlib, sys
 from dl.checks import course
-from dl.checks.check import Examiner
+from dl.checks.examiner import Examiner
 report = []
 for name, path, text in json.load(open(sys.argv[1])):
     whole = pathlib.Path(path).read_text()
