@@ -146,8 +146,8 @@ class CLIPImageRetriever:
         k = operator.index(k)
         if k < 1:
             raise ValueError(f"CLIPImageRetriever.retrieve: wanted k >= 1, got {k}. Ask for at least one picture.")
-        # EXERCISE CLIPImageRetriever.retrieve, about 5 lines. Hint: which function of this module compares one text with
-        # all pictures? What should happen if k is larger than their number?
+        # EXERCISE CLIPImageRetriever.retrieve, about 5 lines. Hint: `_tokens` makes a text fit for the model. Which function
+        # of this module compares one text with all pictures? What should happen if k is larger than their number?
         # BEGIN SOLUTION CLIPImageRetriever.retrieve
         tokens = _tokens("CLIPImageRetriever.retrieve", [query], self.device)  # (1, 77)
         text_features = self.clip_model.encode_text(tokens)  # (1, D)
@@ -644,9 +644,13 @@ def _clip_tokenize() -> Callable:
     return tokenize
 
 
+# BEGIN SOLUTION-ONLY
 def _unit_rows(features: Tensor) -> Tensor:
     """Rows at length 1; a zero row stays zero, also in half precision."""
     return F.normalize(features, dim=1, eps=max(1e-12, torch.finfo(features.dtype).tiny))
+
+
+# END SOLUTION-ONLY
 
 
 # --- Checks at the public doors ---
