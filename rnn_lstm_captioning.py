@@ -122,11 +122,15 @@ def rnn_backward(dh: Tensor, cache: tuple[Tensor, ...]) -> tuple[Tensor, Tensor,
     # END SOLUTION rnn_backward
 
 
+# BEGIN SOLUTION-ONLY
 def project_inputs(x: Tensor, Wx: Tensor, b: Tensor) -> tuple[Tensor, ...]:
     """x Wx + b of all steps in one product: (N, T, D), (D, K), (K,) -> T tensors (N, K)."""
-    N, T, D = x.shape
-    by_time = x.transpose(0, 1).reshape(T * N, D)  # steps outermost, so that every step's slice lies in one piece
+    N, T, _ = x.shape
+    by_time = x.transpose(0, 1).flatten(0, 1)  # (T N, D), steps outermost, so that every step's slice lies in one piece
     return torch.addmm(b, by_time, Wx).view(T, N, -1).unbind(0)
+
+
+# END SOLUTION-ONLY
 
 
 class RNN(nn.Module):
@@ -496,10 +500,13 @@ class CaptioningRNN(nn.Module):
             return self.feature_projection(features.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         return self.feature_projection(features.mean(dim=(2, 3)))
 
+    # BEGIN SOLUTION-ONLY
     def scores(self, images: Tensor, words: Tensor) -> Tensor:
         """Scores (N, T, V) of the word that follows each of `words` (N, T)."""
         hidden = self.recurrent(self.word_embedding(words), self.project(images))  # (N, T, H)
         return self.output_projection(hidden)
+
+    # END SOLUTION-ONLY
 
     def forward(self, images: Tensor, captions: Tensor) -> Tensor:
         """Loss of the right captions: the words before the last are read, the words after the first predicted.
@@ -518,7 +525,8 @@ class CaptioningRNN(nn.Module):
                 f"CaptioningRNN: captions of {captions.shape[1]} words leave nothing to predict. "
                 "Pass captions that begin with <START> and hold at least one more word."
             )
-        # EXERCISE CaptioningRNN.forward, about 8 lines. Hint: a caption of T + 1 words makes T steps.
+        # EXERCISE CaptioningRNN.forward, about 8 lines. Hint: `project` gives what the recurrent layer starts from; a caption
+        # of T + 1 words makes T steps.
         # BEGIN SOLUTION CaptioningRNN.forward
         words = captions.to(self.output_projection.weight.device)
         scores = self.scores(images, words[:, :-1])  # (N, T, V)

@@ -132,8 +132,8 @@ class CLIPImageRetriever:
             ValueError: if k < 1 or the query is too long. TypeError: if k is no int or the query no string.
         """
         k = guards.check_query(query, k)
-        # EXERCISE CLIPImageRetriever.retrieve, about 5 lines. Hint: which function of this module compares one text with
-        # all images? What should happen if k is larger than their number?
+        # EXERCISE CLIPImageRetriever.retrieve, about 5 lines. Hint: `guards.tokenize`, used above, makes a text fit for the
+        # model. Which function of this module compares one text with all images, and what if k exceeds their number?
         # BEGIN SOLUTION CLIPImageRetriever.retrieve
         tokens = guards.tokenize("CLIPImageRetriever.retrieve", [query], self.device)  # (1, 77)
         text_features = self.clip_model.encode_text(tokens)  # (1, D)
@@ -161,9 +161,13 @@ def encode_images(
     return torch.cat(features)
 
 
+# BEGIN SOLUTION-ONLY
 def _unit_rows(features: Tensor) -> Tensor:
     """Rows at length 1; a zero row stays zero, also in half precision."""
     return F.normalize(features, dim=1, eps=max(1e-12, torch.finfo(features.dtype).tiny))
+
+
+# END SOLUTION-ONLY
 
 
 # --- DINO: a head on the tokens of a frame ---

@@ -62,7 +62,7 @@ class Session:
         Raises:
             NotSolved: with a message of at most five lines. `hint()` says more.
         """
-        from dl.checks.check import require
+        from dl.checks.examiner import require
 
         for name in names:
             for result in require(name, root=self.root):
@@ -125,7 +125,7 @@ def setup(name: str, seed: int = 0) -> Session:
 
 def hint(name: str | None = None) -> None:
     """Print the next hint on an exercise (default: the last one that did not pass); again for more."""
-    from dl.checks.check import hint as next_hint
+    from dl.checks.examiner import hint as next_hint
 
     next_hint(name)
 
@@ -135,7 +135,7 @@ def show_unsolved_briefly() -> None:
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     if shell is None:
         return
-    from dl.checks.check import NotSolved
+    from dl.checks.examiner import NotSolved
 
     def show(shell, kind, error, traceback, tb_offset=None):
         if kind is NotImplementedError and not str(error).startswith("EXERCISE "):

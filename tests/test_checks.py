@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dl.checks import course
-from dl.checks.check import Examiner
+from dl.checks.examiner import Examiner
 from dl.checks.judge import FAILED, PASSED
 from dl.checks.mistakes import tomllib
 from tests.variants import ROOT, TOPICS, variants_of, write_lesson

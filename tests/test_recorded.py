@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from dl.checks import answers, course
+from dl.checks.calls import collect
 from dl.checks.judge import judge, plan
 from dl.checks.library import Library
 from dl.checks.pack import Packer, to_bytes, to_text, unpack
-from dl.checks.run import collect
 from dl.console import UsageError
 from tests.variants import ROOT, write_lesson
 

@@ -75,11 +75,11 @@ def paths(folder: Path) -> list[str]:
 
 
 def solve(folder: Path, bodies: dict[str, str]) -> None:
-    """Put code in the places of exercises, and what only solutions need at the end of their modules."""
+    """Put code in the places of exercises, and what only solutions need in its own."""
     for path in {PLACE[name] for name in bodies}:
         text = (folder / path).read_text()
-        also = markers.solution_only(LESSONS[path], path)
-        text = text if also in text else f"{text}\n\n{also}\n"
+        if text == markers.hand_out(LESSONS[path], path):
+            text = markers.hand_out(LESSONS[path], path, helpers=True)
         (folder / path).write_text(markers.fill(text, {n: body for n, body in bodies.items() if PLACE[n] == path}))
 
 
@@ -121,8 +121,8 @@ def test_nothing_is_left_of_one_that_cannot_be_written(tmp_path, monkeypatch):
 
 
 def test_one_that_leaks_is_not_written(tmp_path, monkeypatch, capsys):
-    lines = {"h=tanh(x@Wx)": ("h = tanh(x @ Wx)", "lesson.py line 3")}
-    monkeypatch.setattr(student, "edition", lambda root, seeds: ({"a.py": b"h = tanh(x\n  @ Wx)"}, lines))
+    lessons = {"lesson.py": "# EXERCISE a\n# BEGIN SOLUTION a\nh = tanh(x @ Wx)\n# END SOLUTION a\n"}
+    monkeypatch.setattr(student, "edition", lambda root, seeds: ({"a.py": b"h = tanh(x\n  @ Wx)"}, lessons))
     assert main(["student", str(tmp_path / "new")]) == FAILURE
     assert "a.py has 'h = tanh(x @ Wx)', which is a solution's in lesson.py line 3" in capsys.readouterr().out
     assert list(tmp_path.iterdir()) == []
@@ -186,7 +186,6 @@ def test_no_solution_line_is_anywhere(fresh):
 
 @pytest.mark.parametrize("path", ["a2_helper.py", "README.md", "notebooks/A.ipynb", "dl/data.json", "x.pt", "x.bin"])
 def test_a_planted_leak_is_found_and_placed(path):
-    lines = leaks.solution_lines(LESSONS)
     line, place = "h, states = h0, []", PLACE["rnn_forward"]
     text = f"    {line}"
     content = {
@@ -194,7 +193,7 @@ def test_a_planted_leak_is_found_and_placed(path):
         ".json": lambda: json.dumps({"a": [1, {"b": f'"{line}"'}]}).encode(),
         ".pt": lambda: _saved({"exercises": {"a": {"about": to_bytes({"mistakes": {"m": [line, ""]}})}}}),
     }.get(Path(path).suffix, lambda: f"# some comment: {text}\n".encode())()
-    (found, *more) = leaks.find({"clean.py": b"h = 0", path: content}, lines)
+    (found, *more) = leaks.find({"clean.py": b"h = 0", path: content}, LESSONS)
     assert not more and found.path == path and found.text == line and found.origin.startswith(f"{place} line ")
 
 
@@ -202,6 +201,64 @@ def _saved(value: object) -> bytes:
     buffer = io.BytesIO()
     torch.save(value, buffer)
     return buffer.getvalue()
+
+
+def handed_out(**texts: str) -> dict[str, bytes]:
+    """The lesson modules of the edition and what they import, some texts put in the places of others."""
+    files = {path: (ROOT / path).read_text() for path in student.project_files(ROOT) if path.endswith(".py")}
+    return {path: text.encode() for path, text in {**files, **_stubs(), **texts}.items()}
+
+
+def _stubs() -> dict[str, str]:
+    return {path: markers.hand_out(text, path) for path, text in LESSONS.items()}
+
+
+GUARD = "if not all(part in token_dict for word in input_str.split() for part in ([word] if word in special else word)): pass"
+
+
+@pytest.mark.parametrize(
+    ("path", "before", "planted", "exercise"),
+    [
+        (
+            "transformers.py",
+            "    # EXERCISE prepocess_input_sequence,",
+            f"    special = set(spc_tokens)\n    {GUARD}\n",
+            "prepocess",
+        ),
+        (
+            "rnn_lstm_captioning.py",
+            "class RNN(",
+            "def moved(now, state, weight):\n    return torch.addmm(now, state, weight).tanh()\n",
+            "rnn_forward",
+        ),
+        (
+            "dl/arguments.py",
+            "import re",
+            "def united(table, both):\n    return table.sum(0) + table.sum(1) - both\n",
+            "compute_iou",
+        ),
+    ],
+)
+def test_what_gives_a_solution_away_beside_its_stub_is_found(path, before, planted, exercise):
+    """In the same module and in one that it imports; variables have other names, and no line is the solution's."""
+    clean = handed_out()
+    assert leaks.find(clean, LESSONS) == []
+    found = leaks.find(handed_out(**{path: clean[path].decode().replace(before, planted + before, 1)}), LESSONS)
+    assert found and all(leak.path.startswith(f"{path} line ") for leak in found)
+    assert any(exercise in leak.origin for leak in found), found
+
+
+def test_a_helper_that_a_solution_calls_is_hidden_or_announced():
+    """Without a word on it in an exercise's comment, a helper that stands there is a part of the solution."""
+    lesson = (
+        "def unit(x):\n    return x / x.norm(dim=1)\n\n\n"
+        "def sim(a, b):\n    # EXERCISE sim, 1 line. Hint: HINT.\n"
+        "    # BEGIN SOLUTION sim\n    return unit(a) @ unit(b)\n    # END SOLUTION sim\n"
+    )
+    told, silent = ({"a.py": lesson.replace("HINT", hint)} for hint in ("`unit` gives unit length", "think"))
+    for lessons, wanted in ((told, []), (silent, ["x / x.norm(dim=1)"])):
+        seen = {path: markers.hand_out(text, path).encode() for path, text in lessons.items()}
+        assert [leak.text for leak in leaks.find(seen, lessons)] == wanted
 
 
 def test_lines_shared_with_the_hand_out_and_short_ones_do_not_count():
@@ -341,7 +398,7 @@ def test_makefile_and_readme_speak_of_what_is_there(fresh):
 ONE_BY_ONE = """
 import json, pathlib, sys
 from dl.checks import answers, course
-from dl.checks.check import Examiner
+from dl.checks.examiner import Examiner
 from dl.checks.judge import MISSING, PASSED, SKIPPED
 assert isinstance(answers.of("captioning"), answers.Recorded)
 passed, report = {}, []
@@ -380,7 +437,7 @@ def test_solving_in_course_order_turns_each_check_green(tree, tmp_path):
 WRONG_ONES = """
 import json, pathlib, sys
 from dl.checks import course
-from dl.checks.check import Examiner
+from dl.checks.examiner import Examiner
 report = []
 for name, path, text in json.load(open(sys.argv[1])):
     whole = pathlib.Path(path).read_text()

@@ -4,7 +4,7 @@ course, exercise            which exercises there are; what an exercise and its 
 captioning, transformers …  the test cases of each topic
 references/, mistakes/      right answers, and known mistakes as patches on them (absent in the student edition)
 published, expected/        tensors recorded in the course's specification
-library, run                the student's side: load the code, call it, collect what it returns
+library, calls              the student's side: load the code, call it, collect what it returns
 answers, compare, judge     the judging side: right answers, comparison, verdicts and messages
-check, command              the ways to run a check: notebook, pytest, `python -m dl check`
+examiner                    an exercise's way through both; the notebooks, pytest and `dl.commands.check` use it
 """

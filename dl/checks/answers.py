@@ -16,11 +16,11 @@ from pathlib import Path
 import torch
 
 from dl import settings
+from dl.checks.calls import Record, call, signature
 from dl.checks.compare import alike, differs
 from dl.checks.exercise import Case, Draw, Exercise, Values
 from dl.checks.library import Library
 from dl.checks.pack import Packer, to_bytes, to_text, unpack
-from dl.checks.run import Record, call, signature
 from dl.console import UsageError
 
 RECORDED = Path(__file__).parent / "recorded"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from dl.checks.calls import Record
 from dl.checks.exercise import Case, Fault, Values, describe
-from dl.checks.run import Record
 from dl.grad import rel_error
 
 SMALL = 12  # tensors of at most so many elements are printed whole

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from dl.checks.answers import Computed, Recorded
+from dl.checks.calls import Record
 from dl.checks.compare import WIDTH, alike, compare, cut, differs
 from dl.checks.exercise import Case, Exercise, Fault, Values
-from dl.checks.run import Record
 
 PASSED, FAILED, ERROR, MISSING, SKIPPED = "passed", "failed", "error", "missing", "skipped"
 ENOUGH = 0.5  # a mistake is named if the student's outputs are its in at least this share of the calls
@@ -66,7 +66,7 @@ def plan(exercise: Exercise, answers: Computed | Recorded, seeds: tuple[int, int
 
 
 def judge(exercise: Exercise, answers: Computed | Recorded, calls: Plan, collected: dict) -> list[CheckResult]:
-    """Verdicts on what `dl.checks.run.collect` brought, in order; after the first that is not passed, the rest is skipped."""
+    """Verdicts on what `calls.collect` brought, in order; after the first that is not passed, the rest is skipped."""
     comparison = _Comparison(exercise, answers, calls, collected["records"])
     results: list[CheckResult] = []
     for name, fault, position in _faults(comparison, collected):

@@ -21,11 +21,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dl.checks.calls import Record
 from dl.checks.compare import differs
 from dl.checks.devices import device_case
 from dl.checks.exercise import Case, Draw, Values, track, with_gradients
 from dl.checks.published import expected, fill_with_ramp, load_case
-from dl.checks.run import Record
 from dl.models.transformer_roles import DECODER, ENCODER, ROLES, Roles, block_parts, listed_heads, owners
 
 TOPIC = "transformers"

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from dl.checks import course
-from dl.checks.check import Examiner, hints
+from dl.checks.examiner import Examiner, hints
 from dl.checks.judge import ERROR, FAILED, MISSING, PASSED, SKIPPED, Result
 from dl.checks.library import Broken
 from dl.console import FAILURE, SUCCESS, UsageError, write_json

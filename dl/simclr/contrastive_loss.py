@@ -56,8 +56,10 @@ def simclr_loss_naive(out_left: Tensor, out_right: Tensor, tau: float) -> Tensor
         ValueError: for unequal or empty branches, or tau <= 0. TypeError: if the branches differ in dtype.
     """
     N = _check_branches("simclr_loss_naive", out_left, out_right, tau)
+    # BEGIN SOLUTION-ONLY
     z = _unit_rows(torch.cat([out_left, out_right]))  # (2N, D)
-    # EXERCISE simclr_loss_naive, about 7 lines. Hint: for anchor i, which row is its positive, which one is missing
+    # END SOLUTION-ONLY
+    # EXERCISE simclr_loss_naive, about 8 lines. Hint: for anchor i, which row is its positive, which one is missing
     # from the denominator, and what does log(sum(exp(...))) do when tau is 0.005?
     # BEGIN SOLUTION simclr_loss_naive
     total = z.new_zeros(())
@@ -151,9 +153,13 @@ def rel_error(x, y) -> float:
     return float(np.max(np.abs(x - y) / np.maximum(1e-8, np.abs(x) + np.abs(y))))
 
 
+# BEGIN SOLUTION-ONLY
 def _unit_rows(z: Tensor) -> Tensor:
     """Vectors along the last axis at length 1; a zero vector stays zero, also in half precision."""
     return F.normalize(z, dim=-1, eps=max(1e-12, torch.finfo(z.dtype).tiny))
+
+
+# END SOLUTION-ONLY
 
 
 def _check_branches(function: str, out_left: Tensor, out_right: Tensor, tau: float) -> int:

@@ -94,8 +94,8 @@ def write(folder: str | Path, seeds: int = 10) -> int:
     _check_target(target)
     if seeds < 2:
         raise UsageError(f"--seeds is {seeds}; a check takes two, one for the inputs of its second call. Give 2 or more.")
-    contents, lines = edition(settings.project_root(), seeds)
-    found = leaks.find(contents, lines)
+    contents, lessons = edition(settings.project_root(), seeds)
+    found = leaks.find(contents, lessons)
     if found:
         say("\n  ".join(["These would give solutions away:", *map(str, found)]))
         say(f"Nothing was written: {len(found)} leaks.")
@@ -106,8 +106,8 @@ def write(folder: str | Path, seeds: int = 10) -> int:
     return SUCCESS
 
 
-def edition(root: Path, seeds: int) -> tuple[dict[str, bytes], leaks.Lines]:
-    """All files of the edition by their paths, and the lines of the solutions that are not in it."""
+def edition(root: Path, seeds: int) -> tuple[dict[str, bytes], dict[str, str]]:
+    """All files of the edition by their paths, and the texts of the lessons, with the solutions that are not in it."""
     contents: dict[str, bytes] = {}
     lessons: dict[str, str] = {}
     notebooks = []
@@ -124,7 +124,7 @@ def edition(root: Path, seeds: int) -> tuple[dict[str, bytes], leaks.Lines]:
     _check_names(lessons)
     contents["README.md"] = _readme(notebooks).encode()
     contents |= _recorded(seeds)
-    return dict(sorted(contents.items())), leaks.solution_lines(lessons)
+    return dict(sorted(contents.items())), lessons
 
 
 def project_files(root: Path) -> Iterable[str]:

@@ -1,6 +1,7 @@
 """Looks for solutions in the student edition: in code, notebooks, recorded data, metadata, everything.
 
-Compared without blanks and line ends, so that a line that was wrapped or indented otherwise is found as well.
+Lines are compared without blanks and line ends, so that one that was wrapped or indented otherwise is found as well. What
+gives a solution away in other words, beside its stub, is found by `expressions`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from dl.student import markers
+from dl.student import expressions, markers
 
 LEAST = 12  # characters that say something
 
@@ -20,7 +21,7 @@ Lines = dict[str, tuple[str, str]]  # without blanks: (as written, "file line n"
 
 @dataclass(frozen=True)
 class Leak:
-    """A line of a solution (or its comment) found in a file of the edition."""
+    """A line or an expression of a solution (or a comment in it) found in a file of the edition."""
 
     path: str
     text: str
@@ -50,13 +51,19 @@ def solution_lines(lessons: Mapping[str, str]) -> Lines:
     return found
 
 
-def find(contents: Mapping[str, bytes], lines: Lines) -> list[Leak]:
-    """Every solution line in every file, by the files' order."""
-    found = []
+def find(contents: Mapping[str, bytes], lessons: Mapping[str, str]) -> list[Leak]:
+    """Every solution line in every file, by the files' order; then expressions of solutions beside their stubs.
+
+    Args:
+        contents: the edition's files, by path. lessons: texts with solutions; those that are in the edition are looked at.
+    """
+    found, lines = [], solution_lines(lessons)
     for path, content in contents.items():
         text = _squeezed("\n".join([path, *texts(path, content)]))
         found += [Leak(path, *origin) for line, origin in lines.items() if line in text]
-    return found
+    seen = {path: content.decode() for path, content in contents.items() if path.endswith(".py")}
+    matches = expressions.find({path: text for path, text in lessons.items() if path in seen}, seen)
+    return found + [Leak(f"{match.path} line {match.line}", match.text, match.exercise) for match in matches]
 
 
 def texts(path: str, content: bytes) -> Iterator[str]:

@@ -5,8 +5,8 @@
     …
     # END SOLUTION rnn_step_forward
 
-What only a solution needs (a helper that two solutions share) stands between `# BEGIN SOLUTION-ONLY` and
-`# END SOLUTION-ONLY`.
+What only solutions need (a helper that two of them share, a line before one that would show how another is solved) stands
+between `# BEGIN SOLUTION-ONLY` and `# END SOLUTION-ONLY`.
 
 In the student edition, `hand_out`, the block is
 
@@ -133,17 +133,18 @@ def replace(text: str, bodies: Mapping[str, str], file: str = "text") -> str:
     return "\n".join(lines) + "\n"
 
 
-def hand_out(text: str, file: str = "text") -> str:
+def hand_out(text: str, file: str = "text", helpers: bool = False) -> str:
     """The text as students get it: each solution is a stub that raises, and what only solutions need is gone.
 
     Args:
-        file: path in the project, said by the stubs.
+        file: path in the project, said by the stubs. helpers: keep what only solutions need, to fill them in again.
     """
     lines = text.splitlines()
     for block in reversed(blocks(text, file)):
         stub = _stub(block, file) if block.name else []
-        lines[block.first : block.last + 1] = textwrap.indent("\n".join(stub), " " * block.indent).splitlines()
-        while not stub and block.first < len(lines) and not lines[block.first].strip():
+        left = lines[block.first + 1 : block.last] if helpers and not block.name else []
+        lines[block.first : block.last + 1] = left or textwrap.indent("\n".join(stub), " " * block.indent).splitlines()
+        while not (stub or left) and block.first < len(lines) and not lines[block.first].strip():
             del lines[block.first]  # the empty lines before it stay
     return "\n".join(lines).rstrip() + "\n"
 
@@ -162,12 +163,6 @@ def fill(text: str, bodies: Mapping[str, str]) -> str:
         code = textwrap.indent(textwrap.dedent(body).strip("\n") + "\n", found[1])
         text = text[: found.start(2)] + code + text[found.end(2) :]
     return text
-
-
-def solution_only(text: str, file: str = "text") -> str:
-    """What stands between the markers SOLUTION-ONLY."""
-    lines = text.splitlines()
-    return "\n\n\n".join("\n".join(lines[b.first + 1 : b.last]).strip("\n") for b in blocks(text, file) if not b.name)
 
 
 def _stub(block: Block, file: str) -> list[str]:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from dl import settings
 from dl.checks import answers, course
+from dl.checks.calls import collect
 from dl.checks.exercise import Exercise
 from dl.checks.judge import ERROR, FAILED, MISSING, PASSED, SKIPPED, CheckResult, Result, judge, notes_on, plan
 from dl.checks.library import Broken, Library
-from dl.checks.run import collect
 
 
 class NotSolved(AssertionError):
