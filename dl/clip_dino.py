@@ -30,6 +30,7 @@ from torch import Tensor, nn
 
 from dl import settings
 from dl.arguments import check_tensors
+from dl.files import user_path
 
 FRAME_SIZE = 480  # published: frames are resized to 480 x 480, whatever their aspect ratio
 PATCH = 8  # pixels a side of a patch of the published ViT-S/8
@@ -181,7 +182,7 @@ class DavisDataset:
             from dl.data.registry import ENTRIES
 
             fetch(ENTRIES["davis"])
-        self.root = davis_folder() if root is None else Path(root)
+        self.root = davis_folder() if root is None else user_path(root)
         self.names = video_names(self.root)
 
     def __len__(self) -> int:

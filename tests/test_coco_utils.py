@@ -118,6 +118,22 @@ def test_damaged_files_are_named(folder):
     fails("coco2014_vocab.json is no vocabulary")
 
 
+@pytest.mark.parametrize("change", [lambda t: "\ufeff" + t, lambda t: t.replace("\n", "\r\n"), lambda t: t + "\n\n"])
+def test_texts_saved_by_an_editor_are_read(folder, change):
+    for name in ("coco2014_vocab.json", "train2014_urls.txt", "val2014_urls.txt"):
+        (folder / name).write_bytes(change((folder / name).read_text()).encode())
+    data = load_coco_data(folder)
+    assert data["idx_to_word"] == WORDS and data["val_urls"].tolist() == ["http://x/val0.jpg", "http://x/val1.jpg"]
+
+
+def test_an_address_is_a_line_whatever_is_in_it(folder):
+    (folder / "train2014_urls.txt").write_text("images/my picture.png\nhttp://x/b.jpg\nhttp://x/c.jpg\n")
+    assert load_coco_data(folder)["train_urls"].tolist() == ["images/my picture.png", "http://x/b.jpg", "http://x/c.jpg"]
+    (folder / "train2014_urls.txt").write_text("http://x/a.jpg\n\nhttp://x/c.jpg\n")
+    with pytest.raises(ValueError, match="train2014_urls.txt has no address in line 2, wanted one in every line"):
+        load_coco_data(folder)
+
+
 def test_captions_are_decoded():
     assert decode_captions(np.array([1, 4, 5, 0, 2]), WORDS) == "<START> a dog <END>"
     assert decode_captions([[1, 4, 3, 2, 5], [0, 0, 0, 0, 0], [5, 0, 4, 5, 0]], WORDS) == [
