@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from dl import weights
 from dl.data import arithmetic
+from dl.files import read_text, user_path
 from rnn_lstm_captioning import END, NULL, CaptioningRNN
 from transformers import AddSubDataset, generate_token_dict, get_subsequent_mask
 
@@ -36,7 +37,7 @@ def load_coco_captions(path: str | Path | None = None, verbose: bool = True) -> 
     """
     from dl.data.coco import coco_file, coco_problems
 
-    path = coco_file() if path is None else Path(path)
+    path = coco_file() if path is None else user_path(path)
     if not path.is_file():
         raise FileNotFoundError(
             f'load_coco_captions: {path} not found. Run "python -m dl data fetch coco", or leave the path out for the sample.'
@@ -275,7 +276,7 @@ def get_toy_data(path: str | Path) -> dict[str, list[str]]:
         FileNotFoundError: if there is no such file. ValueError: if it is not JSON, not these two lists, or holds rows
             that are not spelt as the course's expressions (all problems are counted, the first ones shown).
     """
-    path = Path(path)
+    path = user_path(path)
     if not path.is_file():
         raise FileNotFoundError(
             f"get_toy_data: {path} not found; wanted the course's arithmetic data. "
@@ -283,8 +284,8 @@ def get_toy_data(path: str | Path) -> dict[str, list[str]]:
         )
     remedy = "Run 'python -m dl.data.arithmetic' to write the file anew."
     try:
-        data = json.loads(path.read_text())
-    except ValueError as error:  # JSONDecodeError and UnicodeDecodeError
+        data = json.loads(read_text(path))
+    except ValueError as error:
         raise ValueError(f"get_toy_data: {path} is not JSON ({error}); it is cut or another file. {remedy}") from error
     columns = [data.get(key) if isinstance(data, dict) else None for key in ("inp_expression", "out_expression")]
     if not all(isinstance(column, list) for column in columns) or len(columns[0]) != len(columns[1]):

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from dl import settings
+from dl.files import read_lines, read_text, user_path
 
 NULL, END = "<NULL>", "<END>"
 SPLITS = ("train", "val")
@@ -55,7 +56,7 @@ def load_coco_data(
     Raises:
         FileNotFoundError: naming every file that is absent. ValueError: naming one that is damaged, or what does not fit.
     """
-    folder = captioning_folder() if base_dir is None else Path(base_dir)
+    folder = captioning_folder() if base_dir is None else user_path(base_dir)
     kind = "_pca" if pca_features else ""
     feature_files = {split: folder / f"{split}2014_vgg16_fc7{kind}.h5" for split in SPLITS} if features else {}
     url_files = {split: folder / f"{split}2014_urls.txt" for split in SPLITS}
@@ -67,7 +68,7 @@ def load_coco_data(
     for split, file in feature_files.items():
         data[f"{split}_features"] = _read_h5(file)["features"]
     try:
-        vocab = json.loads(vocab_file.read_text(encoding="utf-8"))
+        vocab = json.loads(read_text(vocab_file))
         data["idx_to_word"], data["word_to_idx"] = vocab["idx_to_word"], vocab["word_to_idx"]
     except (ValueError, KeyError) as error:
         raise ValueError(
@@ -75,7 +76,7 @@ def load_coco_data(
             f"word_to_idx. {_remedy()}"
         ) from error
     for split, file in url_files.items():
-        data[f"{split}_urls"] = np.array(file.read_text(encoding="utf-8").split())
+        data[f"{split}_urls"] = _addresses(file)
     _check_data(folder, data)
     if max_train is not None:
         chosen = np.random.randint(len(data["train_captions"]), size=max_train)
@@ -145,6 +146,21 @@ def _read_h5(file: Path) -> dict[str, np.ndarray]:
         raise ValueError(
             f"load_coco_data: {_shown(file)} cannot be read ({error}), wanted HDF5 with {', '.join(wanted)}. {_remedy()}"
         ) from error
+
+
+def _addresses(file: Path) -> np.ndarray:
+    """One a line, which may hold blanks; captions name pictures by the number of the line, so none may be empty."""
+    try:
+        lines = read_lines(file)
+    except ValueError as error:
+        raise ValueError(f"load_coco_data: {error}") from error
+    empty = [str(number) for number, line in enumerate(lines, start=1) if not line]
+    if empty:
+        raise ValueError(
+            f"load_coco_data: {_shown(file)} has no address in line {', '.join(empty[:5])}, wanted one in every line. "
+            f"{_remedy()}"
+        )
+    return np.array(lines, dtype=str)
 
 
 def _want_files(folder: Path, files: list[Path]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import http.client
 import io
+import re
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from dl import settings
+from dl.files import rgb
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # per channel, RGB, of images in [0, 1]
 TIMEOUT = 20.0  # seconds without an answer
@@ -29,7 +31,7 @@ def image_from_url(url: str) -> np.ndarray:
     Args:
         url: such as "https://…/x.jpg", or "images/val/00000.png" with DL_DATA=sample.
     Returns:
-        uint8 (H, W, 3), RGB.
+        uint8 (H, W, 3), RGB: turned as its EXIF data say, on white where it is transparent.
     Raises:
         ConnectionError: if the server does not give it. FileNotFoundError: if it is in no file, and DL_OFFLINE forbids
         the network. ValueError: for another kind of address, or if what came is no picture.
@@ -50,7 +52,7 @@ def image_from_url(url: str) -> np.ndarray:
             f"image_from_url: {url} was not fetched before, and DL_OFFLINE forbids the network. "
             "Unset DL_OFFLINE, or use another picture."
         )
-    content = _download(str(url))
+    content = _download(_in_ascii(str(url)))
     picture = _decode(content, url)
     from dl.console import write_whole
 
@@ -73,6 +75,17 @@ def _local(path: str) -> Path:
             "Pass an address from val_urls, or one that begins with https://."
         )
     return file
+
+
+def _in_ascii(url: str) -> str:
+    """An address as it is sent: blanks and letters beyond ASCII as %xx, those of the server's name in Punycode (RFC 3490)."""
+    parts = urllib.parse.urlsplit(re.sub("%(?![0-9a-fA-F]{2})", "%25", url))
+    try:
+        server = parts.netloc if parts.netloc.isascii() else parts.netloc.encode("idna").decode()
+    except UnicodeError as error:
+        raise ValueError(f"image_from_url: {parts.netloc!r} is no server's name. Pass an address from val_urls.") from error
+    rest = (urllib.parse.quote(part, safe="/%:@!$&'()*+,;=~?") for part in (parts.path, parts.query))
+    return urllib.parse.urlunsplit((parts.scheme, server, *rest, ""))
 
 
 def _download(url: str) -> bytes:
@@ -102,7 +115,7 @@ def _decode(content: bytes, url: str) -> np.ndarray:
 
     try:
         with Image.open(io.BytesIO(content)) as picture:
-            return np.array(picture.convert("RGB"))
+            return np.array(rgb(picture))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         page = content.lstrip()[:20].lower().startswith((b"<!doctype html", b"<html"))
         what = "a web page" if page else f"no picture ({error})"

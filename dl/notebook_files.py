@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import copy
 import hashlib
+import re
+import warnings
 from pathlib import Path
 
 import nbformat
@@ -12,6 +14,7 @@ from nbformat import NotebookNode
 
 from dl import settings
 from dl.console import UsageError, write_whole
+from dl.files import read_text
 
 COURSE_ORDER = ("rnn_lstm_captioning", "Transformers", "Self_Supervised_Learning", "CLIP_DINO")
 SOURCE_ENDING = ".nb.py"
@@ -52,6 +55,35 @@ def read_source(path: Path) -> NotebookNode:
     return notebook
 
 
+def read_notebook(path: Path) -> NotebookNode:
+    """A notebook as any editor saved it: with or without byte-order mark and cell ids, with any line ends.
+
+    Raises:
+        ValueError: if the file is empty, is cut, has the marks of a merge conflict, or is something else.
+    """
+    text = read_text(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # missing ids are normal: nbformat makes new ones
+            notebook = nbformat.reads(text, as_version=4)
+        cells = notebook.cells
+    except Exception as error:  # nbformat: JSON errors, keys that are absent, versions it does not know
+        raise ValueError(_why_unreadable(path.name, text)) from error
+    for cell in cells:
+        cell.source = cell.source.replace("\r\n", "\n")
+    return notebook
+
+
+def _why_unreadable(name: str, text: str) -> str:
+    if not text.strip():
+        what = "is empty"
+    elif re.search("^<<<<<<< ", text, re.M):
+        what = "has the marks of a merge conflict (<<<<<<<)"
+    else:
+        what = "is no notebook of Jupyter, or is cut"
+    return f"{name} {what}; wanted an .ipynb file of format 4. Take it from the course or a backup again."
+
+
 def write_notebook(notebook: NotebookNode, path: Path) -> None:
     """Write a notebook in one step, as UTF-8 with a final newline."""
     write_whole(path, lambda file: file.write_text(nbformat.writes(notebook).rstrip("\n") + "\n", encoding="utf-8"))
@@ -59,12 +91,13 @@ def write_notebook(notebook: NotebookNode, path: Path) -> None:
 
 def _find(names: list[str], ending: str, hint: str) -> list[Path]:
     folder = settings.project_root() / "notebooks"
-    known = {path.name.removesuffix(ending): path for path in folder.glob(f"*{ending}")}
+    known = {path.name.removesuffix(ending): path for path in folder.glob(f"*{ending}") if path.name[0] != "."}
     ordered = [name for name in COURSE_ORDER if name in known] + sorted(set(known) - set(COURSE_ORDER))
     found: list[Path] = []
     missing: list[str] = []
     for name in names or ordered:
-        by_name = next((known[key] for key in ordered if key.lower() == name.lower()), None)
+        wanted = _bare_name(name, folder)
+        by_name = next((known[key] for key in ordered if key.lower() == wanted), None)
         path = Path(name) if name.endswith(ending) and Path(name).is_file() else by_name
         if path is None:
             missing.append(name)
@@ -74,6 +107,13 @@ def _find(names: list[str], ending: str, hint: str) -> list[Path]:
         what = f"no notebook {', '.join(missing)}" if missing else "no notebooks at all"
         raise UsageError(f"{what} in {shown(folder)}; there are: {', '.join(ordered) or 'none'}. {hint}")
     return found
+
+
+def _bare_name(name: str, folder: Path) -> str:
+    """A notebook's name in small letters, without its ending and the folder of the notebooks."""
+    path = Path(name)
+    inside = path.parent == Path() or path.parent == Path(folder.name) or path.parent.resolve() == folder.resolve()
+    return (path.name if inside else name).lower().removesuffix(".ipynb").removesuffix(SOURCE_ENDING)
 
 
 def shown(path: Path) -> str:

@@ -132,6 +132,13 @@ def test_foreign_files_are_told(tmp_path, content, message):
         a2_helper.get_toy_data(path)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_file_saved_by_an_editor_is_read(tmp_path, encoding):
+    rows = {"inp_expression": ["BOS POSITIVE 02 add POSITIVE 15 EOS"], "out_expression": ["BOS POSITIVE 17 EOS"]}
+    (tmp_path / "a.json").write_bytes(json.dumps(rows).encode(encoding))
+    assert a2_helper.get_toy_data(str(tmp_path / "a.json")) == rows
+
+
 def test_missing_file_is_told(tmp_path):
     with pytest.raises(FileNotFoundError, match="get_toy_data: .*nowhere.json not found.*dl.data.arithmetic"):
         a2_helper.get_toy_data(tmp_path / "nowhere.json")

@@ -332,6 +332,26 @@ def copied(tmp_path):
     return tmp_path, tmp_path / "JPEGImages/480p/pond/00001.jpg", tmp_path / "Annotations/480p/pond/00001.png"
 
 
+def test_a_list_from_an_editor_and_companions_of_other_systems_change_nothing(copied):
+    folder, frame, mask = copied
+    frames, masks = DavisDataset(folder).get_sample("pond")
+    (folder / "ImageSets/2017/val.txt").write_bytes("\ufeffpond\r\n\r\n".encode())
+    for beside in (frame, mask):
+        beside.with_name(f"._{beside.name}").write_bytes(b"\0\5\26\7")
+        beside.with_name("Thumbs.db").write_bytes(b"x")
+    again = DavisDataset(str(folder)).get_sample("pond")
+    assert all(np.array_equal(a, b) for a, b in zip((frames, masks), again))
+
+
+def test_frames_come_in_the_order_of_their_numbers(copied):
+    folder, frame, mask = copied
+    frames, _ = DavisDataset(folder).get_sample("pond")
+    for file in (frame, mask):
+        file.with_name(f"00000{file.suffix}").rename(file.with_name(f"9{file.suffix}"))
+        file.rename(file.with_name(f"10{file.suffix}"))
+    assert np.array_equal(DavisDataset(folder).get_sample("pond")[0], frames)
+
+
 def test_damaged_videos_are_named(copied):
     folder, frame, mask = copied
     content, mask_content = frame.read_bytes(), mask.read_bytes()

@@ -118,6 +118,22 @@ def test_damaged_files_are_named(folder):
     fails("coco2014_vocab.json is no vocabulary")
 
 
+@pytest.mark.parametrize("change", [lambda t: "\ufeff" + t, lambda t: t.replace("\n", "\r\n"), lambda t: t + "\n\n"])
+def test_texts_saved_by_an_editor_are_read(folder, change):
+    for name in ("coco2014_vocab.json", "train2014_urls.txt", "val2014_urls.txt"):
+        (folder / name).write_bytes(change((folder / name).read_text()).encode())
+    data = load_coco_data(folder)
+    assert data["idx_to_word"] == WORDS and data["val_urls"].tolist() == ["http://x/val0.jpg", "http://x/val1.jpg"]
+
+
+def test_an_address_is_a_line_whatever_is_in_it(folder):
+    (folder / "train2014_urls.txt").write_text("images/my picture.png\nhttp://x/b.jpg\nhttp://x/c.jpg\n")
+    assert load_coco_data(folder)["train_urls"].tolist() == ["images/my picture.png", "http://x/b.jpg", "http://x/c.jpg"]
+    (folder / "train2014_urls.txt").write_text("http://x/a.jpg\n\nhttp://x/c.jpg\n")
+    with pytest.raises(ValueError, match="train2014_urls.txt has no address in line 2, wanted one in every line"):
+        load_coco_data(folder)
+
+
 def test_captions_are_decoded():
     assert decode_captions(np.array([1, 4, 5, 0, 2]), WORDS) == "<START> a dog <END>"
     assert decode_captions([[1, 4, 3, 2, 5], [0, 0, 0, 0, 0], [5, 0, 4, 5, 0]], WORDS) == [
@@ -157,9 +173,17 @@ def test_minibatches_keep_captions_features_and_addresses_together(folder):
 # --- Pictures by their address ---
 
 
-def encoded(kind="PNG", mode="RGB", size=(6, 4)):
+def turned():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return exif
+
+
+def encoded(kind="PNG", mode="RGB", size=(6, 4), **options):
     file = io.BytesIO()
-    Image.new(mode, size, 128 if mode == "L" else (250, 10, 20) if mode == "RGB" else (250, 10, 20, 90)).save(file, kind)
+    Image.new(mode, size, 128 if mode == "L" else (250, 10, 20) if mode == "RGB" else (250, 10, 20, 90)).save(
+        file, kind, **options
+    )
     return file.getvalue()
 
 
@@ -179,6 +203,9 @@ class Server(http.server.BaseHTTPRequestHandler):
             time.sleep(1)
         status, kind, body = {
             "/a.png": (200, "image/png", encoded()),
+            "/gato_%C3%B1.png": (200, "image/png", encoded()),
+            "/my%20cat.png?q=%C3%B1&100%25": (200, "image/png", encoded()),
+            "/upright.jpg": (200, "image/jpeg", encoded(kind="JPEG", exif=turned())),
             "/grey.png": (200, "image/png", encoded(mode="L")),
             "/alpha.png": (200, "image/png", encoded(mode="RGBA")),
             "/page.jpg": (200, "text/html", b"<!DOCTYPE html><p>no"),
@@ -227,7 +254,16 @@ def test_a_picture_is_fetched_once_and_then_read_from_the_disk(site, tmp_path, m
 
 def test_every_picture_comes_as_rgb(site):
     assert image_from_url(f"{site}/grey.png").tolist() == np.full((4, 6, 3), 128).tolist()
-    assert image_from_url(f"{site}/alpha.png").shape == (4, 6, 3)
+    assert image_from_url(f"{site}/alpha.png")[0, 0].tolist() == [253, 169, 172]  # on white
+    assert image_from_url(f"{site}/upright.jpg").shape == (6, 4, 3)
+
+
+def test_addresses_may_have_blanks_and_letters(site, tmp_path):
+    for path in ("/gato_ñ.png", "/gato_%C3%B1.png", "/my cat.png?q=ñ&100%"):
+        assert image_from_url(site + path).shape == (4, 6, 3)
+    assert image_utils._in_ascii("http://bücher.example/ä#b") == "http://xn--bcher-kva.example/%C3%A4"
+    with pytest.raises(ValueError, match="is no server's name"):
+        image_from_url("http://ü..x/a.png")
 
 
 def test_what_fails_is_an_error_and_leaves_no_file(site, tmp_path, monkeypatch):

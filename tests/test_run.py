@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from dl import settings
 from dl.__main__ import main
 from dl.commands import run
 from dl.console import UsageError
+from dl.notebook_files import find_notebooks, read_notebook
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -48,6 +50,72 @@ def foreign_kernel(tmp_path, monkeypatch):
     (folder / "kernel.json").write_text(json.dumps(kernel))
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
     monkeypatch.setenv("JUPYTER_PREFER_ENV_PATH", "0")
+
+
+def test_the_systems_settings_do_not_reach_the_kernel(project, monkeypatch):
+    """A backend for scripts would leave all figures out; a Unix socket's path has some hundred bytes."""
+    long = project / ("a" * 90)
+    long.mkdir()
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    write(project, "tiny", "from matplotlib import pyplot as plt\nplt.plot([1, 2])")
+    assert main(["run"]) == 0
+    (cell,) = nbformat.read(project / "build" / "notebooks" / "tiny.ipynb", as_version=4).cells
+    assert any("image/png" in output.get("data", {}) for output in cell.outputs)
+
+
+GOOD = nbformat.writes(new_notebook(cells=[new_code_cell("x = 1\nprint(x)")]))
+
+
+@pytest.mark.parametrize(
+    "content, problem",
+    [
+        (b"", "a.ipynb is empty; wanted an .ipynb file"),
+        (b"<<<<<<< HEAD\n" + GOOD.encode(), "marks of a merge conflict"),
+        (GOOD[:40].encode(), "is no notebook of Jupyter, or is cut"),
+        (b"[1]", "is no notebook of Jupyter"),
+        (b"{}", "is no notebook of Jupyter"),
+        (b"\xe9", "not written in UTF-8"),
+    ],
+)
+def test_a_notebook_that_cannot_be_read_fails_in_words_and_the_next_one_runs(project, capsys, monkeypatch, content, problem):
+    (project / "notebooks" / "a.ipynb").write_bytes(content)
+    (project / "notebooks" / "b.ipynb").write_text(GOOD)
+    monkeypatch.setattr(run, "execute", lambda notebook, name, *_: run.Outcome(name))
+    assert main(["run"]) == 1
+    told = capsys.readouterr().out
+    assert problem in told and "1 of 2 notebooks ran to the end" in told and "Failed: a." in told
+
+
+def without_ids(text: str) -> str:
+    notebook = json.loads(text)
+    for cell in notebook["cells"]:
+        del cell["id"]
+        cell["source"] = "x = 1\r\nprint(x)\r\n"
+    return json.dumps(notebook)
+
+
+@pytest.mark.parametrize(
+    "content", ["\ufeff" + GOOD, GOOD.replace("\n", "\r\n"), without_ids(GOOD)], ids=["mark", "crlf", "no ids"]
+)
+def test_a_notebook_is_read_as_any_editor_saves_it(tmp_path, content):
+    (tmp_path / "a.ipynb").write_bytes(content.encode())
+    (cell,) = read_notebook(tmp_path / "a.ipynb").cells
+    assert cell.source.rstrip() == "x = 1\nprint(x)" and cell.id
+
+
+@pytest.mark.parametrize(
+    "name", ["tiny", "TINY", "tiny.ipynb", "notebooks/tiny.ipynb", "notebooks/tiny", "tiny.nb.py", "../notebooks/Tiny"]
+)
+def test_notebooks_are_named_with_and_without_ending_and_folder(project, name, monkeypatch):
+    write(project, "tiny", "1")
+    (project / "notebooks" / "._tiny.ipynb").write_bytes(b"\0\5\26\7")  # of macOS
+    if name.startswith(".."):
+        monkeypatch.chdir(project / "notebooks")
+    assert [path.name for path in find_notebooks([name])] == ["tiny.ipynb"]
+    assert [path.name for path in find_notebooks([])] == ["tiny.ipynb"]
+    with pytest.raises(UsageError, match="no notebook elsewhere/tiny.ipynb"):
+        find_notebooks(["elsewhere/tiny.ipynb"])
 
 
 def test_a_notebook_runs_in_its_folder_with_this_python_and_reports_checks_and_scores(project, foreign_kernel, capsys):

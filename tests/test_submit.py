@@ -17,7 +17,7 @@ from dl import submit as hand_in
 from dl.__main__ import main
 from dl.console import FAILURE, SUCCESS, UsageError
 from dl.notebook_files import COURSE_ORDER
-from dl.submit import archive, derive, examine, files, required
+from dl.submit import archive, derive, examine, files, read_identity, required
 from dl.submit.cells import read_notebook
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -185,6 +185,18 @@ def test_a_path_without_a_project_is_wrong_use(tmp_path, capsys):
 def test_name_and_id_come_from_student_txt(project):
     main(["submit", "--no-pdf"])
     assert (record(project)["name"], record(project)["id"]) == ("Zoë Ångström", "42")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le"])
+def test_student_txt_is_read_as_any_editor_saves_it(tmp_path, encoding):
+    (tmp_path / "student.txt").write_bytes("name： 张三\r\nid: 1\r\n".encode(encoding))
+    assert read_identity(tmp_path / "student.txt") == ({"name": "张三", "id": "1"}, [])
+
+
+def test_a_name_in_another_encoding_is_a_finding(tmp_path):
+    (tmp_path / "student.txt").write_bytes("name: José\nid: 1\n".encode("cp1252"))
+    identity, (finding,) = read_identity(tmp_path / "student.txt")
+    assert identity["id"] == "1" and "not written in UTF-8" in finding.what
 
 
 @pytest.mark.parametrize(

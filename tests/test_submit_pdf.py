@@ -198,6 +198,43 @@ def test_pictures_fit_the_page_and_large_ones_become_small(typeset):
     assert re.findall(r"width: [\d.]+pt, alt", typst) == [f"width: {w}pt, alt" for w in ("500.0", "12.8", "75.0")]
 
 
+def stored(picture: Image.Image, kind: str = "PNG", **options) -> dict:
+    stream = io.BytesIO()
+    picture.save(stream, kind, **options)
+    return markdown(f"![a](data:image/x;base64,{base64_of(stream.getvalue())})")
+
+
+@pytest.mark.parametrize("quality", [5, 90], ids=["as it is", "made smaller"])
+def test_a_photo_on_its_side_is_turned_and_whole(typeset, quality):
+    photo = Image.frombytes("RGB", (1600, 800), random.Random(0).randbytes(1600 * 800 * 3))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # what is stored wide was taken upright
+    _, notes, typst = typeset(stored(photo, "JPEG", exif=exif, quality=quality))
+    assert notes == [] and "width: 320.0pt, alt" in typst  # half as wide as the page is high
+
+
+def test_phone_pictures_that_cannot_be_read_are_named(typeset):
+    _, notes, _ = typeset(markdown(f"![a](data:image/heic;base64,{base64_of(b'0000ftypheic' + bytes(90))})"))
+    assert len(notes) == 1 and "it is HEIC or AVIF, as phones write it: save it as JPEG or PNG" in notes[0]
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "I;16", "F"])
+def test_pictures_of_every_mode_keep_their_light(tmp_path, mode):
+    from dl.submit.pictures import _smaller
+
+    kind = "TIFF" if mode in ("CMYK", "F") else "PNG"
+    light = {"I;16": 65535, "F": 1.0, "CMYK": (0, 0, 0, 0), "LA": (255, 255), "RGBA": (0, 0, 0, 0)}.get(
+        mode, 1 if mode == "1" else 255
+    )
+    picture = Image.new(mode, (4, 4), light)
+    if mode == "P":
+        picture.putpalette([255] * 768)
+    stream = io.BytesIO()
+    picture.save(stream, kind)
+    shown = Image.open(io.BytesIO(_smaller(Image.open(stream)))).convert("RGB")
+    assert shown.getextrema() == ((255, 255),) * 3
+
+
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "BMP", "TIFF"])
 def test_pictures_of_other_kinds_are_shown(typeset, kind):
     _, notes, typst = typeset(markdown(f"![a](data:image/x;base64,{base64_of(picture(kind=kind))})"))

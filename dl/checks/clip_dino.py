@@ -42,7 +42,7 @@ TEXTS = (
 
 
 def _recorded(section: str) -> dict:
-    return json.loads((EXPECTED / "clip_dino.json").read_text())[section]
+    return json.loads((EXPECTED / "clip_dino.json").read_text(encoding="utf-8"))[section]
 
 
 def _published(inputs: Values, run: Callable, limit: float, right: Values, about: str) -> Case:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import sys
+import tokenize
 import types
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -96,8 +97,9 @@ def _load(name: str, root: Path) -> types.ModuleType:
     module.__file__ = str(path)
     module.__package__ = name.rpartition(".")[0]
     try:
-        module.__source__ = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        with tokenize.open(path) as file:  # as Python reads it: byte-order mark, coding line
+            module.__source__ = file.read()
+    except (OSError, UnicodeDecodeError, SyntaxError) as error:
         raise Broken(f"{path.name} cannot be read: {error}") from error
     sys.modules[name] = module
     try:

@@ -33,7 +33,7 @@ class RecordedCase:
 @cache
 def expected(topic: str) -> dict[str, dict]:
     """All recorded checks of a topic ("captioning", "transformers"), by name."""
-    return {check["name"]: check for check in json.loads((EXPECTED / f"{topic}.json").read_text())["checks"]}
+    return {check["name"]: check for check in json.loads((EXPECTED / f"{topic}.json").read_text(encoding="utf-8"))["checks"]}
 
 
 def load_case(topic: str, name: str, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu") -> RecordedCase:

@@ -27,9 +27,19 @@ from PIL import Image
 
 from dl import settings
 from dl.console import FAILURE, SUCCESS, UsageError, progress, say, say_unless_terminal, write_json
-from dl.notebook_files import METADATA, SOURCE_ENDING, find_notebooks, find_sources, read_source, shown, write_notebook
+from dl.notebook_files import (
+    METADATA,
+    SOURCE_ENDING,
+    find_notebooks,
+    find_sources,
+    read_notebook,
+    read_source,
+    shown,
+    write_notebook,
+)
 
 SHOWN_SCORES = 4  # in the table; the JSON has all
+LONGEST_SOCKET_FOLDER = 80  # bytes: the path of a Unix socket has at most 103 on macOS, and its name needs 20
 LARGE_PICTURE = 100_000  # characters of base64
 PASSED, FAILED = "passed", "failed"
 
@@ -58,9 +68,7 @@ def run(
     outcomes = []
     for path in paths:
         say(f"{path.stem}: started")
-        notebook = nbformat.read(path, as_version=4)
-        outcome = execute(notebook, path.stem, path.parent, environment)
-        write_notebook(notebook, folder / path.name)
+        outcome = _run_one(path, folder, environment)
         outcomes.append(outcome)
         say(f"{path.stem}: {outcome.problem or outcome.status}")
     print("\n" + table(outcomes))
@@ -79,6 +87,17 @@ def run(
     done = f"{len(outcomes) - len(failed)} of {len(outcomes)} notebooks ran to the end"
     print(f"{done}; executed copies are in {shown(folder)}." + (f" Failed: {', '.join(failed)}." if failed else ""))
     return FAILURE if failed else SUCCESS
+
+
+def _run_one(path: Path, folder: Path, environment: dict[str, str]) -> Outcome:
+    """Execute a copy of one notebook into `folder`; one that cannot be read is a failed one."""
+    try:
+        notebook = read_notebook(path)
+    except (ValueError, OSError) as error:
+        return Outcome(path.stem, FAILED, problem=str(error).removeprefix("read_text: "))
+    outcome = execute(notebook, path.stem, path.parent, environment)
+    write_notebook(notebook, folder / path.name)
+    return outcome
 
 
 def build(names: list[str]) -> int:
@@ -117,6 +136,7 @@ def kernel_environment(data: str | None, device: str | None) -> dict[str, str]:
         raise UsageError(str(error)) from error
     paths = [str(settings.project_root()), os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "DL_DATA": data, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    environment.pop("MPLBACKEND", None)  # a cluster's choice for scripts: a kernel draws into the notebook
     return {**environment, "DL_DEVICE": device} if device else environment
 
 
@@ -144,7 +164,7 @@ def execute(notebook: NotebookNode, name: str, folder: Path, environment: dict[s
     outcome.checks = sum(line.startswith("ok: ") for line in printed.splitlines())
     results = settings.project_root() / "results" / f"{name}.json"
     if results.is_file() and results.stat().st_mtime >= started - 1:  # some file systems keep whole seconds
-        outcome.scores = json.loads(results.read_text())["scores"]
+        outcome.scores = json.loads(results.read_text(encoding="utf-8"))["scores"]
     return outcome
 
 
@@ -253,14 +273,15 @@ async def _execute_cells(notebook: NotebookNode, name: str, folder: Path, enviro
 
 
 def _kernel_manager(runtime: Path):
-    """A kernel of this very Python, whatever kernels the user has registered; sockets in `runtime`."""
+    """A kernel of this very Python, whatever kernels the user has registered; sockets in `runtime` if its path is short."""
     from jupyter_client import AsyncKernelManager
     from jupyter_client.kernelspec import NATIVE_KERNEL_NAME, KernelSpecManager
 
+    too_long = len(os.fsencode(runtime)) > LONGEST_SOCKET_FOLDER
     return AsyncKernelManager(
         kernel_name=NATIVE_KERNEL_NAME,
         kernel_spec_manager=KernelSpecManager(kernel_dirs=[]),
-        transport="tcp" if sys.platform == "win32" else "ipc",
+        transport="tcp" if sys.platform == "win32" or too_long else "ipc",
         connection_file=str(runtime / "kernel.json"),
     )
 

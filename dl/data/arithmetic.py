@@ -104,7 +104,7 @@ def generate(rows: int = ROWS, seed: int = 0) -> dict[str, list[str]]:
 
 def write(path: Path) -> Path:
     """Write the generated file: one line, no final newline, as the published one."""
-    path.write_text(json.dumps(generate()))
+    path.write_text(json.dumps(generate()), encoding="utf-8")
     return path
 
 

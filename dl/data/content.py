@@ -10,6 +10,8 @@ import json
 import zipfile
 from pathlib import Path
 
+from dl.files import numbered_files, read_lines, read_text
+
 SPLITS = ("train", "val")
 
 
@@ -74,13 +76,13 @@ def _captioning_problems(folder: Path, features: list[str]) -> list[str]:
     import h5py
 
     problems = []
-    vocab = json.loads((folder / "coco2014_vocab.json").read_text(encoding="utf-8"))
+    vocab = json.loads(read_text(folder / "coco2014_vocab.json"))
     if vocab["word_to_idx"] != {word: index for index, word in enumerate(vocab["idx_to_word"])}:
         problems.append("coco2014_vocab.json: word_to_idx is not the inverse of idx_to_word")
     with h5py.File(folder / "coco2014_captions.h5") as file:
         for split in SPLITS:
             captions, pictures = file[f"{split}_captions"], file[f"{split}_image_idxs"]
-            count = len((folder / f"{split}2014_urls.txt").read_text(encoding="utf-8").split())
+            count = len(read_lines(folder / f"{split}2014_urls.txt"))
             if captions.ndim != 2 or len(captions) != len(pictures):
                 problems.append(f"{split}: {captions.shape} captions and {pictures.shape} picture indices")
             elif len(pictures) and int(pictures[:].max()) >= count:
@@ -100,9 +102,9 @@ def davis(folder: Path) -> list[str]:
         if not listing.is_file():
             problems.append(f"ImageSets/2017/{split}.txt is missing")
             continue
-        for video in listing.read_text(encoding="utf-8").split():
-            frames = len(list((folder / "JPEGImages" / "480p" / video).glob("*.jpg")))
-            masks = len(list((folder / "Annotations" / "480p" / video).glob("*.png")))
+        for video in filter(None, read_lines(listing)):
+            frames = len(numbered_files(folder / "JPEGImages" / "480p" / video, ".jpg"))
+            masks = len(numbered_files(folder / "Annotations" / "480p" / video, ".png"))
             if not frames or frames != masks:
                 problems.append(f"{video} has {frames} frames and {masks} masks")
     return problems

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from dl import settings
+from dl.files import numbered_files, read_lines
 
 RESOLUTION, SPLIT = "480p", "validation"
 VOID = 255  # a pixel that some annotations leave undecided; DAVIS 2017 has none
@@ -55,7 +56,10 @@ def video_names(folder: Path) -> list[str]:
             f"DavisDataset: {_shown(listing)} not found, wanted a folder with ImageSets/, JPEGImages/ "
             f"and Annotations/. {remedy()}"
         )
-    names = listing.read_text(encoding="utf-8").split()
+    try:
+        names = [name for name in read_lines(listing) if name]
+    except ValueError as error:
+        raise ValueError(f"DavisDataset: {error}") from error
     if not names:
         raise ValueError(f"DavisDataset: {_shown(listing)} names no video, wanted one a line. {remedy()}")
     return in_course_order(names)
@@ -67,8 +71,8 @@ def frame_files(folder: Path, name: str) -> list[tuple[Path, Path]]:
     Raises:
         ValueError: if there are no frames, or some have no mask.
     """
-    frames = sorted((folder / "JPEGImages" / RESOLUTION / name).glob("*.jpg"))
-    masks = sorted((folder / "Annotations" / RESOLUTION / name).glob("*.png"))
+    frames = numbered_files(folder / "JPEGImages" / RESOLUTION / name, ".jpg")
+    masks = numbered_files(folder / "Annotations" / RESOLUTION / name, ".png")
     if not frames or [path.stem for path in frames] != [path.stem for path in masks]:
         raise ValueError(
             f"DavisDataset: video {name!r} has {len(frames)} frames and {len(masks)} masks, wanted a mask "

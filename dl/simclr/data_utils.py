@@ -25,6 +25,7 @@ from torchvision.datasets import CIFAR10
 from torchvision.datasets.utils import check_integrity
 
 from dl import settings
+from dl.files import read_text
 
 CIFAR10_MEAN = (0.4914, 0.4822, 0.4465)
 CIFAR10_STD = (0.2023, 0.1994, 0.2010)
@@ -145,9 +146,9 @@ def sample_checksums(folder: Path) -> dict[str, str]:
         _check_files(folder, dict.fromkeys(published_checksums()), SAMPLE_REMEDY)
         lines = [f"{hashlib.md5((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in published_checksums()]
         temporary = folder / f"{CHECKSUMS}.{os.getpid()}.part"
-        temporary.write_text("".join(lines))
+        temporary.write_text("".join(lines), encoding="utf-8")
         os.replace(temporary, record)
-    return {name: md5 for md5, name in (line.split() for line in record.read_text().splitlines())}
+    return {name: md5 for md5, name in (line.split() for line in read_text(record).splitlines())}
 
 
 def picture_tensors(dataset: CIFAR10, count: int | None = None) -> tuple[Tensor, Tensor]:

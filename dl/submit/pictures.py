@@ -11,12 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import unquote
 
+from dl.files import rgb
 from dl.submit.texts import quoted
 
 PAGE_WIDTH, PAGE_HEIGHT = 500, 640  # points that a picture may take
 POINTS_PER_PIXEL = 0.75  # as a browser shows it
 LARGE = 300_000  # bytes; larger pictures become JPEG …
 MOST_PIXELS = 1400  # … of at most this many pixels a side
+ORIENTATION = 0x0112  # EXIF: which side of the stored pixels is up; 1 is the first row
 
 
 class Pictures:
@@ -53,12 +55,20 @@ class Pictures:
 
         try:
             with warnings.catch_warnings(), Image.open(io.BytesIO(content)) as picture:
-                warnings.simplefilter("error", Image.DecompressionBombWarning)
+                warnings.simplefilter(
+                    "ignore", Image.DecompressionBombWarning
+                )  # cameras have 100 megapixels; 179 are an error
+                turned = picture.getexif().get(ORIENTATION, 1)
+                wide, high = picture.size if turned < 5 else picture.size[::-1]
+                simple = picture.format in ("PNG", "JPEG") and picture.mode in ("1", "L", "LA", "P", "RGB", "RGBA")
+                if len(content) > LARGE:
+                    picture.draft("RGB", (MOST_PIXELS, MOST_PIXELS))  # a JPEG is read at a fraction of its size
                 picture.load()
-                wide, high = picture.size
-                if picture.format not in ("PNG", "JPEG") or picture.mode in ("CMYK", "I", "F") or len(content) > LARGE:
+                if not simple or len(content) > LARGE or turned != 1:
                     content = _smaller(picture)
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, UserWarning, RuntimeWarning) as error:
+            if content[4:8] == b"ftyp":
+                raise ValueError("it is HEIC or AVIF, as phones write it: save it as JPEG or PNG") from error
             raise ValueError("it is broken, or of a kind that cannot be read") from error
         ending = "png" if content.startswith(b"\x89PNG") else "jpg"
         name = f"picture{self.number}.{ending}"
@@ -85,15 +95,12 @@ def decoded(text) -> bytes:
 
 
 def _smaller(picture) -> bytes:
-    """JPEG on white if that is the smaller, else PNG; at most MOST_PIXELS a side."""
-    picture = picture.convert("RGBA")
+    """On white, JPEG if that is the smaller, else PNG; at most MOST_PIXELS a side."""
+    picture = rgb(picture)
     picture.thumbnail((MOST_PIXELS, MOST_PIXELS))
     as_png, as_jpeg = io.BytesIO(), io.BytesIO()
     picture.save(as_png, "PNG")
-    white = picture.copy()
-    white.paste((255, 255, 255, 255), (0, 0, *picture.size))
-    white.alpha_composite(picture)
-    white.convert("RGB").save(as_jpeg, "JPEG", quality=88)
+    picture.save(as_jpeg, "JPEG", quality=88)
     return min(as_png.getvalue(), as_jpeg.getvalue(), key=len)
 
 

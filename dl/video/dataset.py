@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dl import settings
+from dl.files import user_path
 from dl.guards.images import check_images
 from dl.video.overlay import create_segmentation_overlay, resize_nearest
 from dl.video.tokens import FRAME_SIZE, PATCH, stream_tokens
@@ -35,7 +36,7 @@ class DavisDataset:
             from dl.data.registry import ENTRIES
 
             fetch(ENTRIES["davis"])
-        self.root = davis_folder() if root is None else Path(root)
+        self.root = davis_folder() if root is None else user_path(root)
         self.names = video_names(self.root)
 
     def __len__(self) -> int:

@@ -1,0 +1,83 @@
+"""Files as editors, cameras and systems leave them: encodings, companions of other systems, numbered names, pictures."""
+
+from __future__ import annotations
+
+import codecs
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
+
+
+def user_path(path: str | Path) -> Path:
+    """A path as a user writes it: a string or a Path, `~` for the home folder."""
+    return Path(path).expanduser()
+
+
+def read_text(path: str | Path) -> str:
+    r"""A text file in UTF-8 or UTF-16, with or without a byte-order mark; lines end in "\n".
+
+    Raises:
+        ValueError: for another encoding. OSError: if the file cannot be read.
+    """
+    content = Path(path).read_bytes()
+    mark = next((mark for mark in MARKS if content.startswith(mark)), b"")
+    encoding = MARKS.get(mark) or _unmarked(content)
+    try:
+        text = content[len(mark) :].decode(encoding)
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"read_text: {Path(path).name} is not written in UTF-8 (byte {error.start} is 0x{content[error.start]:02x}). "
+            "Open it in an editor and save it again with the encoding UTF-8."
+        ) from error
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def read_lines(path: str | Path) -> list[str]:
+    """Lines of a text file without blanks around them; empty ones at the end are left out."""
+    text = read_text(path).rstrip()
+    return [line.strip() for line in text.split("\n")] if text else []
+
+
+def numbered_files(folder: Path, ending: str) -> list[Path]:
+    """Files of a folder with that ending, such as ".jpg", in any case; 2.jpg before 10.jpg.
+
+    What other systems leave beside them (`._1.jpg` of macOS, hidden files) is no part of the data.
+    """
+    found = folder.iterdir() if folder.is_dir() else ()
+    return sorted((p for p in found if p.suffix.lower() == ending and not p.name.startswith(".")), key=_natural)
+
+
+def rgb(picture: Image) -> Image:
+    """A picture as a person sees it, in mode RGB: turned as its EXIF data say, on white where it is transparent,
+    16 bits scaled to 8."""
+    import numpy as np
+    from PIL import Image, ImageOps
+
+    picture = ImageOps.exif_transpose(picture)
+    if picture.mode.startswith(("I", "F")):  # grey in 16 or 32 bits
+        pixels = np.asarray(picture).astype(np.float64)
+        largest = pixels.max(initial=0)
+        white = 1 if picture.mode == "F" and largest <= 1 else 255 if picture.mode in "IF" and largest <= 255 else 65535
+        picture = Image.fromarray((pixels * (255 / white)).round().clip(0, 255).astype(np.uint8))
+    if picture.has_transparency_data:
+        ground = Image.new("RGBA", picture.size, (255, 255, 255, 255))
+        ground.alpha_composite(picture.convert("RGBA"))
+        picture = ground
+    return picture.convert("RGB")
+
+
+def _unmarked(content: bytes) -> str:
+    """UTF-16 without its mark has a zero in nearly every second byte; texts have none otherwise."""
+    zeros = content[:100].count(0)
+    return "utf-8" if not zeros else "utf-16-le" if content[1:100:2].count(0) == zeros else "utf-16-be"
+
+
+def _natural(path: Path) -> list[tuple[int, str]]:
+    """For sorting: numbers in names by their value."""
+    parts = re.split(r"(\d+)", path.name.lower())
+    return [(int(part), part) if index % 2 else (0, part) for index, part in enumerate(parts)]
