@@ -208,7 +208,7 @@ def test_a_file_that_is_no_python_is_said_with_its_line(tmp_path):
 def test_a_module_saved_with_a_byte_order_mark_or_other_line_ends_is_checked(tmp_path):
     text = (ROOT / "rnn_lstm_captioning.py").read_text(encoding="utf-8")
     (tmp_path / "rnn_lstm_captioning.py").write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
-    (result,) = check.check("rnn_step_forward", root=tmp_path)
+    (result,) = examiner.check("rnn_step_forward", root=tmp_path)
     assert result.status == PASSED
 
 

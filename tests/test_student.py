@@ -228,11 +228,11 @@ GUARD = "if not all(part in token_dict for word in input_str.split() for part in
         (
             "rnn_lstm_captioning.py",
             "class RNN(",
-            "def moved(now, state, weight):\n    return torch.addmm(now, state, weight).tanh()\n",
-            "rnn_forward",
+            "def slope(arriving, state):\n    return arriving * (1 - state**2)\n",
+            "rnn_step_backward",
         ),
         (
-            "dl/arguments.py",
+            "dl/guards/__init__.py",
             "import re",
             "def united(table, both):\n    return table.sum(0) + table.sum(1) - both\n",
             "compute_iou",

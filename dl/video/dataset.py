@@ -88,11 +88,11 @@ class DavisDataset:
         frames = check_images("process_frames", frames, grey=False)
         stream = stream_tokens(frames, dino_model, device, size)
         first = next(stream)  # (P, D)
-        tokens = first.new_empty(len(frames), *first.shape)
-        tokens[0] = first
+        of_all = first.new_empty(len(frames), *first.shape)
+        of_all[0] = first
         for number, of_frame in enumerate(stream, start=1):
-            tokens[number] = of_frame
-        return tokens
+            of_all[number] = of_frame
+        return of_all
 
     def stream_tokens(
         self, frames: Iterable[np.ndarray], dino_model: nn.Module, device: torch.device | str, size: int = FRAME_SIZE
