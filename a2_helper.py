@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -13,9 +12,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
-from dl import weights
 from dl.data import arithmetic
 from dl.files import read_text, user_path
+from dl.utils import cosine_schedule as cosine_schedule  # for the notebook
+from dl.weights.checkpoint import Checkpoint
 from rnn_lstm_captioning import END, NULL, CaptioningRNN
 from transformers import AddSubDataset, generate_token_dict, get_subsequent_mask
 
@@ -143,38 +143,28 @@ def train_captioner(
     scheduler = torch.optim.lr_scheduler.ExponentialLR(optimizer, gamma=lr_decay)
     n = len(image_data)
     settings = {"n": n, "batch_size": batch_size, "learning_rate": learning_rate, "lr_decay": lr_decay}
-    history, first_epoch = _resume_captioner(checkpoint, settings, model, optimizer, scheduler, shuffle)
+    saved = Checkpoint(checkpoint, settings, model=model, optimizer=optimizer, scheduler=scheduler, shuffle=shuffle)
+    progress = saved.resume()
+    history, first_epoch = progress.get("history", []), progress.get("epoch", 0)
     epochs = tqdm(range(first_epoch, num_epochs), initial=first_epoch, total=num_epochs, desc="Epochs", leave=False)
     print_every = -(-num_epochs // 8)
     try:
         for epoch in epochs:
             started = time.perf_counter()
-            order = torch.arange(n) if shuffle is None else torch.randperm(n, generator=shuffle)
-            batches = list(order.split(batch_size))
-            if drop_last and len(batches) > 1 and len(batches[-1]) < batch_size:
-                batches.pop()
-            for rows in batches:
+            for rows in _batches(n, batch_size, drop_last, shuffle):
                 loss = model(image_data[rows].to(device), caption_data[rows].to(device))
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
                 history.append(loss.item())
             scheduler.step()
-            seconds = time.perf_counter() - started
             epochs.set_postfix(loss=f"{history[-1]:.3f}")
             if epoch % print_every == 0 or epoch == num_epochs - 1:
+                seconds = time.perf_counter() - started
                 print(f"(Epoch {epoch} / {num_epochs}) loss: {history[-1]:.4f} time per epoch: {seconds:.1f}s")
-            if checkpoint is not None:
-                state = {
-                    part: module.state_dict()
-                    for part, module in (("model", model), ("optimizer", optimizer), ("scheduler", scheduler))
-                }
-                order_state = None if shuffle is None else shuffle.get_state()
-                weights.save_checkpoint(
-                    checkpoint, {**state, "settings": settings, "epoch": epoch + 1, "history": history, "shuffle": order_state}
-                )
+            saved.save(epoch=epoch + 1, history=history)
     except KeyboardInterrupt:
-        print(f"Stopped after {len(history)} steps; the model keeps what it has learnt.")
+        print(f"Stopped after {len(history)} steps; the model keeps what it has learned.")
     if plot:
         plot_loss_history(history)
     return model, history
@@ -250,20 +240,13 @@ def _check_captioner_data(model, image_data, caption_data, num_epochs, batch_siz
         )
 
 
-def _resume_captioner(checkpoint, settings, model, optimizer, scheduler, shuffle) -> tuple[list[float], int]:
-    state = None if checkpoint is None else weights.load_checkpoint(checkpoint)
-    if state is None:
-        return [], 0
-    if state["settings"] != settings:
-        raise ValueError(
-            f"train_captioner: {checkpoint} was written with {state['settings']}, this call has {settings}. "
-            "Delete the file, or use the same settings to resume."
-        )
-    for part, module in (("model", model), ("optimizer", optimizer), ("scheduler", scheduler)):
-        module.load_state_dict(state[part])
-    if shuffle is not None and state["shuffle"] is not None:
-        shuffle.set_state(state["shuffle"])
-    return state["history"], state["epoch"]
+def _batches(n: int, batch_size: int, drop_last: bool, shuffle: torch.Generator | None) -> list[Tensor]:
+    """Row numbers of each batch of an epoch."""
+    order = torch.arange(n) if shuffle is None else torch.randperm(n, generator=shuffle)
+    batches = list(order.split(batch_size))
+    if drop_last and len(batches) > 1 and len(batches[-1]) < batch_size:
+        batches.pop()
+    return batches
 
 
 # --- Transformers: arithmetic ---
@@ -339,17 +322,6 @@ def step_schedule(warmup_lr: float, warmup_interval: int | None, lr: float) -> C
     return lambda update: warmup_lr if warmup_interval is not None and update < warmup_interval else lr
 
 
-def cosine_schedule(lr: float, warmup: int, total: int) -> Callable[[int], float]:
-    """Rate of update t = 0, 1, …: straight up to `lr` in `warmup` updates, then half a cosine down to 0 at `total`."""
-
-    def rate(update: int) -> float:
-        if update < warmup:
-            return lr * (update + 1) / warmup
-        return lr * 0.5 * (1 + math.cos(math.pi * (update - warmup) / (total - warmup)))
-
-    return rate
-
-
 def train(
     model: nn.Module,
     train_dataloader: DataLoader,
@@ -377,8 +349,8 @@ def train(
         num_epochs: passes over the training loader. batch_size: not used, losses are divided by the tokens counted; it
             stays because the notebook's calls pass it.
         warmup_lr, warmup_interval, lr: see `step_schedule`; None starts at `lr`.
-        optimizer: default Adam, betas (0.9, 0.995), eps 1e-9. schedule: rate of each update, instead of the step.
-        history: a list; one dict an epoch is appended: epoch, train_loss, val_loss (nats a token), val_accuracy (of
+        optimizer: default Adam, betas (0.9, 0.995), eps 1e-9. schedule: learning rate of each update, instead of the step.
+        history: a list; one dict per epoch is appended: epoch, train_loss, val_loss (nats per token), val_accuracy (of
             tokens), seconds since the start.
         on_epoch: called as on_epoch(model, entry) after each epoch; may add scores to the entry.
         checkpoint: file written after each epoch; if it exists, training goes on from it, as if it had not stopped
@@ -396,45 +368,58 @@ def train(
         )
     model.to(device)
     optimizer = optimizer or torch.optim.Adam(model.parameters(), lr=lr, betas=(0.9, 0.995), eps=1e-9, fused=True)
-    announce = warmup_interval if schedule is None and print_every else None
-    schedule = schedule or step_schedule(warmup_lr, warmup_interval, lr)
+    if schedule is None:
+        schedule = step_schedule(warmup_lr, warmup_interval, lr)
+        if print_every and warmup_interval is not None:
+            print(f"learning rate {warmup_lr:g} for the first {warmup_interval} updates, then {lr:g}")
     history = [] if history is None else history
-    if checkpoint is not None:
-        history[:] = _load_checkpoint(checkpoint, model, optimizer, train_dataloader)
+    saved = Checkpoint(checkpoint, {}, model=model, optimizer=optimizer, order=train_dataloader.generator)
+    history[:] = saved.resume().get("history", [] if checkpoint else history)
     started = time.perf_counter() - (history[-1]["seconds"] if history else 0.0)
-    update = len(history) * len(train_dataloader)
     for epoch in range(len(history) + 1, num_epochs + 1):
-        model.train()
-        total, tokens = torch.zeros((), device=device), 0
-        for batch in train_dataloader:
-            if update == announce:
-                print(f"update {update}: the rate goes from {warmup_lr:g} to {lr:g}")
-            for group in optimizer.param_groups:
-                group["lr"] = schedule(update)
-            loss, count, _ = _batch_loss(model, batch, loss_func, device)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            total, tokens, update = total + loss.detach(), tokens + count, update + 1
+        train_loss = _train_epoch(model, train_dataloader, loss_func, optimizer, schedule, epoch, device)
         val_loss, val_accuracy = val(model, val_dataloader, loss_func, batch_size, device)
+        seconds = time.perf_counter() - started
         entry = {
             "epoch": epoch,
-            "train_loss": total.item() / tokens,
+            "train_loss": train_loss,
             "val_loss": val_loss,
             "val_accuracy": val_accuracy,
-            "seconds": time.perf_counter() - started,
+            "seconds": seconds,
         }
         if on_epoch is not None:
             on_epoch(model, entry)
         history.append(entry)
-        if checkpoint is not None:
-            _save_checkpoint(checkpoint, model, optimizer, train_dataloader, history)
+        saved.save(history=history)
         if print_every and (epoch % print_every == 0 or epoch == num_epochs):
             print(
-                f"epoch {epoch:3d}: loss a token {entry['train_loss']:.4f} training, {val_loss:.4f} validation; "
-                f"validation accuracy of tokens {val_accuracy:.4f}"
+                f"epoch {epoch:3d}: loss per token {train_loss:.4f} training, {val_loss:.4f} validation; "
+                f"token accuracy on validation {val_accuracy:.4f}"
             )
     return model
+
+
+def _train_epoch(
+    model: nn.Module,
+    loader: DataLoader,
+    loss_func: Callable,
+    optimizer: Optimizer,
+    schedule: Callable[[int], float],
+    epoch: int,
+    device: torch.device | str,
+) -> float:
+    """One pass over the training data; the mean loss per token."""
+    model.train()
+    total, tokens = torch.zeros((), device=device), 0
+    for update, batch in enumerate(loader, start=(epoch - 1) * len(loader)):
+        for group in optimizer.param_groups:
+            group["lr"] = schedule(update)
+        loss, count, _ = _batch_loss(model, batch, loss_func, device)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        total, tokens = total + loss.detach(), tokens + count
+    return total.item() / tokens
 
 
 @torch.no_grad()
@@ -581,29 +566,3 @@ def _batch_loss(
     logits = model(inputs, input_positions, targets, target_positions)  # (N * (O-1), V)
     truth = targets[:, 1:].flatten()  # the next token at every position
     return loss_func(logits, truth), truth.numel(), (logits.argmax(dim=-1) == truth).sum()
-
-
-def _save_checkpoint(path: Path, model: nn.Module, optimizer: Optimizer, loader: DataLoader, history: list[dict]) -> None:
-    loader_state = loader.generator.get_state() if loader.generator else None
-    weights.save_checkpoint(
-        path,
-        {
-            "model": model.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "history": history,
-            "random": torch.get_rng_state(),
-            "loader": loader_state,
-        },
-    )
-
-
-def _load_checkpoint(path: Path, model: nn.Module, optimizer: Optimizer, loader: DataLoader) -> list[dict]:
-    state = weights.load_checkpoint(path)
-    if state is None:
-        return []
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    torch.set_rng_state(state["random"])
-    if loader.generator:
-        loader.generator.set_state(state["loader"])
-    return state["history"]

@@ -1,9 +1,10 @@
-"""Seeds, threads and small picture tools that the notebooks share."""
+"""Seeds, threads, a learning-rate schedule and small image tools that notebooks and trainings share."""
 
 from __future__ import annotations
 
+import math
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -30,6 +31,17 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
+
+
+def cosine_schedule(lr: float, warmup: int, total: int) -> Callable[[int], float]:
+    """Learning rate of update t = 0, 1, …: a line up to `lr` in `warmup` updates, then half a cosine to 0 at `total`."""
+
+    def rate(update: int) -> float:
+        if update < warmup:
+            return lr * (update + 1) / warmup
+        return lr * 0.5 * (1 + math.cos(math.pi * (update - warmup) / max(1, total - warmup)))
+
+    return rate
 
 
 def tensor_to_image(tensor: Tensor) -> np.ndarray:

@@ -242,7 +242,7 @@ def test_rate_steps_at_the_update_whose_index_is_the_warm_up(capsys):
         )
         assert seen == wanted
         printed = capsys.readouterr().out
-        assert (f"update {interval}: the rate goes from 0.001 to 0.01" in printed) == (interval is not None)
+        assert (f"learning rate 0.001 for the first {interval} updates, then 0.01" in printed) == (interval is not None)
         assert printed.count("epoch") == 2
 
 

@@ -186,9 +186,9 @@ def test_a_killed_rank_ends_the_run_with_words_and_it_can_go_on(tmp_path, capsys
     assert run.returncode != 0
     assert "pretrain: rank 0 cannot go on, most often because another rank has ended" in shown
     assert "it goes on from the last checkpoint" in shown
-    reached = torch.load(checkpoint, weights_only=True)["epoch"]
+    reached = torch.load(checkpoint, weights_only=True)["progress"]["epoch"]
     assert 2 <= reached < 40
     # The checkpoint is whole, and goes on with any number of processes: here with this one alone.
     assert main([*OPTIONS, "--epochs", "40", "--stop-after", "1", "--checkpoint", str(checkpoint)]) == 0
     assert f"epoch {reached + 1}/40 loss" in capsys.readouterr().out
-    assert torch.load(checkpoint, weights_only=True)["epoch"] == reached + 1
+    assert torch.load(checkpoint, weights_only=True)["progress"]["epoch"] == reached + 1

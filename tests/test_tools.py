@@ -14,6 +14,7 @@ import torch
 from dl import notebook, settings, utils, weights
 from dl.checks import published
 from dl.guards import check_tensors
+from dl.weights.checkpoint import Checkpoint
 
 matplotlib.use("Agg")
 
@@ -184,11 +185,30 @@ def test_weights_are_written_whole_and_read_as_float32(monkeypatch, tmp_path):
         weights.load("other")
 
 
-def test_checkpoints(tmp_path):
+def test_a_training_goes_on_from_its_checkpoint_as_if_it_had_not_stopped(tmp_path):
     path = tmp_path / "a" / "b.pt"
-    assert weights.load_checkpoint(path) is None
-    weights.save_checkpoint(path, {"step": 3})
-    assert weights.load_checkpoint(path) == {"step": 3} and [p.name for p in path.parent.iterdir()] == ["b.pt"]
+
+    def run(stops, file):
+        """Noisy updates up to each stop in turn; every stop but the last loses all that is in memory."""
+        for stop in stops:
+            torch.manual_seed(0)
+            layer, order = torch.nn.Linear(3, 1), torch.Generator().manual_seed(1)
+            optimizer = torch.optim.Adam(layer.parameters())
+            saved = Checkpoint(file, {"batch": 4}, layer=layer, optimizer=optimizer, order=order, schedule=None)
+            losses = saved.resume().get("losses", [])
+            for _ in range(len(losses), stop):
+                loss = (layer(torch.randn(4, 3, generator=order)) + torch.randn(())).square().mean()
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                losses.append(loss.item())
+                saved.save(losses=losses)
+        return losses
+
+    assert run([2, 5], path) == run([5], None)
+    assert [p.name for p in path.parent.iterdir()] == ["b.pt"]
+    with pytest.raises(ValueError, match=r"b.pt was written with other settings: batch 4 \(now 8\), lr None \(now 1\)"):
+        Checkpoint(path, {"batch": 8, "lr": 1}).resume()
 
 
 def test_every_shipped_weight_has_a_card():

@@ -11,7 +11,6 @@ negatives, however many devices share it.
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import sys
 import time
@@ -26,12 +25,14 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, Subset, TensorDataset
 
-from dl import settings, weights
+from dl import settings
 from dl.simclr.batch_augment import BatchAugmentation, PairBatches
 from dl.simclr.data_utils import compute_train_transform, load_cifar10, picture_tensors
 from dl.simclr.distributed import global_loss, is_distributed, synchronise_batch_norm
 from dl.simclr.model import ENCODERS, Model
 from dl.simclr.utils import train
+from dl.utils import cosine_schedule
+from dl.weights.checkpoint import Checkpoint
 
 
 @dataclass(frozen=True)
@@ -80,15 +81,11 @@ def pretrain(
     rank, world = (dist.get_rank(), dist.get_world_size()) if is_distributed() else (0, 1)
     if recipe.batch % world or not 0 < recipe.batch <= len(dataset):
         raise ValueError(
-            f"pretrain: got a global batch of {recipe.batch} for {world} processes and {len(dataset)} pictures. "
+            f"pretrain: got a global batch of {recipe.batch} for {world} processes and {len(dataset)} images. "
             "Choose a batch that the processes divide evenly and that is no larger than the data set."
         )
-    torch.manual_seed(recipe.seed)  # the same first weights on every rank
-    model = Model(recipe.feature_dim, recipe.encoder)
-    if world > 1:
-        synchronise_batch_norm(model)
-    model.to(device, memory_format=torch.channels_last if recipe.channels_last else torch.preserve_format)
-    sampler = DistributedSampler(dataset, world, rank, shuffle=True, seed=recipe.seed, drop_last=True)
+    model = _first_model(recipe, device)
+    sampler: DistributedSampler = DistributedSampler(dataset, world, rank, shuffle=True, seed=recipe.seed, drop_last=True)
     loader = DataLoader(
         dataset,
         recipe.batch // world,
@@ -99,15 +96,10 @@ def pretrain(
     )
     pairs = loader if augmentation is None else PairBatches(loader, augmentation, device)
     optimizer = torch.optim.Adam(model.parameters(), recipe.rate, weight_decay=recipe.weight_decay)
-    schedule = LambdaLR(optimizer, _warm_up_and_cosine(recipe.epochs * len(loader), recipe.warm_up))
-
-    state = _read_checkpoint(checkpoint, recipe)
-    first = 1
-    if state is not None:
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        schedule.load_state_dict(state["schedule"])
-        first = state["epoch"] + 1
+    steps = recipe.epochs * len(loader)
+    schedule = LambdaLR(optimizer, cosine_schedule(1.0, max(1, round(steps * recipe.warm_up)), steps))
+    saved = Checkpoint(checkpoint, asdict(recipe), model=model, optimizer=optimizer, schedule=schedule)
+    first = _resume_everywhere(saved).get("epoch", 0) + 1
     network: nn.Module = MixedPrecision(model) if recipe.bfloat16 else model
     if world > 1:
         network = DistributedDataParallel(network)
@@ -128,19 +120,27 @@ def pretrain(
             progress=rank == 0 and sys.stderr.isatty(),
         )
         if rank == 0:
-            weights.save_checkpoint(
-                checkpoint,
-                {
-                    "model": model.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                    "schedule": schedule.state_dict(),
-                    "epoch": epoch,
-                    "recipe": asdict(recipe),
-                },
-            )
+            saved.save(epoch=epoch)
             if on_epoch is not None:
                 on_epoch(epoch, loss, model)
     return model
+
+
+def _first_model(recipe: Recipe, device: torch.device) -> Model:
+    """The same first weights on every rank."""
+    torch.manual_seed(recipe.seed)
+    model = Model(recipe.feature_dim, recipe.encoder)
+    if is_distributed():
+        synchronise_batch_norm(model)
+    return model.to(device, memory_format=torch.channels_last if recipe.channels_last else torch.preserve_format)
+
+
+def _resume_everywhere(saved: Checkpoint) -> dict:
+    """Rank 0 reads the file; every rank restores what it read."""
+    state = [saved.read() if not is_distributed() or dist.get_rank() == 0 else None]
+    if is_distributed():
+        dist.broadcast_object_list(state)
+    return saved.restore(state[0])
 
 
 class MixedPrecision(nn.Module):
@@ -154,34 +154,6 @@ class MixedPrecision(nn.Module):
         with torch.autocast(x.device.type, torch.bfloat16):
             outputs = self.model(x)
         return tuple(output.float() for output in outputs)
-
-
-def _warm_up_and_cosine(steps: int, warm_up: float) -> Callable[[int], float]:
-    """Factor of the learning rate at a step: up to 1 in a straight line, then down to 0 along half a cosine."""
-    rising = max(1, round(steps * warm_up))
-
-    def factor(step: int) -> float:
-        if step < rising:
-            return (step + 1) / rising
-        return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, steps - rising)))
-
-    return factor
-
-
-def _read_checkpoint(path: Path, recipe: Recipe) -> dict | None:
-    """Rank 0's checkpoint, on every rank; None if there is none."""
-    state = [None]
-    if not is_distributed() or dist.get_rank() == 0:
-        state = [weights.load_checkpoint(path)]
-    if is_distributed():
-        dist.broadcast_object_list(state)
-    if state[0] is not None and state[0]["recipe"] != asdict(recipe):
-        other = {key: value for key, value in state[0]["recipe"].items() if value != asdict(recipe).get(key)}
-        raise ValueError(
-            f"pretrain: {path} was made with other settings: {other}. Use these settings to go on, or "
-            "give another --checkpoint to start anew."
-        )
-    return state[0]
 
 
 def start_process_group(name: str | None = None) -> torch.device:

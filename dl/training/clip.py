@@ -24,6 +24,9 @@ from torch import Tensor, nn
 from dl import settings, weights
 from dl.models.scores import recall_at_1, zero_shot_score
 from dl.models.small_clip import PIXEL_MEAN, PIXEL_STD, SmallCLIP, quiet_clip_import
+from dl.training.common import resumed, write_card
+from dl.utils import cosine_schedule
+from dl.weights.checkpoint import Checkpoint
 from dl.world.captions import PLACES, RARE_WORDS, describe
 from dl.world.render import render
 from dl.world.scenes import CLASSES, COLOURS, RELATIONS, TEXTURES, Scene, generator, sample_scene
@@ -78,13 +81,10 @@ def train(steps: int = STEPS) -> None:
     model = SmallCLIP(CONFIGURATION, vocabulary())
     model.clip.visual.to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(parameter_groups(model), lr=PEAK_RATE, betas=(0.9, 0.98))
-    step, seconds = 0, 0.0
-    state = weights.load_checkpoint(checkpoint)
-    if state is not None:
-        for thing, key in ((model, "model"), (optimizer, "optimizer")):
-            thing.load_state_dict(state[key])
-        step, seconds = state["step"], state["seconds"]
-        print(f"{NAME}: resumed at step {step}", flush=True)
+    saved = Checkpoint(checkpoint, {"steps": steps}, model=model, optimizer=optimizer)
+    rate = cosine_schedule(PEAK_RATE, WARM_UP, steps)
+    progress = resumed(NAME, saved)
+    step, seconds = progress["step"], progress["seconds"]
     started = time.process_time() - seconds
     while step < steps:
         losses = step_losses(model, range(step * BATCH, (step + 1) * BATCH))
@@ -92,7 +92,7 @@ def train(steps: int = STEPS) -> None:
         (losses["contrastive"] + PROPERTY_WEIGHT * losses["property"]).backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for group in optimizer.param_groups:
-            group["lr"] = rate(step, steps)
+            group["lr"] = rate(step)
         optimizer.step()
         with torch.no_grad():
             model.clip.logit_scale.clamp_(max=math.log(MAX_LOGIT_SCALE))
@@ -101,15 +101,7 @@ def train(steps: int = STEPS) -> None:
             shown = " ".join(f"{name} {loss.item():.3f}" for name, loss in losses.items())
             print(f"{NAME}: step {step}/{steps} {shown} {time.process_time() - started:.0f} s", flush=True)
         if step % 250 == 0 or step == steps:
-            weights.save_checkpoint(
-                checkpoint,
-                {
-                    "model": model.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                    "step": step,
-                    "seconds": time.process_time() - started,
-                },
-            )
+            saved.save(step=step, seconds=time.process_time() - started)
         if step % 500 == 0:
             print(f"{NAME}: {evaluate(model, number=300)}", flush=True)
     finish(model, steps, time.process_time() - started)
@@ -120,13 +112,6 @@ def parameter_groups(model: nn.Module) -> list[dict]:
     decayed = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim <= 1]
     return [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": others, "weight_decay": 0.0}]
-
-
-def rate(step: int, steps: int) -> float:
-    """Learning rate of a step: a linear warm-up, then half a cosine down to 0."""
-    if step < WARM_UP:
-        return PEAK_RATE * (step + 1) / WARM_UP
-    return PEAK_RATE * 0.5 * (1 + math.cos(math.pi * (step - WARM_UP) / (steps - WARM_UP)))
 
 
 def step_losses(model: SmallCLIP, indices: range) -> dict[str, Tensor]:
@@ -265,31 +250,14 @@ def finish(model: SmallCLIP, steps: int, seconds: float) -> Path:
     shipped = SmallCLIP(CONFIGURATION, vocabulary())
     shipped.load_state_dict(weights.load(NAME))  # what is shipped is what is scored, after rounding to half precision
     scores = evaluate(shipped)
-    weights.write_card(
-        NAME,
-        CARD.format(
-            **CONFIGURATION,
-            **scores,
-            steps=steps,
-            batch=BATCH,
-            pairs=steps * BATCH,
-            rate=PEAK_RATE,
-            decay=WEIGHT_DECAY,
-            warm_up=WARM_UP,
-            seed=SEED,
-            scenes=SCENES,
-            property_weight=PROPERTY_WEIGHT,
-            vocabulary=len(vocabulary()),
-            words=words(),
-            rendered=RENDERED,
-            short=SHORT_SHARE,
-            parameters=sum(p.numel() for p in model.parameters()) / 1e6,
-            megabytes=path.stat().st_size / 1e6,
-            minutes=seconds / 60,
-            torch=torch.__version__,
-        ),
-    )
-    print(f"{NAME}: {scores}; wrote {path.name} and its card")
+    print(f"{NAME}: {scores}", flush=True)
+    measured = {
+        "pairs": steps * BATCH,
+        "vocabulary": len(vocabulary()),
+        "words": words(),
+        "parameters": sum(p.numel() for p in model.parameters()) / 1e6,
+    }
+    write_card(path, CARD, seconds, globals() | CONFIGURATION | scores | measured | {"steps": steps})
     return path
 
 
@@ -303,14 +271,14 @@ model cuts CLIP's 49,408 tokens to {vocabulary}, in the same order, so that the 
 
 | | |
 |---|---|
-| data | {pairs:,} pairs of a picture ({rendered}x{rendered} pixels, one to three objects) and a caption, each seen once; colour-class pairs kept out of training never occur, nor does any scene of the exported data sets |
-| captions | those of the sample world; for {short:.0%} of the scenes of one object shorter ones such as "a red star", "a star in the snow" |
-| method | CLIP's symmetric contrastive loss within the batch. **Beyond plain CLIP:** texts that name one property (every class, colour, texture and place, such as "a star" or "something red") are compared with every picture, cross entropy, weight {property_weight} |
-| settings | AdamW (0.9, 0.98), peak rate {rate}, warm-up of {warm_up} steps, then cosine; weight decay {decay}; {steps:,} steps of {batch} pairs; gradient norm clipped at 1; bfloat16 in the picture tower |
-| seed | {seed} |
+| data | {pairs:,} pairs of a picture ({RENDERED}x{RENDERED} pixels, one to three objects) and a caption, each seen once; colour-class pairs kept out of training never occur, nor does any scene of the exported data sets |
+| captions | those of the sample world; for {SHORT_SHARE:.0%} of the scenes of one object shorter ones such as "a red star", "a star in the snow" |
+| method | CLIP's symmetric contrastive loss within the batch. **Beyond plain CLIP:** texts that name one property (every class, colour, texture and place, such as "a star" or "something red") are compared with every picture, cross entropy, weight {PROPERTY_WEIGHT} |
+| settings | AdamW (0.9, 0.98), peak rate {PEAK_RATE}, warm-up of {WARM_UP} steps, then cosine; weight decay {WEIGHT_DECAY}; {steps:,} steps of {BATCH} pairs; gradient norm clipped at 1; bfloat16 in the picture tower |
+| seed | {SEED} |
 | time | {minutes:.0f} minutes of CPU time, one thread, torch {torch} |
 
-Scores on {scenes} scenes each that were never trained on (shares right):
+Scores on {SCENES} scenes each that were never trained on (shares right):
 
 | | |
 |---|---|

@@ -16,7 +16,6 @@ minutes in place of days, it does not get far alone. What is added here, and is 
 from __future__ import annotations
 
 import json
-import math
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -52,7 +51,10 @@ from dl.models.scores import (
     patch_coverage,
 )
 from dl.models.vit import VisionTransformer, untrained_like
+from dl.training.common import resumed, write_card
+from dl.utils import cosine_schedule
 from dl.video import frame_tensor
+from dl.weights.checkpoint import Checkpoint
 from dl.world.export import EASY_VIDEOS, SPLIT_KEYS, VIDEO_SIZE
 from dl.world.render import render
 from dl.world.scenes import BACKGROUNDS, generator, sample_scene
@@ -109,13 +111,10 @@ def train(steps: int = STEPS) -> None:
         {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
     ]
     optimizer = torch.optim.AdamW(groups, lr=PEAK_RATE)
-    step, seconds = 0, 0.0
-    state = weights.load_checkpoint(checkpoint)
-    if state is not None:
-        for thing, key in ((student, "student"), (teacher, "teacher"), (optimizer, "optimizer")):
-            thing.load_state_dict(state[key])
-        center, step, seconds = state["center"], state["step"], state["seconds"]
-        print(f"{NAME}: resumed at step {step}", flush=True)
+    saved = Checkpoint(checkpoint, {"steps": steps}, student=student, teacher=teacher, optimizer=optimizer)
+    rate = cosine_schedule(PEAK_RATE, WARM_UP, steps)
+    progress = resumed(NAME, saved)
+    step, seconds, center = progress["step"], progress["seconds"], progress.get("center", center)
     started = time.process_time() - seconds
     while step < steps:
         losses, center = step_losses(student, teacher, center, step)
@@ -124,7 +123,7 @@ def train(steps: int = STEPS) -> None:
         loss.backward()
         nn.utils.clip_grad_norm_(trained, 3.0)
         for group in optimizer.param_groups:
-            group["lr"] = rate(step, steps)
+            group["lr"] = rate(step)
         optimizer.step()
         update_teacher(teacher, student, teacher_momentum(step, steps, FIRST_MOMENTUM))
         step += 1
@@ -132,25 +131,8 @@ def train(steps: int = STEPS) -> None:
             shown = " ".join(f"{name} {value.item():.3f}" for name, value in losses.items())
             print(f"{NAME}: step {step}/{steps} {shown} {time.process_time() - started:.0f} s", flush=True)
         if step % 250 == 0 or step == steps:
-            weights.save_checkpoint(
-                checkpoint,
-                {
-                    "student": student.state_dict(),
-                    "teacher": teacher.state_dict(),
-                    "center": center,
-                    "optimizer": optimizer.state_dict(),
-                    "step": step,
-                    "seconds": time.process_time() - started,
-                },
-            )
+            saved.save(step=step, seconds=time.process_time() - started, center=center)
     finish(teacher.backbone, steps, time.process_time() - started)
-
-
-def rate(step: int, steps: int) -> float:
-    """Learning rate of a step: a linear warm-up, then half a cosine down to 0."""
-    if step < WARM_UP:
-        return PEAK_RATE * (step + 1) / WARM_UP
-    return PEAK_RATE * 0.5 * (1 + math.cos(math.pi * (step - WARM_UP) / (steps - WARM_UP)))
 
 
 def step_losses(student: Networks, teacher: Networks, center: Tensor, step: int) -> tuple[dict[str, Tensor], Tensor]:
@@ -437,50 +419,22 @@ def finish(model: VisionTransformer, steps: int, seconds: float) -> Path:
     hard = hard_scores({"learnt": [shipped], "fresh": untrained})
     main = main_video_scores(shipped)
     print(f"{NAME}: {scenes} {hard} {main}", flush=True)
-    weights.write_card(
-        NAME,
-        CARD.format(
-            **CONFIGURATION,
-            steps=steps,
-            batch=BATCH,
-            pictures=steps * BATCH,
-            rate=PEAK_RATE,
-            decay=WEIGHT_DECAY,
-            warm_up=WARM_UP,
-            momentum=FIRST_MOMENTUM,
-            seed=SEED,
-            side=SIDE,
-            cells=SIDE // 8,
-            scenes=SCENES,
-            videos=HARD_VIDEOS,
-            frames=FRAMES,
-            untrained=UNTRAINED,
-            **{f"hard_{key}": value for key, value in hard.items()},
-            **{f"main_{key}": value for key, value in main.items()},
-            **{f"{who}_{key}": value for who, values in scenes.items() for key, value in values.items()},
-            **{
-                name: ", ".join(f"{share:.0%} {kind}" for kind, share in shares.items())
-                for name, shares in (("shares", SHARES), ("shares_with_pairs", SHARES_WITH_PAIRS))
-            },
-            source=SOURCE,
-            global_side=GLOBAL_SIDE,
-            local_side=LOCAL_SIDE,
-            span=GLOBAL_SPAN,
-            local_span=LOCAL_SPAN,
-            weight=WEIGHTS,
-            pairs_from=PAIRS_FROM,
-            paired=PAIRED,
-            outputs=CLS_OUTPUTS,
-            contrast_temperature=CONTRAST_TEMPERATURE,
-            student_temperature=STUDENT_TEMPERATURE,
-            teacher_temperature=TEACHER_TEMPERATURE,
-            parameters=sum(p.numel() for p in model.parameters()) / 1e6,
-            megabytes=path.stat().st_size / 1e6,
-            minutes=seconds / 60,
-            torch=torch.__version__,
-        ),
-    )
-    print(f"{NAME}: wrote {path.name} and its card")
+    mixes = {
+        name: ", ".join(f"{share:.0%} {kind}" for kind, share in shares.items())
+        for name, shares in (("shares", SHARES), ("shares_with_pairs", SHARES_WITH_PAIRS))
+    }
+    scores = {
+        f"{what}_{key}": value
+        for what, values in {"hard": hard, "main": main, **scenes}.items()
+        for key, value in values.items()
+    }
+    counts = {
+        "steps": steps,
+        "pictures": steps * BATCH,
+        "cells": SIDE // 8,
+        "parameters": sum(p.numel() for p in model.parameters()) / 1e6,
+    }
+    write_card(path, CARD, seconds, globals() | CONFIGURATION | mixes | scores | counts)
     return path
 
 
@@ -489,7 +443,7 @@ CARD = """
 
 `dl.models.vit.VisionTransformer`: patches of {patch_size} pixels, width {width}, {depth} blocks, {num_heads} heads, a stem of
 convolutions, fixed sine positions; {parameters:.2f} M parameters, trained from nothing by `python -m dl train-weights dino`.
-Half precision, {megabytes:.1f} MB. These are the teacher's weights, as in DINO. Made for pictures of {side}x{side}
+Half precision, {megabytes:.1f} MB. These are the teacher's weights, as in DINO. Made for pictures of {SIDE}x{SIDE}
 pixels, {cells}x{cells} patches, into which video frames are squeezed; for others its positions are resized.
 
 **This is not pure DINO.** The published checkpoints are. What is added here is in the list below, from "stem" to
@@ -497,26 +451,26 @@ pixels, {cells}x{cells} patches, into which video frames are squeezed; for other
 
 | | |
 |---|---|
-| data | {pictures:,} pictures of the sample world, each seen once, {source}x{source} pixels: frames of hard and of easy videos and still scenes ({shares}; with pairs {shares_with_pairs}); no labels, no masks, and no scene or video of the exported data sets |
-| DINO's recipe (`dl/models/dino.py`) | teacher = moving average of the student, momentum {momentum} rising to 1; centring; temperatures {student_temperature} (student) and {teacher_temperature} (teacher); two global views ({global_side} pixels) and two local ones ({local_side} pixels), the student sees all, the teacher the global ones; K = {outputs} |
-| views | global ones span {span[0]} to {span[1]} of the picture's side, local ones {local_span[0]} to {local_span[1]}; any angle, mirrored, squeezed; any hue, more or less saturation, contrast, light, sometimes grey or solarised, noise |
+| data | {pictures:,} pictures of the sample world, each seen once, {SOURCE}x{SOURCE} pixels: frames of hard and of easy videos and still scenes ({shares}; with pairs {shares_with_pairs}); no labels, no masks, and no scene or video of the exported data sets |
+| DINO's recipe (`dl/models/dino.py`) | teacher = moving average of the student, momentum {FIRST_MOMENTUM} rising to 1; centring; temperatures {STUDENT_TEMPERATURE} (student) and {TEACHER_TEMPERATURE} (teacher); two global views ({GLOBAL_SIDE} pixels) and two local ones ({LOCAL_SIDE} pixels), the student sees all, the teacher the global ones; K = {CLS_OUTPUTS} |
+| views | global ones span {GLOBAL_SPAN[0]} to {GLOBAL_SPAN[1]} of the picture's side, local ones {LOCAL_SPAN[0]} to {LOCAL_SPAN[1]}; any angle, mirrored, squeezed; any hue, more or less saturation, contrast, light, sometimes grey or solarised, noise |
 | stem | three 3x3 convolutions of stride 2 instead of one 8x8 patch map |
 | positions | fixed sines; each view takes a random window of the table, so that place means nothing |
-| patch losses | for patches of two views that show the same place: InfoNCE (temperature {contrast_temperature}, weight {weight[contrast]}) and DINO's loss with Sinkhorn-balanced targets (weight {weight[patch]}); DINO's [CLS] loss has weight {weight[cls]} |
-| pairs | from step {pairs_from} on, {paired:.0%} of the still scenes come as two pictures with the same objects before different backgrounds, views are taken around an object and nearly keep their hue, and only the [CLS] losses use them: DINO's, and InfoNCE between the views of a batch (weight {weight[cls_contrast]}). Scenes that come once are left out of both. Before that, attention lay on grass and bricks, by which two views of one picture are told most easily |
-| settings | AdamW, peak rate {rate}, warm-up of {warm_up} steps, then cosine; weight decay {decay}; {steps:,} steps of {batch} pictures; gradient norm clipped at 3; bfloat16 |
-| seed | {seed} |
+| patch losses | for patches of two views that show the same place: InfoNCE (temperature {CONTRAST_TEMPERATURE}, weight {WEIGHTS[contrast]}) and DINO's loss with Sinkhorn-balanced targets (weight {WEIGHTS[patch]}); DINO's [CLS] loss has weight {WEIGHTS[cls]} |
+| pairs | from step {PAIRS_FROM} on, {PAIRED:.0%} of the still scenes come as two pictures with the same objects before different backgrounds, views are taken around an object and nearly keep their hue, and only the [CLS] losses use them: DINO's, and InfoNCE between the views of a batch (weight {WEIGHTS[cls_contrast]}). Scenes that come once are left out of both. Before that, attention lay on grass and bricks, by which two views of one picture are told most easily |
+| settings | AdamW, peak rate {PEAK_RATE}, warm-up of {WARM_UP} steps, then cosine; weight decay {WEIGHT_DECAY}; {steps:,} steps of {BATCH} pictures; gradient norm clipped at 3; bfloat16 |
+| seed | {SEED} |
 | time | {minutes:.0f} minutes of CPU time, one thread, torch {torch} |
 
-Scores on scenes and videos never trained on, at {side}x{side} pixels; "untrained": the same network with fresh random
-weights, mean of {untrained} seeds.
+Scores on scenes and videos never trained on, at {SIDE}x{SIDE} pixels; "untrained": the same network with fresh random
+weights, mean of {UNTRAINED} seeds.
 
 | | learnt | untrained |
 |---|---|---|
-| [CLS] attention on objects over their share of the area, best head, {scenes} scenes | {learnt_gain:.1f} | {fresh_gain:.1f} |
+| [CLS] attention on objects over their share of the area, best head, {SCENES} scenes | {learnt_gain:.1f} | {fresh_gain:.1f} |
 | IoU of the most attended patches with the objects', best head | {learnt_iou:.2f} | {fresh_iou:.2f} |
 | silhouette of objects in the first three principal components | {learnt_silhouette:.2f} | {fresh_silhouette:.2f} |
-| one-shot segmentation of {videos} hard videos of {frames} frames: two-layer head trained on the middle frame, mean IoU over the others, absent classes skipped | {hard_learnt:.3f} | {hard_fresh:.3f} |
+| one-shot segmentation of {HARD_VIDEOS} hard videos of {FRAMES} frames: two-layer head trained on the middle frame, mean IoU over the others, absent classes skipped | {hard_learnt:.3f} | {hard_fresh:.3f} |
 
 The same head on other features of the hard videos: colour and position {hard_colour:.3f}, these and the contrast
 within the patch {hard_contrast:.3f}, oriented edges (in the manner of HOG) {hard_edges:.3f}. The notebook's main video, an easy one, with the lesson's head and the graded IoU: first frame

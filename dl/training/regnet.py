@@ -18,6 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dl import settings, weights
+from dl.training.common import resumed, write_card
+from dl.weights.checkpoint import Checkpoint
 from dl.world.render import render
 from dl.world.scenes import BACKGROUNDS, CLASSES, COLOURS, EXTENTS, TEXTURES, Scene, generator, sample_scene
 
@@ -50,13 +52,9 @@ def train(steps: int = STEPS) -> None:
     parameters = [*encoder.parameters(), *heads.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=PEAK_RATE, weight_decay=WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, PEAK_RATE, total_steps=steps, pct_start=WARM_UP / steps)
-    step, seconds = 0, 0.0
-    state = weights.load_checkpoint(checkpoint)
-    if state is not None:
-        for module, key in ((encoder, "encoder"), (heads, "heads"), (optimizer, "optimizer"), (schedule, "schedule")):
-            module.load_state_dict(state[key])
-        step, seconds = state["step"], state["seconds"]
-        print(f"{NAME}: resumed at step {step}", flush=True)
+    saved = Checkpoint(checkpoint, {"steps": steps}, encoder=encoder, heads=heads, optimizer=optimizer, schedule=schedule)
+    progress = resumed(NAME, saved)
+    step, seconds = progress["step"], progress["seconds"]
     started = time.process_time() - seconds
     while step < steps:
         images, targets = batch(range(step * BATCH, (step + 1) * BATCH))
@@ -72,17 +70,7 @@ def train(steps: int = STEPS) -> None:
         if step % 100 == 0:
             print(f"{NAME}: step {step}/{steps} loss {loss.item():.3f} {time.process_time() - started:.0f} s", flush=True)
         if step % 250 == 0 or step == steps:
-            weights.save_checkpoint(
-                checkpoint,
-                {
-                    "encoder": encoder.state_dict(),
-                    "heads": heads.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                    "schedule": schedule.state_dict(),
-                    "step": step,
-                    "seconds": time.process_time() - started,
-                },
-            )
+            saved.save(step=step, seconds=time.process_time() - started)
         if step % 1000 == 0:
             print(f"{NAME}: {evaluate(encoder, heads)}", flush=True)
     finish(encoder, heads, steps, time.process_time() - started)
@@ -167,22 +155,8 @@ def finish(encoder: nn.Module, heads: Heads, steps: int, seconds: float) -> Path
     scores = evaluate(encoder, heads, count=2000)
     facts = {"architecture": "regnet_x_400mf", "steps": str(steps), "seed": str(SEED), "scores": str(scores)}
     path = weights.save(NAME, encoder.backbone.state_dict(), facts)
-    weights.write_card(
-        NAME,
-        CARD.format(
-            steps=steps,
-            batch=BATCH,
-            rate=PEAK_RATE,
-            decay=WEIGHT_DECAY,
-            seed=SEED,
-            scenes=steps * BATCH,
-            minutes=seconds / 60,
-            megabytes=path.stat().st_size / 1e6,
-            torch=torch.__version__,
-            **scores,
-        ),
-    )
-    print(f"{NAME}: {scores}; wrote {path.name} and its card")
+    print(f"{NAME}: {scores}", flush=True)
+    write_card(path, CARD, seconds, globals() | scores | {"steps": steps, "scenes": steps * BATCH})
     return path
 
 
@@ -196,8 +170,8 @@ RegNetX-400MF (torchvision's `regnet_x_400mf` up to its last stage), trained fro
 |---|---|
 | data | {scenes:,} scenes of the sample world, each seen once, 112x112; colour-class pairs kept out of training never occur |
 | targets | the scene's classes, colours, pairs and background from the mean of the features; class, colour, texture and size of each object from its cell of the 4x4 grid |
-| settings | AdamW, peak rate {rate}, weight decay {decay}, {steps} steps of {batch}, one cycle, gradient norm clipped at 1, bfloat16 |
-| seed | {seed} |
+| settings | AdamW, peak rate {PEAK_RATE}, weight decay {WEIGHT_DECAY}, {steps} steps of {BATCH}, one cycle, gradient norm clipped at 1, bfloat16 |
+| seed | {SEED} |
 | time | {minutes:.0f} minutes of CPU time, one thread, torch {torch} |
 | scores on 2,000 scenes never trained on | class {category}, colour {colour}, texture {texture}, size {size}, class and colour both {pair}, background {background} |
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 FILES = Path(__file__).parent / "files"
@@ -58,19 +57,6 @@ def write_card(name: str, text: str) -> Path:
     path = FILES / f"{name}.md"
     path.write_text(text.strip() + "\n", encoding="utf-8")
     return path
-
-
-def save_checkpoint(path: Path, state: dict) -> None:
-    """Write a training checkpoint in one step, so that a training can be stopped at any time."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".part")
-    torch.save(state, temporary)
-    os.replace(temporary, path)
-
-
-def load_checkpoint(path: Path) -> dict | None:
-    """The checkpoint at `path`, or None if there is none yet."""
-    return torch.load(path, map_location="cpu", weights_only=True) if path.exists() else None
 
 
 def _existing(name: str) -> Path:
