@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,7 @@ from dl.files import read_text, user_path
 from dl.utils import cosine_schedule as cosine_schedule  # for the notebook
 from dl.weights.checkpoint import Checkpoint
 from rnn_lstm_captioning import END, NULL, CaptioningRNN
-from transformers import AddSubDataset, generate_token_dict, get_subsequent_mask
+from transformers import AddSubDataset, Transformer, generate_token_dict, get_subsequent_mask
 
 # --- Image captioning ---
 
@@ -79,9 +80,13 @@ def decode_captions(captions: Tensor | list, idx_to_word: list[str] | dict[int, 
             "Pass one caption or a batch of them."
         )
     if captions.ndim == 2:
-        return [decode_captions(row, idx_to_word) for row in captions]
+        return [_decode_caption(row, idx_to_word) for row in captions]
+    return _decode_caption(captions, idx_to_word)
+
+
+def _decode_caption(caption: Tensor, idx_to_word: list[str] | dict[int, str]) -> str:
     kept = []
-    for index in captions.tolist():
+    for index in caption.tolist():
         try:
             word = idx_to_word[index] if index >= 0 else None
         except (IndexError, KeyError):
@@ -209,15 +214,17 @@ def caption_images(model: CaptioningRNN, images: Tensor, max_length: int = 15, b
     device = next(model.parameters()).device
     was_training = model.training
     model.eval()
-    sentences, maps = [], []
+    sentences: list[str] = []
+    maps: list[Tensor] = []
     for chunk in images.split(batch_size):
         sampled = model.sample(chunk.to(device), max_length)
         captions, attention = sampled if isinstance(sampled, tuple) else (sampled, None)
         decoded = decode_captions(captions, model.idx_to_word)
         sentences += [sentence.removesuffix(END).rstrip() for sentence in decoded]
-        maps.append(attention)
+        if attention is not None:
+            maps.append(attention)
     model.train(was_training)
-    return sentences, None if maps[0] is None else torch.cat(maps)
+    return sentences, torch.cat(maps) if maps else None
 
 
 def _check_captioner_data(model, image_data, caption_data, num_epochs, batch_size, learning_rate) -> None:
@@ -270,7 +277,7 @@ def get_toy_data(path: str | Path) -> dict[str, list[str]]:
         data = json.loads(read_text(path))
     except ValueError as error:
         raise ValueError(f"get_toy_data: {path} is not JSON ({error}); it is cut or another file. {remedy}") from error
-    columns = [data.get(key) if isinstance(data, dict) else None for key in ("inp_expression", "out_expression")]
+    columns: list[Any] = [data.get(key) if isinstance(data, dict) else None for key in ("inp_expression", "out_expression")]
     if not all(isinstance(column, list) for column in columns) or len(columns[0]) != len(columns[1]):
         found = list(data) if isinstance(data, dict) else type(data).__name__
         raise ValueError(
@@ -323,7 +330,7 @@ def step_schedule(warmup_lr: float, warmup_interval: int | None, lr: float) -> C
 
 
 def train(
-    model: nn.Module,
+    model: Transformer,
     train_dataloader: DataLoader,
     val_dataloader: DataLoader,
     loss_func: Callable,
@@ -337,10 +344,10 @@ def train(
     optimizer: Optimizer | None = None,
     schedule: Callable[[int], float] | None = None,
     history: list[dict] | None = None,
-    on_epoch: Callable[[nn.Module, dict], None] | None = None,
+    on_epoch: Callable[[Transformer, dict], None] | None = None,
     checkpoint: Path | None = None,
     print_every: int = 1,
-) -> nn.Module:
+) -> Transformer:
     """Train a `Transformer` with true earlier tokens given, and validate after each epoch.
 
     Args:
@@ -400,7 +407,7 @@ def train(
 
 
 def _train_epoch(
-    model: nn.Module,
+    model: Transformer,
     loader: DataLoader,
     loss_func: Callable,
     optimizer: Optimizer,
@@ -424,7 +431,7 @@ def _train_epoch(
 
 @torch.no_grad()
 def val(
-    model: nn.Module, dataloader: DataLoader, loss_func: Callable, batch_size: int = 32, device: torch.device | str = "cpu"
+    model: Transformer, dataloader: DataLoader, loss_func: Callable, batch_size: int = 32, device: torch.device | str = "cpu"
 ) -> tuple[float, float]:
     """Loss and accuracy with true earlier tokens given, over ALL rows of the loader.
 
@@ -444,8 +451,8 @@ def val(
 
 @torch.no_grad()
 def inference(
-    model: nn.Module, inp_exp: Tensor, inp_exp_pos: Tensor, out_pos_exp: Tensor, out_seq_len: int, *, bos_token: int = 14
-) -> tuple[Tensor, nn.Module]:
+    model: Transformer, inp_exp: Tensor, inp_exp_pos: Tensor, out_pos_exp: Tensor, out_seq_len: int, *, bos_token: int = 14
+) -> tuple[Tensor, Transformer]:
     """Write results token by token, each time the likeliest one (greedy decoding), for all rows of a batch at once.
 
     One pass of the encoder, then `out_seq_len` - 1 of the decoder over the growing prefix, under the causal mask of
@@ -481,7 +488,7 @@ def inference(
 
 
 def right_tokens(
-    model: nn.Module, dataset: AddSubDataset, device: torch.device | str = "cpu", batch_size: int = 1024
+    model: Transformer, dataset: AddSubDataset, device: torch.device | str = "cpu", batch_size: int = 1024
 ) -> Tensor:
     """Which tokens of each row's result the model writes right, by greedy decoding.
 
@@ -493,14 +500,14 @@ def right_tokens(
     model.to(device)
     right = []
     for inputs, input_positions, targets, target_positions in DataLoader(dataset, batch_size):
-        batch = (tensor.to(device) for tensor in (inputs, input_positions, target_positions))
-        written, _ = inference(model, *batch, out_seq_len=targets.shape[1])
+        tokens, places, out_places = (tensor.to(device) for tensor in (inputs, input_positions, target_positions))
+        written, _ = inference(model, tokens, places, out_places, targets.shape[1])
         right.append(written.cpu() == targets)
     return torch.cat(right)
 
 
 def right_answers(
-    model: nn.Module, dataset: AddSubDataset, device: torch.device | str = "cpu", batch_size: int = 1024
+    model: Transformer, dataset: AddSubDataset, device: torch.device | str = "cpu", batch_size: int = 1024
 ) -> Tensor:
     """Whether the model writes the whole result of each row: `right_tokens` for all tokens at once.
 
@@ -523,10 +530,10 @@ def draw(data, x: list[str], y: list[str], ax) -> None:
 
 def watch_exact_match(
     sets: dict[str, AddSubDataset], every: int, device: torch.device | str = "cpu"
-) -> Callable[[nn.Module, dict], None]:
+) -> Callable[[Transformer, dict], None]:
     """An `on_epoch` for `train`: every `every` epochs, the entry gets each data set's exact match, under its name."""
 
-    def on_epoch(model: nn.Module, entry: dict) -> None:
+    def on_epoch(model: Transformer, entry: dict) -> None:
         if entry["epoch"] % every == 0:
             for name, rows in sets.items():
                 entry[name] = right_answers(model, rows, device).double().mean().item()
@@ -535,7 +542,7 @@ def watch_exact_match(
 
 
 @torch.no_grad()
-def shrink_weights(model: nn.Module, matrices: float, embedding: float) -> nn.Module:
+def shrink_weights(model: Transformer, matrices: float, embedding: float) -> Transformer:
     """Scale a fresh `Transformer`: its weight matrices and its embedding by these factors, in place; returns it.
 
     Biases and norms stay. Small weights at the start favour rules that many rows share over one special case a row.

@@ -16,6 +16,7 @@ Device and dtype follow the inputs. Notebook: notebooks/rnn_lstm_captioning.ipyn
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -90,8 +91,8 @@ def rnn_forward(x: Tensor, h0: Tensor, Wx: Tensor, Wh: Tensor, b: Tensor) -> tup
     for step in x.unbind(dim=1):  # (N, D) each
         h, _ = rnn_step_forward(step, h, Wx, Wh, b)
         states.append(h)
-    states = torch.stack(states, dim=1)  # (N, T, H)
-    return states, (x, h0, Wx, Wh, states)
+    h = torch.stack(states, dim=1)  # (N, T, H)
+    return h, (x, h0, Wx, Wh, h)
     # END SOLUTION rnn_forward
 
 
@@ -115,10 +116,10 @@ def rnn_backward(dh: Tensor, cache: tuple[Tensor, ...]) -> tuple[Tensor, Tensor,
     for t in reversed(range(T)):
         ds.append((dh[:, t] + from_next) * slope[:, t])  # (N, H)
         from_next = ds[-1] @ Wh.T
-    ds = torch.stack(ds[::-1], dim=1)  # (N, T, H)
-    flat = ds.reshape(N * T, H)
+    at_tanh = torch.stack(ds[::-1], dim=1)  # (N, T, H)
+    flat = at_tanh.reshape(N * T, H)
     dWx, dWh = x.reshape(N * T, -1).T @ flat, before.reshape(N * T, H).T @ flat
-    return ds @ Wx.T, from_next, dWx, dWh, flat.sum(dim=0)
+    return at_tanh @ Wx.T, from_next, dWx, dWh, flat.sum(dim=0)
     # END SOLUTION rnn_backward
 
 
@@ -171,6 +172,9 @@ class ImageEncoder(nn.Module):
     Raises:
         FileNotFoundError: with DL_DATA=real, if the ImageNet weights have not been fetched; names the command.
     """
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, pretrained: bool = True, verbose: bool = True) -> None:
         super().__init__()
@@ -485,7 +489,7 @@ class CaptioningRNN(nn.Module):
         V = len(word_to_idx)
         self.feature_projection = nn.Linear(input_dim, hidden_dim)
         self.word_embedding = WordEmbedding(V, wordvec_dim)
-        self.recurrent = cells[cell_type](wordvec_dim, hidden_dim)
+        self.recurrent: Any = cells[cell_type](wordvec_dim, hidden_dim)
         self.output_projection = nn.Linear(hidden_dim, V)
         # END SOLUTION CaptioningRNN.__init__
 

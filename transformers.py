@@ -66,7 +66,7 @@ def prepocess_input_sequence(input_str: str, token_dict: dict[str, int], spc_tok
     # EXERCISE prepocess_input_sequence, about 7 lines. Hint: which words must stay whole, and what is a word that may
     # be cut?
     # BEGIN SOLUTION prepocess_input_sequence
-    tokens = []
+    tokens: list[int] = []
     for word in input_str.split():
         parts = [word] if word in spc_tokens else word
         tokens.extend(token_dict[part] for part in parts)

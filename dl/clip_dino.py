@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from dl.guards import clip_dino as guards
 from dl.guards.images import check_images
+from dl.models.small_clip import ImageTextModel
 from dl.video import DavisDataset, class_colours, create_segmentation_overlay, frame_tensor, write_video_from_array
 
 __all__ = [
@@ -66,7 +67,7 @@ def get_similarity_no_loop(text_features: Tensor, image_features: Tensor) -> Ten
 
 @torch.no_grad()
 def clip_zero_shot_classifier(
-    clip_model: nn.Module,
+    clip_model: ImageTextModel,
     clip_preprocess: Callable,
     images: Sequence[np.ndarray],
     class_texts: Sequence[str],
@@ -110,7 +111,7 @@ class CLIPImageRetriever:
 
     @torch.no_grad()
     def __init__(
-        self, clip_model: nn.Module, clip_preprocess: Callable, images: Sequence[np.ndarray], device: torch.device | str
+        self, clip_model: ImageTextModel, clip_preprocess: Callable, images: Sequence[np.ndarray], device: torch.device | str
     ) -> None:
         images = check_images("CLIPImageRetriever", images)
         # EXERCISE CLIPImageRetriever.__init__, about 4 lines. Hint: what will `retrieve` need for every query, and what
@@ -144,7 +145,7 @@ class CLIPImageRetriever:
 
 @torch.no_grad()
 def encode_images(
-    clip_model: nn.Module, clip_preprocess: Callable, images: Sequence[np.ndarray], device: torch.device | str
+    clip_model: ImageTextModel, clip_preprocess: Callable, images: Sequence[np.ndarray], device: torch.device | str
 ) -> Tensor:
     """CLIP's features of images: (M, D), not normalised, without gradient.
 

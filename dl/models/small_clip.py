@@ -14,6 +14,7 @@ import pickle
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +23,16 @@ from dl import settings, weights
 
 PIXEL_MEAN = (0.48145466, 0.4578275, 0.40821073)  # of CLIP's own preprocessing
 PIXEL_STD = (0.26862954, 0.26130258, 0.27577711)
+
+
+class ImageTextModel(Protocol):
+    """What the lesson needs of a CLIP: `clip.model.CLIP` and `SmallCLIP` both have it."""
+
+    def encode_text(self, text: Tensor, /) -> Tensor:
+        """(N, 77) tokens -> (N, D)."""
+
+    def encode_image(self, image: Tensor, /) -> Tensor:
+        """(M, 3, h, w) -> (M, D)."""
 
 
 class SmallCLIP(nn.Module):
@@ -34,6 +45,8 @@ class SmallCLIP(nn.Module):
         configuration: arguments of `clip.model.CLIP` but for `vocab_size`.
         token_ids: ids of the words the model knows, ascending, int64 (V,); with 0 (padding), start and end of text.
     """
+
+    token_ids: Tensor
 
     def __init__(self, configuration: dict, token_ids: list[int]) -> None:
         super().__init__()
