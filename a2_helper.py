@@ -6,14 +6,15 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterable
+from itertools import islice
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Subset
 
-from dl import weights
+from dl import settings, weights
 from dl.data import arithmetic
 from rnn_lstm_captioning import END, NULL, CaptioningRNN
 from transformers import AddSubDataset, generate_token_dict, get_subsequent_mask
@@ -29,7 +30,8 @@ def load_coco_captions(path: str | Path | None = None, verbose: bool = True) -> 
         verbose: print what was read.
     Returns:
         `train_images`, `val_images` uint8 (n, 3, 112, 112); `train_captions`, `val_captions` int64 (n, 17); `vocab` with
-        `idx_to_token` (list) and `token_to_idx` (dict). The sample world adds `held_out_images`, `held_out_captions`.
+        `idx_to_token` (list) and `token_to_idx` (dict). The sample world adds `held_out_images`, `held_out_captions`. With
+        DL_QUICK, n is at most 300.
     Raises:
         FileNotFoundError: if the file is absent. ValueError: if it is cut, foreign, lacks a key, or contradicts itself;
             every problem is named.
@@ -50,6 +52,7 @@ def load_coco_captions(path: str | Path | None = None, verbose: bool = True) -> 
     problems = coco_problems(data)
     if problems:
         raise ValueError(f"load_coco_captions: {path} is not what it should be: {'; '.join(problems)}. {remedy}")
+    data |= {key: value[: settings.shortened(len(value), 300)] for key, value in data.items() if isinstance(value, Tensor)}
     if verbose:
         for key, value in data.items():
             if isinstance(value, Tensor):
@@ -120,7 +123,8 @@ def train_captioner(
         model: changed in place, left in train mode on `device`.
         image_data: (n, 3, H, W) images, or (n, 400, h, w) features made by the model's own encoder.
         caption_data: (n, T + 1) int64 word indices.
-        num_epochs, batch_size: >= 1. learning_rate: > 0. lr_decay: factor per epoch.
+        num_epochs, batch_size: >= 1. learning_rate: > 0. lr_decay: factor per epoch. With DL_QUICK, at most 2 epochs of 4
+            batches.
         device: where to train, batch by batch; None is where the model is.
         drop_last: the course's published runs leave out the remainder of n / batch_size in every epoch (the same rows
             each time), and so does True; False trains on it too. Fewer rows than a batch always make one batch.
@@ -141,8 +145,9 @@ def train_captioner(
     optimizer = torch.optim.AdamW((p for p in model.parameters() if p.requires_grad), lr=learning_rate)
     scheduler = torch.optim.lr_scheduler.ExponentialLR(optimizer, gamma=lr_decay)
     n = len(image_data)
-    settings = {"n": n, "batch_size": batch_size, "learning_rate": learning_rate, "lr_decay": lr_decay}
-    history, first_epoch = _resume_captioner(checkpoint, settings, model, optimizer, scheduler, shuffle)
+    chosen = {"n": n, "batch_size": batch_size, "learning_rate": learning_rate, "lr_decay": lr_decay}
+    history, first_epoch = _resume_captioner(checkpoint, chosen, model, optimizer, scheduler, shuffle)
+    num_epochs = settings.shortened(num_epochs, 2)
     epochs = tqdm(range(first_epoch, num_epochs), initial=first_epoch, total=num_epochs, desc="Epochs", leave=False)
     print_every = -(-num_epochs // 8)
     try:
@@ -152,7 +157,7 @@ def train_captioner(
             batches = list(order.split(batch_size))
             if drop_last and len(batches) > 1 and len(batches[-1]) < batch_size:
                 batches.pop()
-            for rows in batches:
+            for rows in batches[: settings.shortened(len(batches), 4)]:
                 loss = model(image_data[rows].to(device), caption_data[rows].to(device))
                 optimizer.zero_grad()
                 loss.backward()
@@ -170,7 +175,7 @@ def train_captioner(
                 }
                 order_state = None if shuffle is None else shuffle.get_state()
                 weights.save_checkpoint(
-                    checkpoint, {**state, "settings": settings, "epoch": epoch + 1, "history": history, "shuffle": order_state}
+                    checkpoint, {**state, "settings": chosen, "epoch": epoch + 1, "history": history, "shuffle": order_state}
                 )
     except KeyboardInterrupt:
         print(f"Stopped after {len(history)} steps; the model keeps what it has learnt.")
@@ -373,8 +378,8 @@ def train(
     Args:
         model: moved to `device`, trained in place. train_dataloader, val_dataloader: batches of `AddSubDataset`.
         loss_func: (logits (T, V), classes (T,)) -> the SUM over T tokens.
-        num_epochs: passes over the training loader. batch_size: not used, losses are divided by the tokens counted; it
-            stays because the notebook's calls pass it.
+        num_epochs: passes over the training loader; with DL_QUICK, at most 10 of 2 batches.
+        batch_size: not used, losses are divided by the tokens counted; it stays because the notebook's calls pass it.
         warmup_lr, warmup_interval, lr: see `step_schedule`; None starts at `lr`.
         optimizer: default Adam, betas (0.9, 0.995), eps 1e-9. schedule: rate of each update, instead of the step.
         history: a list; one dict an epoch is appended: epoch, train_loss, val_loss (nats a token), val_accuracy (of
@@ -402,10 +407,11 @@ def train(
         history[:] = _load_checkpoint(checkpoint, model, optimizer, train_dataloader)
     started = time.perf_counter() - (history[-1]["seconds"] if history else 0.0)
     update = len(history) * len(train_dataloader)
+    num_epochs = settings.shortened(num_epochs, 10)
     for epoch in range(len(history) + 1, num_epochs + 1):
         model.train()
         total, tokens = torch.zeros((), device=device), 0
-        for batch in train_dataloader:
+        for batch in islice(train_dataloader, settings.shortened(len(train_dataloader), 2)):
             if update == announce:
                 print(f"update {update}: the rate goes from {warmup_lr:g} to {lr:g}")
             for group in optimizer.param_groups:
@@ -500,11 +506,12 @@ def right_tokens(
     """Which tokens of each row's result the model writes right, by greedy decoding.
 
     Args:
-        dataset: an `AddSubDataset`.
+        dataset: an `AddSubDataset`; with DL_QUICK, its first 500 rows are asked.
     Returns:
         (rows, tokens) bool on the CPU, BOS first.
     """
     model.to(device)
+    dataset = Subset(dataset, range(settings.shortened(len(dataset), 500)))
     right = []
     for inputs, input_positions, targets, target_positions in DataLoader(dataset, batch_size):
         batch = (tensor.to(device) for tensor in (inputs, input_positions, target_positions))
