@@ -227,7 +227,7 @@ def _(self, num_heads, emb_dim, feedforward_dim, dropout):
 @right("EncoderBlock.forward")
 def _(self, x):
     for norm, part in zip(self.norms, (lambda x: self.MultiHeadBlock(x, x, x), self.think)):
-        x = self.dropout(norm(x + part(x)))
+        x = F.dropout(norm(x + part(x)), self.dropout.p, self.training)
     return x
 
 
