@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Subset
 
+from dl import settings
 from dl.data import arithmetic
 from dl.files import read_text, user_path
 from dl.utils import cosine_schedule as cosine_schedule  # for the notebook
@@ -31,7 +33,8 @@ def load_coco_captions(path: str | Path | None = None, verbose: bool = True) -> 
         verbose: print what was read.
     Returns:
         `train_images`, `val_images` uint8 (n, 3, 112, 112); `train_captions`, `val_captions` int64 (n, 17); `vocab` with
-        `idx_to_token` (list) and `token_to_idx` (dict). The sample world adds `held_out_images`, `held_out_captions`.
+        `idx_to_token` (list) and `token_to_idx` (dict). The sample world adds `held_out_images`, `held_out_captions`. With
+        DL_QUICK, n is at most 300.
     Raises:
         FileNotFoundError: if the file is absent. ValueError: if it is cut, foreign, lacks a key, or contradicts itself;
             every problem is named.
@@ -52,6 +55,7 @@ def load_coco_captions(path: str | Path | None = None, verbose: bool = True) -> 
     problems = coco_problems(data)
     if problems:
         raise ValueError(f"load_coco_captions: {path} is not what it should be: {'; '.join(problems)}. {remedy}")
+    data |= {key: value[: settings.shortened(len(value), 300)] for key, value in data.items() if isinstance(value, Tensor)}
     if verbose:
         for key, value in data.items():
             if isinstance(value, Tensor):
@@ -126,7 +130,8 @@ def train_captioner(
         model: changed in place, left in train mode on `device`.
         image_data: (n, 3, H, W) images, or (n, 400, h, w) features made by the model's own encoder.
         caption_data: (n, T + 1) int64 word indices.
-        num_epochs, batch_size: >= 1. learning_rate: > 0. lr_decay: factor per epoch.
+        num_epochs, batch_size: >= 1. learning_rate: > 0. lr_decay: factor per epoch. With DL_QUICK, at most 2 epochs of 4
+            batches.
         device: where to train, batch by batch; None is where the model is.
         drop_last: the course's published runs leave out the remainder of n / batch_size in every epoch (the same rows
             each time), and so does True; False trains on it too. Fewer rows than a batch always make one batch.
@@ -147,10 +152,11 @@ def train_captioner(
     optimizer = torch.optim.AdamW((p for p in model.parameters() if p.requires_grad), lr=learning_rate)
     scheduler = torch.optim.lr_scheduler.ExponentialLR(optimizer, gamma=lr_decay)
     n = len(image_data)
-    settings = {"n": n, "batch_size": batch_size, "learning_rate": learning_rate, "lr_decay": lr_decay}
-    saved = Checkpoint(checkpoint, settings, model=model, optimizer=optimizer, scheduler=scheduler, shuffle=shuffle)
+    chosen = {"n": n, "batch_size": batch_size, "learning_rate": learning_rate, "lr_decay": lr_decay}
+    saved = Checkpoint(checkpoint, chosen, model=model, optimizer=optimizer, scheduler=scheduler, shuffle=shuffle)
     progress = saved.resume()
     history, first_epoch = progress.get("history", []), progress.get("epoch", 0)
+    num_epochs = settings.shortened(num_epochs, 2)
     epochs = tqdm(range(first_epoch, num_epochs), initial=first_epoch, total=num_epochs, desc="Epochs", leave=False)
     print_every = -(-num_epochs // 8)
     try:
@@ -253,7 +259,7 @@ def _batches(n: int, batch_size: int, drop_last: bool, shuffle: torch.Generator 
     batches = list(order.split(batch_size))
     if drop_last and len(batches) > 1 and len(batches[-1]) < batch_size:
         batches.pop()
-    return batches
+    return batches[: settings.shortened(len(batches), 4)]
 
 
 # --- Transformers: arithmetic ---
@@ -353,8 +359,8 @@ def train(
     Args:
         model: moved to `device`, trained in place. train_dataloader, val_dataloader: batches of `AddSubDataset`.
         loss_func: (logits (T, V), classes (T,)) -> the SUM over T tokens.
-        num_epochs: passes over the training loader. batch_size: not used, losses are divided by the tokens counted; it
-            stays because the notebook's calls pass it.
+        num_epochs: passes over the training loader; with DL_QUICK, at most 10 of 2 batches.
+        batch_size: not used, losses are divided by the tokens counted; it stays because the notebook's calls pass it.
         warmup_lr, warmup_interval, lr: see `step_schedule`; None starts at `lr`.
         optimizer: default Adam, betas (0.9, 0.995), eps 1e-9. schedule: learning rate of each update, instead of the step.
         history: a list; one dict per epoch is appended: epoch, train_loss, val_loss (nats per token), val_accuracy (of
@@ -418,7 +424,8 @@ def _train_epoch(
     """One pass over the training data; the mean loss per token."""
     model.train()
     total, tokens = torch.zeros((), device=device), 0
-    for update, batch in enumerate(loader, start=(epoch - 1) * len(loader)):
+    batches = islice(loader, settings.shortened(len(loader), 2))
+    for update, batch in enumerate(batches, start=(epoch - 1) * len(loader)):
         for group in optimizer.param_groups:
             group["lr"] = schedule(update)
         loss, count, _ = _batch_loss(model, batch, loss_func, device)
@@ -493,11 +500,12 @@ def right_tokens(
     """Which tokens of each row's result the model writes right, by greedy decoding.
 
     Args:
-        dataset: an `AddSubDataset`.
+        dataset: an `AddSubDataset`; with DL_QUICK, its first 500 rows are asked.
     Returns:
         (rows, tokens) bool on the CPU, BOS first.
     """
     model.to(device)
+    dataset = Subset(dataset, range(settings.shortened(len(dataset), 500)))
     right = []
     for inputs, input_positions, targets, target_positions in DataLoader(dataset, batch_size):
         tokens, places, out_places = (tensor.to(device) for tensor in (inputs, input_positions, target_positions))
@@ -523,9 +531,11 @@ def draw(data, x: list[str], y: list[str], ax) -> None:
     Args:
         data: (K_Q, K_K) array in [0, 1]. x: labels of the keys. y: labels of the queries. [] for none.
     """
-    import seaborn
-
-    seaborn.heatmap(data, xticklabels=x, yticklabels=y, square=True, vmin=0.0, vmax=1.0, cbar=False, cmap="viridis", ax=ax)
+    ax.pcolormesh(data, vmin=0.0, vmax=1.0, cmap="viridis")  # seaborn's heatmap would draw the whole figure for each map
+    ax.set(aspect="equal", ylim=(len(data), 0))
+    for axis, words in ((ax.xaxis, x), (ax.yaxis, y)):
+        axis.set_ticks([place + 0.5 for place in range(len(words))], words)
+    ax.grid(False)
 
 
 def watch_exact_match(

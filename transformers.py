@@ -309,7 +309,7 @@ class EncoderBlock(nn.Module):
 
     Dropout stands AFTER each normalisation, and the next residual starts from the dropped tensor; there is none inside
     attention or feed-forward block. (The paper drops before the addition; the expected tensors want it here.)
-    The notebook reads the attention as `MultiHeadBlock` and replaces `dropout`, an `nn.Dropout`. The normalisations are
+    The notebook reads the attention as `MultiHeadBlock`; `dropout` is an `nn.Dropout`. The normalisations are
     `LayerNormalization` of its own epsilon, each with its own scale and shift.
 
     Args:

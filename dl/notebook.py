@@ -19,6 +19,25 @@ from torch import Tensor
 from dl import settings
 from dl.grad import rel_error
 
+LEARNT = (  # beginnings of the claims that a training of a few steps cannot meet
+    "the RNN learns",
+    "final loss",
+    "at 1e-3 the LSTM uses",
+    "the attention LSTM uses",
+    "rnn: ",
+    "lstm: ",
+    "attn: ",
+    "attention is not worse",
+    "attention on the named object",
+    "learnt features win",
+    "and against colour and place",
+    "four rows by heart",
+    "it knows the rule",
+    "neighbours name the class",
+    "batched views give",
+    "the probe with SimCLR",
+    "SimCLR gains",
+)
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
 
@@ -33,6 +52,7 @@ class Session:
     versions: dict[str, str]
     scores: dict[str, float] = field(default_factory=dict)
     checks: list[str] = field(default_factory=list)
+    not_asked: list[str] = field(default_factory=list)
     started: float = field(default_factory=time.time)
 
     @property
@@ -43,9 +63,20 @@ class Session:
     def to_double(self) -> dict:
         return settings.double_kwargs(self.device)
 
+    def shortened(self, count: int, few: int) -> int:
+        """`count`, or at most `few` with DL_QUICK: of what a cell repeats."""
+        return settings.shortened(count, few)
+
     def check(self, claim: str, passed: bool, detail: str = "") -> None:
-        """Assert a claim; on success print `ok: claim (detail)`, on failure raise AssertionError with the same words."""
+        """Assert a claim; on success print `ok: claim (detail)`, on failure raise AssertionError with the same words.
+
+        With DL_QUICK, a claim on what a training has learnt is no failure: it is said that it was not asked.
+        """
         text = f"{claim} ({detail})" if detail else claim
+        if not passed and settings.quick() and claim.startswith(LEARNT):
+            self.not_asked.append(text)
+            print(f"not asked in quick mode: {text}")
+            return
         if not passed:
             raise AssertionError(f"not so: {text}")
         self.checks.append(text)
@@ -86,6 +117,7 @@ class Session:
             "seconds": round(time.time() - self.started, 1),
             "scores": self.scores,
             "checks": self.checks,
+            "not_asked": self.not_asked,
         }
         temporary = path.with_suffix(".json.part")
         temporary.write_text(json.dumps(report, indent=1) + "\n")
@@ -116,6 +148,8 @@ def setup(name: str, seed: int = 0) -> Session:
     reset_seed(seed)
     print(" · ".join(f"{package} {version}" for package, version in versions.items()))
     print({"cuda": "Using CUDA GPU", "mps": "Using Apple Silicon GPU (MPS)", "cpu": "Using CPU"}[device.type])
+    if settings.quick():
+        print("Quick mode (DL_QUICK): trainings take a few steps, and what they should learn is not asked.")
     if data == settings.SAMPLE:
         print("Data: the embedded sample world (set DL_DATA=real before starting the kernel for the real data)")
     else:

@@ -1,7 +1,7 @@
 """Where things are and which data are used: the only module that reads the environment.
 
 `DL_DATA` chooses the embedded sample world or the real data sets, `DL_DEVICE` the device,
-`DL_HOME` where real data and weights are kept, `DL_OFFLINE=1` forbids the network.
+`DL_HOME` where real data and weights are kept, `DL_OFFLINE=1` forbids the network, `DL_QUICK=1` shortens trainings.
 """
 
 from __future__ import annotations
@@ -54,7 +54,17 @@ def sample_home() -> Path:
 
 def offline() -> bool:
     """True when `DL_OFFLINE` is set to anything but 0 or nothing: the network is never touched then."""
-    return os.environ.get("DL_OFFLINE", "").strip() not in ("", "0")
+    return _is_set("DL_OFFLINE")
+
+
+def quick() -> bool:
+    """True when `DL_QUICK` is set to anything but 0 or nothing: trainings take a few steps, to see that everything runs."""
+    return _is_set("DL_QUICK")
+
+
+def shortened(steps: int, few: int) -> int:
+    """`steps`, or at most `few` of them when `DL_QUICK` is set: epochs, or batches of an epoch."""
+    return min(steps, few) if quick() else steps
 
 
 def get_device(name: str | None = None) -> torch.device:
@@ -88,6 +98,10 @@ def float_kwargs(device: torch.device) -> dict:
 def double_kwargs(device: torch.device) -> dict:
     """`{"dtype": float64, "device": device}`, the notebooks' `to_double`; MPS has no float64, so the CPU there."""
     return {"dtype": torch.float64, "device": torch.device("cpu") if device.type == "mps" else device}
+
+
+def _is_set(variable: str) -> bool:
+    return os.environ.get(variable, "").strip() not in ("", "0")
 
 
 def _home() -> Path:

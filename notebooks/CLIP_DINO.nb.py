@@ -186,11 +186,12 @@ print(f"mean cosine {similarity.diagonal().mean():.2f} on the diagonal, {others.
 # Ten may be luck. The sample world can draw as many scenes as we like and knows what is in them, so it can examine CLIP: 500 scenes with one to three objects, and for each caption the question which picture is its own, among ten and among a hundred. The share that is answered rightly is called *recall@1*: the right picture is the first of the list.
 
 # %%
-exam = list(scenes("val", 500))
+EXAM = session.shortened(500, 120)
+exam = list(scenes("val", EXAM))
 exam_pictures = [render(scene, 112)[0] for scene in exam]
 exam_images = lesson.encode_images(clip_model, clip_preprocess, exam_pictures, DEVICE).float().cpu()
 with torch.no_grad():
-    exam_texts = clip_model.encode_text(clip.tokenize(list(sentences("val", 500))).to(DEVICE)).float().cpu()
+    exam_texts = clip_model.encode_text(clip.tokenize(list(sentences("val", EXAM))).to(DEVICE)).float().cpu()
 recall = {among: scores.recall_at_1(exam_texts, exam_images, among, 100, np.random.default_rng(0)) for among in (10, 100)}
 print(", ".join(f"recall@1 among {among}: {share:.3f}" for among, share in recall.items()))
 session.record(recall_among_10=recall[10], recall_among_100=recall[100])
@@ -231,7 +232,7 @@ questions = {"colour": [f"something {colour}" for colour in COLOURS],
              "texture": [f"something {texture}" for texture in TEXTURES]}
 shown, answers = {}, {}  # of each exam: the objects, and for each property the texts that were chosen
 for exam_name, split in {"usual pairs": "val", "kept-out pairs": "held_out"}.items():
-    single = [sample_scene(generator(SPLIT_KEYS[split], 1000 + n), count=1, held_out=split == "held_out") for n in range(500)]
+    single = [sample_scene(generator(SPLIT_KEYS[split], 1000 + n), count=1, held_out=split == "held_out") for n in range(EXAM)]
     pictures = [render(scene, 112)[0] for scene in single]
     shown[exam_name] = [scene.objects[0] for scene in single]
     answers[exam_name] = {
@@ -656,13 +657,13 @@ def compare(name):
     return {kind: scores.one_shot_iou(rows, labels, middle) for kind, rows in all_features(video_frames).items()}
 
 easy = compare("playground")
-hard = [compare(name) for name in tqdm(HARD_VIDEOS, desc="videos")]
+hard = [compare(name) for name in tqdm([*HARD_VIDEOS][: session.shortened(16, 2)], desc="videos")]
 comparison = {kind: [video[kind] for video in hard] for kind in easy}
 figure = draw.feature_comparison(comparison, "Hard videos: which features find the objects again?")
 
 # %%
 means = {kind: np.mean(values) for kind, values in comparison.items()}
-for what, values in (("the easy video", easy), (f"{len(HARD_VIDEOS)} hard videos", means)):
+for what, values in (("the easy video", easy), (f"{len(hard)} hard videos", means)):
     print(f"{what}: " + ", ".join(f"{kind} {value:.3f}" for kind, value in values.items()))
 for rival in list(comparison)[1:]:
     ahead = sum(video["learnt tokens"] > video[rival] for video in hard)
@@ -670,7 +671,7 @@ for rival in list(comparison)[1:]:
 learnt, fresh, colour, contrast, edges = means.values()
 session.record(hard_learnt=learnt, hard_untrained=fresh, hard_colour=colour, hard_contrast=contrast, hard_edges=edges)
 if not REAL:
-    session.check("learnt features win against the untrained network", learnt - fresh >= 0.08, f"{learnt - fresh:+.3f}, limit 0.08, {len(HARD_VIDEOS)} videos")
+    session.check("learnt features win against the untrained network", learnt - fresh >= 0.08, f"{learnt - fresh:+.3f}, limit 0.08, {len(hard)} videos")
     session.check("and against colour and place", learnt - colour >= 0.12, f"{learnt - colour:+.3f}, limit 0.12")
 
 # %% [markdown]

@@ -45,7 +45,7 @@ from torch.utils.data import DataLoader, Subset
 import a2_helper
 import transformers
 from dl import weights
-from dl.checks.published import ReplayedDropout, expected, fill_with_ramp
+from dl.checks.published import expected, fill_with_ramp, replayed_dropout
 from dl.data import arithmetic
 from dl.figures import transformers as show
 from dl.models.transformer_roles import load_shipped
@@ -257,14 +257,14 @@ figure = show.block_scheme()
 # %% [markdown]
 # *The figure shows the encoder block (left: self-attention, feed-forward) and the decoder block (right), which has cross-attention in the middle: its queries come from the result written so far, its keys and values from the encoder.* Notice the dashed ways around every stage.
 #
-# Dropout draws random masks, and today's PyTorch draws others from the same seed than the version that made the expected numbers. So the recorded masks are played back in the place of `dropout`.
+# Dropout draws random masks, and today's PyTorch draws others from the same seed than the version that made the expected numbers. So the recorded masks are played back in the place of random ones.
 
 # %%
 session.exercise("EncoderBlock.__init__", "EncoderBlock.forward")
 for name, num_heads in (("encoder_block_1", 2), ("encoder_block_2", 1)):
     block = fill_with_ramp(EncoderBlock(num_heads, 4, 8, 0.2))
-    block.dropout = ReplayedDropout(EXPECTED[name]["dropout_calls"])
-    out = block(torch.linspace(-0.4, 0.6, 32).reshape(2, 4, 4))
+    with replayed_dropout(EXPECTED[name]["dropout_calls"]):
+        out = block(torch.linspace(-0.4, 0.6, 32).reshape(2, 4, 4))
     session.check_error(f"EncoderBlock, {num_heads} heads", out, EXPECTED[name]["expected"]["out"], TOLERANCE)
 
 # %% [markdown]
@@ -293,10 +293,10 @@ session.check("forbidden tokens get nothing", shares[mask].abs().max().item() ==
 session.exercise("DecoderBlock.__init__", "DecoderBlock.forward")
 for name, hidden, length in (("decoder_block_1", 8, 2), ("decoder_block_2", 4, 4)):
     block = fill_with_ramp(DecoderBlock(2, 4, hidden, 0.2))
-    block.dropout = ReplayedDropout(EXPECTED[name]["dropout_calls"])
     dec_inp = torch.linspace(-0.4, 0.6, 32).reshape(2, 4, 4)
     enc_inp = torch.linspace(-0.4, 0.6, 8 * length).reshape(2, length, 4)
-    out = block(dec_inp, enc_inp)
+    with replayed_dropout(EXPECTED[name]["dropout_calls"]):
+        out = block(dec_inp, enc_inp)
     session.check_error(f"DecoderBlock, {length} encoder tokens", out, EXPECTED[name]["expected"]["out"], TOLERANCE)
 
 # %% [markdown]

@@ -528,7 +528,7 @@ if session.data == "sample":
     NAMES = {"one_pair": "one object, colour and class", "one_content": "one object, all claims", "two_first": "two, first pair",
              "two_both": "two, both pairs", "swapped": "two, swapped", "two_relation": "two, relation"}
     for values in scores.values():  # of the captions with all four words right
-        values["swapped"] = values["two_misbound"] / (values["two_both"] + values["two_misbound"])
+        values["swapped"] = values["two_misbound"] / max(values["two_both"] + values["two_misbound"], 1e-9)
     by_name = {"RNN": scores["rnn"], "LSTM": scores["lstm"], "attention LSTM": scores["attn"]}
     figure = draw.score_bars(by_name, NAMES, "What do the captions get right?")
     best = max(scores, key=lambda cell: scores[cell]["content"])

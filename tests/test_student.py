@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import re
-import shutil
 import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
@@ -23,51 +20,24 @@ from dl.checks.exercise import MODULES
 from dl.checks.pack import to_bytes
 from dl.console import FAILURE, SUCCESS, WRONG_USE, UsageError
 from dl.student import leaks, markers
+from tests.student_tree import LESSONS, PLACE, copied_tree, fill, fresh_tree, run
 from tests.variants import ROOT, variants_of
 
 EXERCISES = course.find(())
-LESSONS = {
-    path: text
-    for path in sorted(f"{module.replace('.', '/')}.py" for names in MODULES.values() for module in names)
-    if markers.blocks(text := (ROOT / path).read_text(), path)
-}
-PLACE = {name: path for path, text in LESSONS.items() for name in markers.solutions(text, path)}
 MOST_LINES = 5  # of a message
 TRACKED = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True).stdout.split()
 
 
-def run(*command: str, cwd: Path, code: str = "") -> subprocess.CompletedProcess:
-    """A Python process in the student's tree, whose `dl` it must find although another one is installed."""
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("DL_", "PYTHONPATH"))}
-    environment |= {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "200"}
-    arguments = ["-c", code, *command] if code else ["-m", *command]
-    command = [sys.executable, *arguments]
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=600)
-
-
 @pytest.fixture(scope="module")
-def fresh(tmp_path_factory) -> Path:
+def fresh() -> Path:
     """A student tree, not to be changed."""
-    folder = tmp_path_factory.mktemp("student") / "assignment"
-    done = run("dl", "student", str(folder), "--seeds", "2", cwd=ROOT)
-    assert done.returncode == SUCCESS, done.stdout + done.stderr
-    assert "Its README.md says how to start" in done.stdout.splitlines()[-1]
-    return folder
+    return fresh_tree()
 
 
 @pytest.fixture
-def tree(fresh, tmp_path) -> Path:
+def tree(tmp_path) -> Path:
     """A student tree to work in."""
-    folder = tmp_path / "assignment"
-    shutil.copytree(fresh, folder, copy_function=_link_large)
-    return folder
-
-
-def _link_large(source: str, target: str) -> None:
-    if Path(source).stat().st_size > 200_000:
-        os.symlink(source, target)
-    else:
-        shutil.copy2(source, target)
+    return copied_tree(tmp_path / "assignment")
 
 
 def paths(folder: Path) -> list[str]:
@@ -77,10 +47,9 @@ def paths(folder: Path) -> list[str]:
 def solve(folder: Path, bodies: dict[str, str]) -> None:
     """Put code in the places of exercises, and what only solutions need in its own."""
     for path in {PLACE[name] for name in bodies}:
-        text = (folder / path).read_text()
-        if text == markers.hand_out(LESSONS[path], path):
-            text = markers.hand_out(LESSONS[path], path, helpers=True)
-        (folder / path).write_text(markers.fill(text, {n: body for n, body in bodies.items() if PLACE[n] == path}))
+        if (folder / path).read_text() == markers.hand_out(LESSONS[path], path):
+            (folder / path).write_text(markers.hand_out(LESSONS[path], path, helpers=True))
+    fill(folder, bodies)
 
 
 def solution(name: str) -> str:
@@ -348,9 +317,6 @@ def test_all_exercises_are_missing_at_first(fresh, tmp_path):
 
 
 def test_notebooks_stop_at_the_first_missing_exercise_with_a_few_words(tree):
-    sample = ROOT / "datasets" / "sample"
-    if sample.is_dir():
-        (tree / "datasets" / "sample").symlink_to(sample)
     done = run("dl", "run", "--json", "report.json", cwd=tree)
     assert done.returncode == FAILURE, done.stderr
     for outcome in json.loads((tree / "report.json").read_text())["notebooks"]:

@@ -58,6 +58,13 @@ def test_offline(monkeypatch):
         assert settings.offline() is wanted
 
 
+def test_quick_mode_takes_fewer_steps_and_never_more(monkeypatch):
+    monkeypatch.delenv("DL_QUICK", raising=False)
+    assert settings.shortened(80, 2) == 80
+    monkeypatch.setenv("DL_QUICK", "1")
+    assert (settings.shortened(80, 2), settings.shortened(1, 2)) == (2, 1)
+
+
 # --- Shapes ---
 
 
@@ -146,6 +153,19 @@ def session(monkeypatch, tmp_path):
 def test_setup_says_what_it_runs_on(session, capsys, tmp_path):
     assert sys.path[0] == str(tmp_path)
     assert session.to_double["dtype"] == torch.float64 and session.data == "sample"
+
+
+def test_in_quick_mode_only_what_a_training_learns_is_not_asked(session, capsys, monkeypatch):
+    with pytest.raises(AssertionError, match="not so: four rows by heart"):
+        session.check("four rows by heart, seed 0", False)
+    monkeypatch.setenv("DL_QUICK", "1")
+    session.check("four rows by heart, seed 0", False, "0.25")
+    assert capsys.readouterr().out.splitlines()[-1] == "not asked in quick mode: four rows by heart, seed 0 (0.25)"
+    assert session.not_asked == ["four rows by heart, seed 0 (0.25)"] and session.checks == []
+    with pytest.raises(AssertionError, match="not so: shapes fit"):
+        session.check("shapes fit", False)
+    with pytest.raises(AssertionError, match="not so: y agrees"):
+        session.check_error("y", torch.ones(2), torch.zeros(2), 1e-8)
 
 
 def test_checks_print_assert_and_are_saved(session, capsys, tmp_path):

@@ -10,7 +10,7 @@ from torch import nn
 
 import transformers as T
 from benchmarks.transformers import copy_attention, copy_block
-from dl.checks.published import ReplayedDropout, expected, fill_with_ramp
+from dl.checks.published import expected, fill_with_ramp, replayed_dropout
 from dl.data.arithmetic import SPECIAL_WORDS, VOCABULARY
 from dl.grad import rel_error
 from dl.utils import reset_seed
@@ -86,9 +86,9 @@ def test_recorded_module_and_its_gradient(name):
 def test_recorded_blocks_with_the_recorded_dropout_masks(name):
     check = CHECKS[name]
     block = built(check)
-    block.dropout = ReplayedDropout(check["dropout_calls"])
-    agrees(check, block(*(given(check, argument) for argument in check["inputs"])), "out")
-    assert next(block.dropout.calls, None) is None  # all recorded calls were used
+    with replayed_dropout(check["dropout_calls"]) as left:
+        agrees(check, block(*(given(check, argument) for argument in check["inputs"])), "out")
+    assert left == []  # all recorded calls were used
 
 
 def test_recorded_subsequent_mask():

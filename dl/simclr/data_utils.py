@@ -118,7 +118,8 @@ def load_cifar10(
     """CIFAR-10's training or test pictures, or those of the sample world, as DL_DATA says.
 
     Args:
-        train: training pictures (50,000; sample 10,000) or test pictures (10,000; sample 2,000).
+        train: training pictures (50,000; sample 10,000) or test pictures (10,000; sample 2,000). With DL_QUICK, the first
+            2,000 or 600.
         transform: PIL picture -> tensor.
         pairs: True for a `CIFAR10Pair`, with items (x_i, x_j, target); False for items (x, target).
         root: folder that holds `cifar-10-batches-py`; None takes the fetched data, or the sample world's.
@@ -128,10 +129,10 @@ def load_cifar10(
     if settings.data_mode() == settings.SAMPLE:
         folder = Path(root) / CIFAR10.base_folder if root else _sample_folder()
         _check_files(folder, sample_checksums(folder), SAMPLE_REMEDY)
-        return (SampleCIFAR10Pair if pairs else SampleCIFAR10)(folder.parent, train, transform=transform)
+        return _few((SampleCIFAR10Pair if pairs else SampleCIFAR10)(folder.parent, train, transform=transform))
     folder = Path(root) / CIFAR10.base_folder if root else _real_folder()
     _check_files(folder, published_checksums(), REAL_REMEDY)
-    return (CIFAR10Pair if pairs else CIFAR10)(folder.parent, train, transform)
+    return _few((CIFAR10Pair if pairs else CIFAR10)(folder.parent, train, transform))
 
 
 def published_checksums() -> dict[str, str]:
@@ -169,6 +170,12 @@ def unnormalise(views: Tensor) -> Tensor:
     """Normalised pictures (…, 3, H, W) back in [0, 1], to be shown."""
     mean, std = (views.new_tensor(value)[:, None, None] for value in (CIFAR10_MEAN, CIFAR10_STD))
     return (views * std + mean).clamp(0, 1)
+
+
+def _few(dataset: CIFAR10) -> CIFAR10:
+    count = settings.shortened(len(dataset), 2000 if dataset.train else 600)
+    dataset.data, dataset.targets = dataset.data[:count], dataset.targets[:count]
+    return dataset
 
 
 def _real_folder() -> Path:

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from itertools import islice
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from dl import settings
 from dl.simclr.contrastive_loss import simclr_loss_vectorized
 from dl.simclr.model import Classifier
 
@@ -37,7 +39,7 @@ def train(
     on_batch: Callable[[int, float], None] | None = None,
     progress: bool = True,
 ) -> float:
-    """One epoch of SimCLR (Algorithm 1).
+    """One epoch of SimCLR (Algorithm 1); with DL_QUICK, its first 8 batches.
 
     Each branch passes through the network by itself, so batch norm sees one view of every picture at a time.
 
@@ -59,7 +61,7 @@ def train(
     device = _device_of(model) if device is None else device
     model.train()
     total_loss, total_num = 0.0, 0
-    bar = _bar(data_loader, progress)
+    bar = _bar(_few(data_loader), progress)
     for step, (x_i, x_j, _) in enumerate(bar, start=1):
         x_i, x_j = x_i.to(device, non_blocking=True), x_j.to(device, non_blocking=True)
         # EXERCISE train, about 6 lines. Hint: which of the model's two outputs does the loss compare? Compute `loss`
@@ -143,16 +145,17 @@ def train_probe(
     Args:
         classifier: the weights of `f` are frozen in place; those of `fc` are trained with Adam.
         train_loader, test_loader: yield (x, target).
-        epochs, rate, weight_decay: the course's settings.
+        epochs, rate, weight_decay: the course's settings. With DL_QUICK, at most 2 epochs of 8 batches.
     Returns:
         lists of one number an epoch: train_loss, train_acc@1, train_acc@5, test_loss, test_acc@1, test_acc@5.
     """
     classifier.f.requires_grad_(False)
     optimizer = torch.optim.Adam(classifier.fc.parameters(), rate, weight_decay=weight_decay)
     results: dict[str, list[float]] = {}
+    epochs = settings.shortened(epochs, 2)
     for epoch in range(1, epochs + 1):
         for split, loader, its_optimizer in (("train", train_loader, optimizer), ("test", test_loader, None)):
-            scores = train_val(classifier, loader, its_optimizer, epoch, epochs, device, progress)
+            scores = train_val(classifier, _few(loader), its_optimizer, epoch, epochs, device, progress)
             for name, score in zip(("loss", "acc@1", "acc@5"), scores, strict=True):
                 results.setdefault(f"{split}_{name}", []).append(score)
     return results
@@ -265,6 +268,11 @@ def _not_empty(count: int, function: str) -> int:
 
 def _device_of(model: nn.Module) -> torch.device:
     return next(model.parameters()).device
+
+
+def _few(loader: Iterable) -> Iterable:
+    """The batches of a training: all, or with DL_QUICK the first 8."""
+    return islice(loader, 8) if settings.quick() else loader
 
 
 def _bar(loader: Iterable, shown: bool, text: str = ""):

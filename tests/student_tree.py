@@ -1,0 +1,66 @@
+"""The student edition for tests: built once a session, copied for each test, solved, and used as a student would."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from functools import cache
+from pathlib import Path
+
+from dl.checks.exercise import MODULES
+from dl.student import markers
+from tests.variants import ROOT
+
+LESSONS = {
+    path: text
+    for path in sorted(f"{module.replace('.', '/')}.py" for names in MODULES.values() for module in names)
+    if markers.blocks(text := (ROOT / path).read_text(encoding="utf-8"), path)
+}
+PLACE = {name: path for path, text in LESSONS.items() for name in markers.solutions(text, path)}
+
+
+def run(*command: str, cwd: Path, code: str = "", **environment: str) -> subprocess.CompletedProcess:
+    """A Python process in the student's tree, whose `dl` it must find although another one is installed."""
+    own = {key: value for key, value in os.environ.items() if not key.startswith(("DL_", "PYTHONPATH"))}
+    own |= {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "200", **environment}
+    arguments = ["-c", code, *command] if code else ["-m", *command]
+    return subprocess.run([sys.executable, *arguments], cwd=cwd, env=own, capture_output=True, text=True, timeout=1200)
+
+
+@cache
+def fresh_tree() -> Path:
+    """A student tree, not to be changed; removed at the end of the process."""
+    folder = Path(tempfile.mkdtemp(prefix="dl-student-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    done = run("dl", "student", str(folder / "assignment"), "--seeds", "2", cwd=ROOT)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Its README.md says how to start" in done.stdout.splitlines()[-1]
+    return folder / "assignment"
+
+
+def copied_tree(folder: Path) -> Path:
+    """A student tree to work in, in a new folder, with the sample world if it is made already."""
+    shutil.copytree(fresh_tree(), folder, copy_function=_link_large)
+    sample = ROOT / "datasets" / "sample"
+    if sample.is_dir():
+        (folder / "datasets" / "sample").symlink_to(sample)
+    return folder
+
+
+def fill(folder: Path, bodies: dict[str, str]) -> None:
+    """Put code in the places of exercises."""
+    for path in {PLACE[name] for name in bodies}:
+        text = (folder / path).read_text(encoding="utf-8")
+        text = markers.fill(text, {name: body for name, body in bodies.items() if PLACE[name] == path})
+        (folder / path).write_text(text, encoding="utf-8")
+
+
+def _link_large(source: str, target: str) -> None:
+    if Path(source).stat().st_size > 200_000:
+        os.symlink(source, target)
+    else:
+        shutil.copy2(source, target)
