@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 from dl import weights
 from dl.data import arithmetic
 from dl.files import read_text, user_path
+from dl.utils import eval_mode
 from rnn_lstm_captioning import END, NULL, CaptioningRNN
 from transformers import AddSubDataset, generate_token_dict, get_subsequent_mask
 
@@ -199,12 +200,9 @@ def encode_images(model: CaptioningRNN, images: Tensor, batch_size: int = 100) -
     from tqdm.auto import tqdm
 
     device = next(model.parameters()).device
-    was_training = model.training
-    model.eval()
     chunks = tqdm(images.split(batch_size), desc="Encoding images", leave=False)
-    features = torch.cat([model.encode(chunk.to(device)).cpu() for chunk in chunks])
-    model.train(was_training)
-    return features
+    with eval_mode(model):
+        return torch.cat([model.encode(chunk.to(device)).cpu() for chunk in chunks])
 
 
 @torch.no_grad()
@@ -217,16 +215,14 @@ def caption_images(model: CaptioningRNN, images: Tensor, max_length: int = 15, b
         sentences without `<END>`, and float32 (n, max_length, h, w) or None.
     """
     device = next(model.parameters()).device
-    was_training = model.training
-    model.eval()
     sentences, maps = [], []
-    for chunk in images.split(batch_size):
-        sampled = model.sample(chunk.to(device), max_length)
-        captions, attention = sampled if isinstance(sampled, tuple) else (sampled, None)
-        decoded = decode_captions(captions, model.idx_to_word)
-        sentences += [sentence.removesuffix(END).rstrip() for sentence in decoded]
-        maps.append(attention)
-    model.train(was_training)
+    with eval_mode(model):
+        for chunk in images.split(batch_size):
+            sampled = model.sample(chunk.to(device), max_length)
+            captions, attention = sampled if isinstance(sampled, tuple) else (sampled, None)
+            decoded = decode_captions(captions, model.idx_to_word)
+            sentences += [sentence.removesuffix(END).rstrip() for sentence in decoded]
+            maps.append(attention)
     return sentences, None if maps[0] is None else torch.cat(maps)
 
 
@@ -449,11 +445,12 @@ def val(
         loss in nats a token, and the share of right tokens, in [0, 1]. Four tokens a row count: sign, two digits and
         EOS; the last is always the same, so a quarter is nearly free. `right_answers` asks for whole results.
     """
-    model.to(device).eval()
+    model.to(device)
     total, right, tokens = torch.zeros((), device=device), torch.zeros((), device=device), 0
-    for batch in dataloader:
-        loss, count, batch_right = _batch_loss(model, batch, loss_func, device)
-        total, right, tokens = total + loss, right + batch_right, tokens + count
+    with eval_mode(model):
+        for batch in dataloader:
+            loss, count, batch_right = _batch_loss(model, batch, loss_func, device)
+            total, right, tokens = total + loss, right + batch_right, tokens + count
     return total.item() / tokens, right.item() / tokens
 
 
@@ -483,15 +480,13 @@ def inference(
             f"tokens with {out_pos_exp.shape[-2]} positions; wanted one position for each input token and each output "
             "token but the last. Write numbers with two digits, or make longer positions."
         )
-    was_training = model.training
-    model.eval()
-    encoded = model.encoder(model.emb_layer(tokens) + inp_exp_pos)  # (N, K, M)
-    written = tokens.new_full((len(tokens), 1), bos_token)  # (N, 1)
-    for length in range(1, out_seq_len):
-        read = model.emb_layer(written) + out_pos_exp[..., :length, :]  # (N, length, M)
-        logits = model.decoder(read, encoded, get_subsequent_mask(written))  # (N, length, V)
-        written = torch.cat([written, logits[:, -1:].argmax(dim=-1)], dim=1)
-    model.train(was_training)
+    with eval_mode(model):
+        encoded = model.encoder(model.emb_layer(tokens) + inp_exp_pos)  # (N, K, M)
+        written = tokens.new_full((len(tokens), 1), bos_token)  # (N, 1)
+        for length in range(1, out_seq_len):
+            read = model.emb_layer(written) + out_pos_exp[..., :length, :]  # (N, length, M)
+            logits = model.decoder(read, encoded, get_subsequent_mask(written))  # (N, length, V)
+            written = torch.cat([written, logits[:, -1:].argmax(dim=-1)], dim=1)
     return written, model
 
 

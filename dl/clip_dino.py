@@ -31,6 +31,7 @@ from torch import Tensor, nn
 from dl import settings
 from dl.arguments import check_tensors
 from dl.files import user_path
+from dl.utils import no_grad
 
 FRAME_SIZE = 480  # published: frames are resized to 480 x 480, whatever their aspect ratio
 PATCH = 8  # pixels a side of a patch of the published ViT-S/8
@@ -73,7 +74,7 @@ def get_similarity_no_loop(text_features: Tensor, image_features: Tensor) -> Ten
     # END SOLUTION get_similarity_no_loop
 
 
-@torch.no_grad()
+@no_grad
 def clip_zero_shot_classifier(
     clip_model: nn.Module,
     clip_preprocess: Callable,
@@ -117,7 +118,7 @@ class CLIPImageRetriever:
         ValueError: without images, or for images of other shapes. TypeError: for images that are not uint8.
     """
 
-    @torch.no_grad()
+    @no_grad
     def __init__(
         self, clip_model: nn.Module, clip_preprocess: Callable, images: Sequence[np.ndarray], device: torch.device | str
     ) -> None:
@@ -129,7 +130,7 @@ class CLIPImageRetriever:
         self.image_features = _unit_rows(encode_images(clip_model, clip_preprocess, images, device))  # (M, D)
         # END SOLUTION CLIPImageRetriever.__init__
 
-    @torch.no_grad()
+    @no_grad
     def retrieve(self, query: str, k: int = 2) -> list[int]:
         """Indices of the pictures that fit the query best, best first; pictures that fit equally in their own order.
 
@@ -332,7 +333,7 @@ class DavisDataset:
             )
         return self.names[index]
 
-    @torch.no_grad()
+    @no_grad
     def _tokens_of_batch(
         self, frames: list[np.ndarray], model: nn.Module, device: torch.device | str, size: int
     ) -> list[Tensor]:
@@ -477,7 +478,7 @@ class DINOSegmentation:
             self.optimizer.step()
         # END SOLUTION DINOSegmentation.train
 
-    @torch.no_grad()
+    @no_grad
     def inference(self, X_test: Tensor) -> Tensor:
         """The most likely class of every token.
 
@@ -595,7 +596,7 @@ def _nearest(picture: np.ndarray, height: int, width: int) -> np.ndarray:
     return picture[rows[:, None], columns]
 
 
-@torch.no_grad()
+@no_grad
 def encode_images(
     clip_model: nn.Module, clip_preprocess: Callable, images: Sequence[np.ndarray], device: torch.device | str
 ) -> Tensor:

@@ -92,6 +92,20 @@ def features():
     return torch.randn(6, 400, 2, 2, generator=torch.Generator().manual_seed(1))
 
 
+def interrupted(*_, **__):
+    raise KeyboardInterrupt
+
+
+def test_an_interrupted_call_leaves_the_model_in_its_mode(features, monkeypatch):
+    model = make_model().train()
+    monkeypatch.setattr(model, "project", interrupted)
+    monkeypatch.setattr(model, "encode", interrupted)
+    for call in (A.caption_images, A.encode_images):
+        with pytest.raises(KeyboardInterrupt):
+            call(model, features)
+        assert all(module.training for module in model.modules())
+
+
 def train(model, features, epochs=3, batch_size=4, rate=0.01, **options):
     return A.train_captioner(model, features, coco_data()["train_captions"], epochs, batch_size, rate, plot=False, **options)
 

@@ -1,5 +1,6 @@
 """The small tools: settings, shape checks, seeds, pictures, the notebook session, weight files, recorded cases."""
 
+import importlib
 import json
 import random
 import subprocess
@@ -74,6 +75,41 @@ def test_shapes_return_sizes_and_name_every_problem():
 
 
 # --- Utils ---
+
+
+def test_eval_mode_puts_every_module_back_also_after_an_error():
+    model = torch.nn.Sequential(torch.nn.Dropout(), torch.nn.BatchNorm1d(2)).train()
+    model[1].eval()  # as when its statistics are frozen
+    with pytest.raises(KeyboardInterrupt), utils.eval_mode(model):
+        assert not any(module.training for module in model.modules())
+        raise KeyboardInterrupt
+    assert [module.training for module in model.modules()] == [True, True, False]
+
+
+def test_no_grad_calls_the_function_that_autoreload_put_in_its_place():
+    @utils.no_grad
+    def before(x):
+        raise NotImplementedError
+
+    @utils.no_grad
+    def after(x):
+        return 2 * x
+
+    before.__dict__ = after.__dict__  # what autoreload does to the functions in use
+    assert not before(torch.ones(1, requires_grad=True)).requires_grad and before.__name__ == "before"
+
+
+def test_exercises_are_reloaded_whatever_decorates_them():
+    """torch.no_grad() keeps the function in a closure, where autoreload does not reach it."""
+    from dl.checks import course, exercise
+
+    for topic, modules in exercise.MODULES.items():
+        for module in map(importlib.import_module, modules):
+            for name in (e.name for e in course.exercises(topic)):
+                owner, _, method = name.partition(".")
+                function = vars(module).get(owner)
+                function = vars(function).get(method) if method and function else function
+                assert not hasattr(function, "__wrapped__") or "__wrapped__" in function.__code__.co_names, name
 
 
 def test_one_thread_is_for_the_block_alone_and_put_back_after_an_error():

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +20,7 @@ from torch.optim import Optimizer
 
 from dl.simclr.contrastive_loss import simclr_loss_vectorized
 from dl.simclr.model import Classifier
+from dl.utils import eval_mode
 
 Device = torch.device | str | None  # of an argument; None means where the model is
 
@@ -105,10 +107,11 @@ def train_val(
     device = _device_of(model) if device is None else device
     is_train = train_optimizer is not None
     name = "Train" if is_train else "Test"
-    model.train(is_train)
+    if is_train:
+        model.train()
     total_loss, total_num, correct = 0.0, 0, torch.zeros(2)
     bar = _bar(data_loader, progress)
-    with torch.set_grad_enabled(is_train):
+    with torch.set_grad_enabled(is_train), nullcontext() if is_train else eval_mode(model):
         for step, (x, target) in enumerate(bar, start=1):
             logits = model(x.to(device, non_blocking=True))  # (B, C)
             _check_labels("train_val", target, logits.shape[1])
@@ -191,8 +194,7 @@ def test(
             "temperature > 0. The course takes k = 200 and 0.5."
         )
     device = _device_of(model) if device is None else device
-    model.eval()
-    with torch.no_grad():
+    with eval_mode(model), torch.no_grad():
         bar = _bar(memory_data_loader, progress, "Feature extracting")
         batches = [(model(x.to(device, non_blocking=True))[0], target) for x, *_, target in bar]
         _not_empty(len(batches), "test")
