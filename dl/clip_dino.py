@@ -18,6 +18,7 @@ import hashlib
 import operator
 import os
 import weakref
+import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -31,6 +32,7 @@ from torch import Tensor, nn
 from dl import settings
 from dl.arguments import check_tensors
 from dl.files import user_path
+from dl.mp4 import state_size
 from dl.utils import no_grad
 
 FRAME_SIZE = 480  # published: frames are resized to 480 x 480, whatever their aspect ratio
@@ -38,6 +40,7 @@ PATCH = 8  # pixels a side of a patch of the published ViT-S/8
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of DINO's training pictures
 PICTURES_AT_ONCE = 128  # through CLIP
 ATTENTION_AT_ONCE = 13_000_000  # entries of a head's attention matrices through DINO at once: one frame of 3601 tokens
+LARGEST_VIDEO = 8190  # pixels a side: MPEG-4 has 13 bits, and OpenCV writes even sizes
 CACHE_BYTES = 700_000_000  # tokens kept for one model: 126 frames of 3600 x 384 in float32
 COLOURS = (  # of classes 0, 1, …: black dims the background, then Okabe and Ito's colours
     (0, 0, 0),
@@ -249,15 +252,16 @@ class DavisDataset:
                 f"process_frames: got size {size}, wanted a multiple of the model's patch, "
                 f"{getattr(dino_model, 'patch_size', PATCH)} pixels. The course uses {FRAME_SIZE}."
             )
+        weights = _fingerprint(dino_model)
         at_once = max(1, ATTENTION_AT_ONCE // (size // PATCH) ** 4)
         batch: list[np.ndarray] = []
         for frame in frames:
             batch.append(frame)
             if len(batch) == min(at_once, 32):
-                yield from self._tokens_of_batch(batch, dino_model, device, size)
+                yield from self._tokens_of_batch(batch, dino_model, device, size, weights)
                 batch = []
         if batch:
-            yield from self._tokens_of_batch(batch, dino_model, device, size)
+            yield from self._tokens_of_batch(batch, dino_model, device, size, weights)
 
     def process_masks(
         self, masks: np.ndarray, device: torch.device | str, size: int = FRAME_SIZE, patch_size: int = PATCH
@@ -335,17 +339,18 @@ class DavisDataset:
 
     @no_grad
     def _tokens_of_batch(
-        self, frames: list[np.ndarray], model: nn.Module, device: torch.device | str, size: int
+        self, frames: list[np.ndarray], model: nn.Module, device: torch.device | str, size: int, weights: int
     ) -> list[Tensor]:
         """(P, D) of each frame, from the memory or from one pass of the model for all that are new."""
         resized = [_resize(frame, size) for frame in _checked_images("process_frames", frames, grey=False)]
         known = self._tokens_of(model)
-        parameters = model.parameters() if isinstance(model, nn.Module) else ()
-        state = (getattr(model, "training", False), *(p._version for p in parameters if not p.is_inference()))
+        parameters = list(model.parameters()) if isinstance(model, nn.Module) else []
+        state = (weights, getattr(model, "training", False), *(p._version for p in parameters if not p.is_inference()))
         keys = [(hashlib.sha256(picture).digest(), *picture.shape, *state) for picture in resized]
         new = {key: picture for key, picture in zip(keys, resized) if key not in known}
         if new:
-            pictures = _normalised(list(new.values())).to(device)  # (B, 3, size, size)
+            dtype = next((p.dtype for p in parameters if p.is_floating_point()), torch.float32)
+            pictures = _normalised(list(new.values())).to(device, dtype)  # (B, 3, size, size)
             tokens = model.get_intermediate_layers(pictures, n=1)[0][:, 1:]  # (B, P, D)
             known.update(zip(new, tokens.cpu().unbind()))
         found = []
@@ -361,6 +366,14 @@ class DavisDataset:
             return self._tokens.setdefault(model, OrderedDict())
         except TypeError:  # an object without a hash or weak references: nothing is kept for it
             return OrderedDict()
+
+
+def _fingerprint(model: nn.Module) -> int:
+    """A number that changes with the weights, also where `.data` is written to, which `_version` does not notice."""
+    number = 0
+    for tensor in model.state_dict().values() if isinstance(model, nn.Module) else ():
+        number = zlib.crc32(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy(), number)
+    return number
 
 
 def create_segmentation_overlay(
@@ -417,7 +430,7 @@ def compute_iou(pred: Tensor | np.ndarray, gt: Tensor | np.ndarray, num_classes:
     Raises:
         ValueError: if shapes differ or are empty, or a class lies outside. TypeError: for other dtypes.
     """
-    pred, gt = (torch.as_tensor(labels) for labels in (pred, gt))
+    pred, gt = (_integers(labels) for labels in (pred, gt))
     num_classes = _checked_labels(pred, gt, num_classes)
     # EXERCISE compute_iou, about 7 lines. Hint: give each pair (true class, predicted class) a number of its own and count
     # how often each occurs. Where in that table are the intersections, and what do its rows and columns sum to?
@@ -477,6 +490,13 @@ class DINOSegmentation:
             loss.backward()
             self.optimizer.step()
         # END SOLUTION DINOSegmentation.train
+        modules = [part for part in vars(self).values() if isinstance(part, nn.Module)]
+        if not all(parameter.isfinite().all() for module in modules for parameter in module.parameters()):
+            raise ValueError(
+                f"DINOSegmentation.train: after {num_iters} steps the head's weights are not finite, wanted a loss that falls. "
+                "Scale the tokens down: their largest value is "
+                f"{X_train.abs().max().item():.3g}."
+            )
 
     @no_grad
     def inference(self, X_test: Tensor) -> Tensor:
@@ -507,6 +527,11 @@ class DINOSegmentation:
                 f"{function}: wanted tokens as floats and classes as integers, got {X.dtype}"
                 f"{'' if Y is None else f' and {Y.dtype}'}. Convert them with .float() and .long()."
             )
+        if not X.isfinite().all():
+            raise ValueError(
+                f"{function}: the tokens of {(~X.isfinite()).any(dim=1).sum().item()} of {len(X)} patches are NaN or infinite, "
+                "wanted finite ones. Look for NaN in the model's weights and the frames."
+            )
         if Y is None:
             return X.detach().to(self.device, torch.float32), None
         if not len(Y) or Y.min() < 0 or Y.max() >= self.num_classes:
@@ -524,14 +549,16 @@ def write_video_from_array(array: Iterable[np.ndarray], output_path: str | Path,
     The file gets its name when it is complete; a failure leaves what was there before. Prints where it is.
 
     Args:
-        array: uint8 frames (H, W, 3), RGB, all of one size. output_path: ends with .mp4. fps: frames a second.
+        array: uint8 frames (H, W, 3), RGB, all of one size, at most 8190 a side. output_path: ends with .mp4. fps: frames
+            a second, 1 to 240.
     Raises:
-        ValueError: without frames, for frames of other shapes or sizes. TypeError: for frames that are not uint8.
+        ValueError: without frames, for frames of other shapes or sizes, another rate. TypeError: for frames that are not uint8.
         OSError: if OpenCV cannot write such a file.
     """
     import cv2
 
-    output_path = Path(output_path)
+    fps = _checked_rate(fps)
+    output_path = user_path(output_path)
     temporary = output_path.with_name(f".{output_path.stem}.{os.getpid()}{output_path.suffix}")
     writer, size = None, None
     try:
@@ -540,7 +567,14 @@ def write_video_from_array(array: Iterable[np.ndarray], output_path: str | Path,
             if writer is None:
                 size = frame.shape
                 output_path.parent.mkdir(parents=True, exist_ok=True)
-                writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter_fourcc(*"mp4v"), fps, (size[1], size[0]))
+                odd = size[0] % 2, size[1] % 2  # OpenCV leaves out what is more than an even size
+                whole = size[0] + odd[0], size[1] + odd[1]
+                if max(whole) > LARGEST_VIDEO:
+                    raise ValueError(
+                        f"write_video_from_array: got frames of {size[0]} x {size[1]} pixels, wanted at most {LARGEST_VIDEO} a "
+                        "side, which is all that MPEG-4 has room for. Make them smaller."
+                    )
+                writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter_fourcc(*"mp4v"), fps, whole[::-1])
                 if not writer.isOpened():
                     raise OSError(
                         f"write_video_from_array: OpenCV cannot write {output_path.name} with the codec mp4v at "
@@ -550,16 +584,25 @@ def write_video_from_array(array: Iterable[np.ndarray], output_path: str | Path,
                 raise ValueError(
                     f"write_video_from_array: wanted frames of one size {size}, got {frame.shape}. Resize them before."
                 )
+            frame = np.pad(frame, ((0, odd[0]), (0, odd[1]), (0, 0)), mode="edge")
             writer.write(np.ascontiguousarray(frame[..., ::-1]))  # OpenCV wants blue first
         if writer is None:
             raise ValueError("write_video_from_array: got no frame, wanted at least one. Is the generator used up?")
         writer.release()
+        if any(odd):
+            state_size(temporary, whole, size[:2])
         os.replace(temporary, output_path)
     finally:
         if writer is not None:
             writer.release()
         temporary.unlink(missing_ok=True)
     print(f"Video saved to {output_path.name}")
+
+
+def _checked_rate(fps: float) -> float:
+    if isinstance(fps, bool) or not isinstance(fps, (int, float, np.integer, np.floating)) or not 1 <= fps <= 240:
+        raise ValueError(f"write_video_from_array: wanted fps from 1 to 240 frames a second, got {fps!r}. The course uses 12.")
+    return float(fps)
 
 
 # --- Pictures and words on their way into the models ---
@@ -694,6 +737,14 @@ def _checked_images(function: str, images: Sequence[np.ndarray], grey: bool = Tr
             "Convert with np.asarray(Image.open(file).convert('RGB'))."
         )
     return images
+
+
+def _integers(labels: Tensor | np.ndarray) -> Tensor:
+    """Labels of any integer dtype, from arrays however they lie in memory, as a tensor of one that torch computes with."""
+    if isinstance(labels, np.ndarray):
+        labels = torch.from_numpy(labels.astype(np.int64 if labels.dtype.kind in "iu" else labels.dtype, copy=True))
+    labels = torch.as_tensor(labels)
+    return labels.long() if labels.dtype in (torch.uint16, torch.uint32, torch.uint64) else labels
 
 
 def _checked_labels(pred: Tensor, gt: Tensor, num_classes: int) -> int:
