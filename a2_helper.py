@@ -63,17 +63,24 @@ def load_coco_captions(path: str | Path | None = None, verbose: bool = True) -> 
     return data
 
 
-def decode_captions(captions: Tensor | list, idx_to_word: list[str] | dict[int, str]) -> str | list[str]:
+def decode_captions(captions: Tensor | list, idx_to_word: list[str] | dict) -> str | list[str]:
     """Word indices as text: words joined by single blanks, `<NULL>` dropped, nothing after the first `<END>`.
 
     Args:
-        captions: integers (T,) or (N, T), on any device. idx_to_word: word of every index.
+        captions: integers (T,) or (N, T), on any device. idx_to_word: word of every index; as keys, text will do, as in
+            a dictionary that was JSON.
     Returns:
         one string for (T,), a list of N strings for (N, T). `<START>`, `<UNK>` and the closing `<END>` stay.
     Raises:
-        ValueError: if an index has no word, or captions are not 1-D or 2-D.
+        ValueError: if an index has no word, or captions are not 1-D or 2-D, or no integers.
     """
     captions = torch.as_tensor(captions).cpu()
+    if captions.is_floating_point() or captions.dtype == torch.bool:
+        raise ValueError(
+            f"decode_captions: captions must be integers, got {captions.dtype}. Convert word indices with .long()."
+        )
+    if isinstance(idx_to_word, dict):
+        idx_to_word = _with_integer_keys(idx_to_word)
     if captions.ndim not in (1, 2):
         raise ValueError(
             f"decode_captions: captions must be (T,) or (N, T), got {tuple(captions.shape)}. "
@@ -99,6 +106,16 @@ def decode_captions(captions: Tensor | list, idx_to_word: list[str] | dict[int, 
     return " ".join(kept)
 
 
+def _with_integer_keys(idx_to_word: dict) -> dict[int, str]:
+    try:
+        return {int(index): word for index, word in idx_to_word.items()}
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"decode_captions: the keys of idx_to_word must be indices, got {next(iter(idx_to_word))!r}. "
+            "Pass idx_to_word, not word_to_idx."
+        ) from error
+
+
 def train_captioner(
     model: CaptioningRNN,
     image_data: Tensor,
@@ -111,7 +128,7 @@ def train_captioner(
     *,
     drop_last: bool = True,
     shuffle: torch.Generator | None = None,
-    checkpoint: Path | None = None,
+    checkpoint: str | Path | None = None,
     plot: bool = True,
 ) -> tuple[CaptioningRNN, list[float]]:
     """Train a captioner with AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101; PyTorch's defaults, weight decay 0.01).
@@ -132,8 +149,8 @@ def train_captioner(
     Returns:
         model, and the loss of every step as Python floats.
     Raises:
-        ValueError: for data that do not fit together, an index outside the vocabulary, a setting out of its range, or a
-            checkpoint of other settings.
+        ValueError: for data that do not fit together, an index outside the vocabulary, a setting out of its range, a
+            checkpoint of other settings, or as soon as the loss is not finite.
     """
     from tqdm.auto import tqdm
 
@@ -156,10 +173,11 @@ def train_captioner(
                 batches.pop()
             for rows in batches:
                 loss = model(image_data[rows].to(device), caption_data[rows].to(device))
+                history.append(loss.item())
+                _want_finite("train_captioner", history[-1:], epoch, len(history) - 1)
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
-                history.append(loss.item())
             scheduler.step()
             seconds = time.perf_counter() - started
             epochs.set_postfix(loss=f"{history[-1]:.3f}")
@@ -247,7 +265,8 @@ def _check_captioner_data(model, image_data, caption_data, num_epochs, batch_siz
 
 
 def _resume_captioner(checkpoint, settings, model, optimizer, scheduler, shuffle) -> tuple[list[float], int]:
-    state = None if checkpoint is None else weights.load_checkpoint(checkpoint)
+    keys = ("model", "optimizer", "scheduler", "settings", "epoch", "history", "shuffle")
+    state = None if checkpoint is None else weights.load_checkpoint(checkpoint, keys)
     if state is None:
         return [], 0
     if state["settings"] != settings:
@@ -362,7 +381,7 @@ def train(
     schedule: Callable[[int], float] | None = None,
     history: list[dict] | None = None,
     on_epoch: Callable[[nn.Module, dict], None] | None = None,
-    checkpoint: Path | None = None,
+    checkpoint: str | Path | None = None,
     print_every: int = 1,
 ) -> nn.Module:
     """Train a `Transformer` with true earlier tokens given, and validate after each epoch.
@@ -401,7 +420,7 @@ def train(
     update = len(history) * len(train_dataloader)
     for epoch in range(len(history) + 1, num_epochs + 1):
         model.train()
-        total, tokens = torch.zeros((), device=device), 0
+        losses, tokens = [], 0
         for batch in train_dataloader:
             if update == announce:
                 print(f"update {update}: the rate goes from {warmup_lr:g} to {lr:g}")
@@ -411,11 +430,14 @@ def train(
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            total, tokens, update = total + loss.detach(), tokens + count, update + 1
+            losses.append(loss.detach())
+            tokens, update = tokens + count, update + 1
+        epoch_losses = torch.stack(losses).tolist()  # read once an epoch: on a GPU each reading waits
+        _want_finite("train", epoch_losses, epoch, update - len(losses))
         val_loss, val_accuracy = val(model, val_dataloader, loss_func, batch_size, device)
         entry = {
             "epoch": epoch,
-            "train_loss": total.item() / tokens,
+            "train_loss": math.fsum(epoch_losses) / tokens,
             "val_loss": val_loss,
             "val_accuracy": val_accuracy,
             "seconds": time.perf_counter() - started,
@@ -568,6 +590,16 @@ def time_call(call: Callable[[], object], repeats: int = 3) -> float:
     return min(seconds[1:])
 
 
+def _want_finite(function: str, losses: list[float], epoch: int, first_step: int) -> None:
+    """Stop a training whose loss is NaN or infinite: nothing after it would be worth its time."""
+    for step, loss in enumerate(losses, start=first_step):
+        if not math.isfinite(loss):
+            raise ValueError(
+                f"{function}: the loss is {loss} at step {step}, in epoch {epoch}; wanted a finite one. Look for NaN in the "
+                "data, or start again with a lower learning rate."
+            )
+
+
 def _batch_loss(
     model: nn.Module, batch: list[Tensor], loss_func: Callable, device: torch.device | str
 ) -> tuple[Tensor, int, Tensor]:
@@ -578,7 +610,9 @@ def _batch_loss(
     return loss_func(logits, truth), truth.numel(), (logits.argmax(dim=-1) == truth).sum()
 
 
-def _save_checkpoint(path: Path, model: nn.Module, optimizer: Optimizer, loader: DataLoader, history: list[dict]) -> None:
+def _save_checkpoint(
+    path: str | Path, model: nn.Module, optimizer: Optimizer, loader: DataLoader, history: list[dict]
+) -> None:
     loader_state = loader.generator.get_state() if loader.generator else None
     weights.save_checkpoint(
         path,
@@ -592,11 +626,17 @@ def _save_checkpoint(path: Path, model: nn.Module, optimizer: Optimizer, loader:
     )
 
 
-def _load_checkpoint(path: Path, model: nn.Module, optimizer: Optimizer, loader: DataLoader) -> list[dict]:
-    state = weights.load_checkpoint(path)
+def _load_checkpoint(path: str | Path, model: nn.Module, optimizer: Optimizer, loader: DataLoader) -> list[dict]:
+    state = weights.load_checkpoint(path, ("model", "optimizer", "history", "random", "loader"))
     if state is None:
         return []
-    model.load_state_dict(state["model"])
+    try:
+        model.load_state_dict(state["model"])
+    except RuntimeError as error:
+        raise ValueError(
+            f"train: {path} is the checkpoint of another model ({str(error).splitlines()[1].strip():.90}…), wanted one of this "
+            "architecture. Delete the file, or give another name."
+        ) from error
     optimizer.load_state_dict(state["optimizer"])
     torch.set_rng_state(state["random"])
     if loader.generator:

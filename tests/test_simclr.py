@@ -865,6 +865,13 @@ def test_progress_lines_carry_epoch_loss_and_accuracies(capsys):
     assert "Test Epoch: [3/7] Acc@1:100.00% Acc@5:100.00%" in shown
 
 
+def test_a_last_batch_of_one_picture_is_refused_in_words(small):
+    x = torch.randn(5, 3, 32, 32)
+    loader = DataLoader(TensorDataset(x, x, torch.zeros(5)), 2)
+    with pytest.raises(ValueError, match="train: batch 3 of epoch 1 is a single picture.*drop_last=True"):
+        train(small, loader, torch.optim.SGD(small.parameters(), 1e-3), 1, 1, progress=False)
+
+
 def test_training_stops_at_once_when_the_loss_is_not_finite():
     batches = pairs_of(4, 4, 4)
     batches[1][0][2, 0] = math.nan

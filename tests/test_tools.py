@@ -227,6 +227,15 @@ def test_checkpoints(tmp_path):
     assert weights.load_checkpoint(path) == {"step": 3} and [p.name for p in path.parent.iterdir()] == ["b.pt"]
 
 
+def test_the_checkpoint_of_another_training_is_set_aside(tmp_path, capsys):
+    path = str(tmp_path / "c.pt")  # a string will do
+    for number in ("", "1"):
+        weights.save_checkpoint(path, {"step": 3})
+        assert weights.load_checkpoint(path, ["model"]) is None
+        assert f"c.pt belongs to another training: it is now called c.pt.other{number}" in capsys.readouterr().out
+        assert weights.load_checkpoint(f"{path}.other{number}") == {"step": 3}
+
+
 def test_every_shipped_weight_has_a_card():
     files = sorted(weights.FILES.glob("*.safetensors"))
     assert files

@@ -56,13 +56,18 @@ def train(
     Returns:
         mean loss over the pairs of the epoch.
     Raises:
-        ValueError: if the loader is empty, or as soon as the loss is not finite.
+        ValueError: if the loader is empty, for a batch of one picture, or as soon as the loss is not finite.
     """
     device = _device_of(model) if device is None else device
     model.train()
     total_loss, total_num = 0.0, 0
     bar = _bar(data_loader, progress)
     for step, (x_i, x_j, _) in enumerate(bar, start=1):
+        if len(x_i) == 1:
+            raise ValueError(
+                f"train: batch {step} of epoch {epoch} is a single picture, wanted at least two: alone it has nothing to be told "
+                "apart from. Make the loader with drop_last=True, or with another batch size."
+            )
         x_i, x_j = x_i.to(device, non_blocking=True), x_j.to(device, non_blocking=True)
         # EXERCISE train, about 6 lines. Hint: which of the model's two outputs does the loss compare? Compute `loss`
         # with `loss_function`, then do what every training step does with a loss.

@@ -7,11 +7,15 @@ same name in `dl/training/`, run by `python -m dl train-weights <name>`.
 
 from __future__ import annotations
 
+import itertools
 import os
+from collections.abc import Collection
 from pathlib import Path
 
 import torch
 from torch import Tensor
+
+from dl.files import user_path
 
 FILES = Path(__file__).parent / "files"
 
@@ -60,17 +64,32 @@ def write_card(name: str, text: str) -> Path:
     return path
 
 
-def save_checkpoint(path: Path, state: dict) -> None:
+def save_checkpoint(path: str | Path, state: dict) -> None:
     """Write a training checkpoint in one step, so that a training can be stopped at any time."""
+    path = user_path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".part")
     torch.save(state, temporary)
     os.replace(temporary, path)
 
 
-def load_checkpoint(path: Path) -> dict | None:
-    """The checkpoint at `path`, or None if there is none yet."""
-    return torch.load(path, map_location="cpu", weights_only=True) if path.exists() else None
+def load_checkpoint(path: str | Path, keys: Collection[str] = ()) -> dict | None:
+    """The checkpoint at `path`, or None if there is none yet.
+
+    A file that lacks some of `keys` is the checkpoint of another kind of training: it is set aside under another name,
+    which is printed.
+    """
+    path = user_path(path)
+    if not path.exists():
+        return None
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    if isinstance(state, dict) and state.keys() >= set(keys):
+        return state
+    names = (path.with_name(f"{path.name}.other{number or ''}") for number in itertools.count())
+    aside = next(name for name in names if not name.exists())
+    os.replace(path, aside)
+    print(f"{path.name} belongs to another training: it is now called {aside.name}, and this training begins anew.")
+    return None
 
 
 def _existing(name: str) -> Path:
