@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Iterable
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -18,9 +19,14 @@ from dl import settings
 from dl.data import arithmetic
 from dl.files import read_text, user_path
 from dl.utils import cosine_schedule as cosine_schedule  # for the notebook
+from dl.utils import eval_mode
 from dl.weights.checkpoint import Checkpoint
 from rnn_lstm_captioning import END, NULL, CaptioningRNN
 from transformers import AddSubDataset, Transformer, generate_token_dict, get_subsequent_mask
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # --- Image captioning ---
 
@@ -67,17 +73,24 @@ def load_coco_captions(path: str | Path | None = None, verbose: bool = True) -> 
     return data
 
 
-def decode_captions(captions: Tensor | list, idx_to_word: list[str] | dict[int, str]) -> str | list[str]:
+def decode_captions(captions: Tensor | list, idx_to_word: list[str] | dict) -> str | list[str]:
     """Word indices as text: words joined by single blanks, `<NULL>` dropped, nothing after the first `<END>`.
 
     Args:
-        captions: integers (T,) or (N, T), on any device. idx_to_word: word of every index.
+        captions: integers (T,) or (N, T), on any device. idx_to_word: word of every index; as keys, text will do, as in
+            a dictionary that was JSON.
     Returns:
         one string for (T,), a list of N strings for (N, T). `<START>`, `<UNK>` and the closing `<END>` stay.
     Raises:
-        ValueError: if an index has no word, or captions are not 1-D or 2-D.
+        ValueError: if an index has no word, or captions are not 1-D or 2-D, or no integers.
     """
     captions = torch.as_tensor(captions).cpu()
+    if captions.is_floating_point() or captions.dtype == torch.bool:
+        raise ValueError(
+            f"decode_captions: captions must be integers, got {captions.dtype}. Convert word indices with .long()."
+        )
+    if isinstance(idx_to_word, dict):
+        idx_to_word = _with_integer_keys(idx_to_word)
     if captions.ndim not in (1, 2):
         raise ValueError(
             f"decode_captions: captions must be (T,) or (N, T), got {tuple(captions.shape)}. "
@@ -107,6 +120,16 @@ def _decode_caption(caption: Tensor, idx_to_word: list[str] | dict[int, str]) ->
     return " ".join(kept)
 
 
+def _with_integer_keys(idx_to_word: dict) -> dict[int, str]:
+    try:
+        return {int(index): word for index, word in idx_to_word.items()}
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"decode_captions: the keys of idx_to_word must be indices, got {next(iter(idx_to_word))!r}. "
+            "Pass idx_to_word, not word_to_idx."
+        ) from error
+
+
 def train_captioner(
     model: CaptioningRNN,
     image_data: Tensor,
@@ -119,7 +142,7 @@ def train_captioner(
     *,
     drop_last: bool = True,
     shuffle: torch.Generator | None = None,
-    checkpoint: Path | None = None,
+    checkpoint: str | Path | None = None,
     plot: bool = True,
 ) -> tuple[CaptioningRNN, list[float]]:
     """Train a captioner with AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101; PyTorch's defaults, weight decay 0.01).
@@ -141,8 +164,8 @@ def train_captioner(
     Returns:
         model, and the loss of every step as Python floats.
     Raises:
-        ValueError: for data that do not fit together, an index outside the vocabulary, a setting out of its range, or a
-            checkpoint of other settings.
+        ValueError: for data that do not fit together, an index outside the vocabulary, a setting out of its range, a
+            checkpoint of other settings, or as soon as the loss is not finite.
     """
     from tqdm.auto import tqdm
 
@@ -164,10 +187,11 @@ def train_captioner(
             started = time.perf_counter()
             for rows in _batches(n, batch_size, drop_last, shuffle):
                 loss = model(image_data[rows].to(device), caption_data[rows].to(device))
+                history.append(loss.item())
+                _want_finite("train_captioner", history[-1:], epoch, len(history) - 1)
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
-                history.append(loss.item())
             scheduler.step()
             epochs.set_postfix(loss=f"{history[-1]:.3f}")
             if epoch % print_every == 0 or epoch == num_epochs - 1:
@@ -181,7 +205,7 @@ def train_captioner(
     return model, history
 
 
-def plot_loss_history(history: list[float], title: str = "Training loss history"):
+def plot_loss_history(history: list[float], title: str = "Training loss history") -> Figure:
     """Loss against step, on a figure of its own, which is returned."""
     from matplotlib import pyplot as plt
 
@@ -200,16 +224,15 @@ def encode_images(model: CaptioningRNN, images: Tensor, batch_size: int = 100) -
     from tqdm.auto import tqdm
 
     device = next(model.parameters()).device
-    was_training = model.training
-    model.eval()
     chunks = tqdm(images.split(batch_size), desc="Encoding images", leave=False)
-    features = torch.cat([model.encode(chunk.to(device)).cpu() for chunk in chunks])
-    model.train(was_training)
-    return features
+    with eval_mode(model):
+        return torch.cat([model.encode(chunk.to(device)).cpu() for chunk in chunks])
 
 
 @torch.no_grad()
-def caption_images(model: CaptioningRNN, images: Tensor, max_length: int = 15, batch_size: int = 250):
+def caption_images(
+    model: CaptioningRNN, images: Tensor, max_length: int = 15, batch_size: int = 250
+) -> tuple[list[str], Tensor | None]:
     """`sample` on any number of images in eval mode: list of sentences, and the attention maps (None unless "attn").
 
     Args:
@@ -218,22 +241,22 @@ def caption_images(model: CaptioningRNN, images: Tensor, max_length: int = 15, b
         sentences without `<END>`, and float32 (n, max_length, h, w) or None.
     """
     device = next(model.parameters()).device
-    was_training = model.training
-    model.eval()
     sentences: list[str] = []
     maps: list[Tensor] = []
-    for chunk in images.split(batch_size):
-        sampled = model.sample(chunk.to(device), max_length)
-        captions, attention = sampled if isinstance(sampled, tuple) else (sampled, None)
-        decoded = decode_captions(captions, model.idx_to_word)
-        sentences += [sentence.removesuffix(END).rstrip() for sentence in decoded]
-        if attention is not None:
-            maps.append(attention)
-    model.train(was_training)
+    with eval_mode(model):
+        for chunk in images.split(batch_size):
+            sampled = model.sample(chunk.to(device), max_length)
+            captions, attention = sampled if isinstance(sampled, tuple) else (sampled, None)
+            decoded = decode_captions(captions, model.idx_to_word)
+            sentences += [sentence.removesuffix(END).rstrip() for sentence in decoded]
+            if attention is not None:
+                maps.append(attention)
     return sentences, torch.cat(maps) if maps else None
 
 
-def _check_captioner_data(model, image_data, caption_data, num_epochs, batch_size, learning_rate) -> None:
+def _check_captioner_data(
+    model: CaptioningRNN, image_data: Tensor, caption_data: Tensor, num_epochs: int, batch_size: int, learning_rate: float
+) -> None:
     V, problems = len(model.word_to_idx), []
     if len(image_data) != len(caption_data):
         problems.append(f"{len(image_data)} images but {len(caption_data)} captions")
@@ -351,7 +374,7 @@ def train(
     schedule: Callable[[int], float] | None = None,
     history: list[dict] | None = None,
     on_epoch: Callable[[Transformer, dict], None] | None = None,
-    checkpoint: Path | None = None,
+    checkpoint: str | Path | None = None,
     print_every: int = 1,
 ) -> Transformer:
     """Train a `Transformer` with true earlier tokens given, and validate after each epoch.
@@ -385,6 +408,7 @@ def train(
         schedule = step_schedule(warmup_lr, warmup_interval, lr)
         if print_every and warmup_interval is not None:
             print(f"learning rate {warmup_lr:g} for the first {warmup_interval} updates, then {lr:g}")
+    num_epochs = settings.shortened(num_epochs, 10)
     history = [] if history is None else history
     saved = Checkpoint(checkpoint, {}, model=model, optimizer=optimizer, order=train_dataloader.generator)
     history[:] = saved.resume().get("history", [] if checkpoint else history)
@@ -423,17 +447,19 @@ def _train_epoch(
 ) -> float:
     """One pass over the training data; the mean loss per token."""
     model.train()
-    total, tokens = torch.zeros((), device=device), 0
-    batches = islice(loader, settings.shortened(len(loader), 2))
-    for update, batch in enumerate(batches, start=(epoch - 1) * len(loader)):
+    losses, tokens, first = [], 0, (epoch - 1) * len(loader)
+    for update, batch in enumerate(islice(loader, settings.shortened(len(loader), 2)), start=first):
         for group in optimizer.param_groups:
             group["lr"] = schedule(update)
         loss, count, _ = _batch_loss(model, batch, loss_func, device)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        total, tokens = total + loss.detach(), tokens + count
-    return total.item() / tokens
+        losses.append(loss.detach())
+        tokens += count
+    summed = torch.stack(losses).tolist()  # read once per epoch: on a GPU every reading waits
+    _want_finite("train", summed, epoch, first)
+    return math.fsum(summed) / tokens
 
 
 @torch.no_grad()
@@ -448,11 +474,12 @@ def val(
         loss in nats a token, and the share of right tokens, in [0, 1]. Four tokens a row count: sign, two digits and
         EOS; the last is always the same, so a quarter is nearly free. `right_answers` asks for whole results.
     """
-    model.to(device).eval()
+    model.to(device)
     total, right, tokens = torch.zeros((), device=device), torch.zeros((), device=device), 0
-    for batch in dataloader:
-        loss, count, batch_right = _batch_loss(model, batch, loss_func, device)
-        total, right, tokens = total + loss, right + batch_right, tokens + count
+    with eval_mode(model):
+        for batch in dataloader:
+            loss, count, batch_right = _batch_loss(model, batch, loss_func, device)
+            total, right, tokens = total + loss, right + batch_right, tokens + count
     return total.item() / tokens, right.item() / tokens
 
 
@@ -482,15 +509,13 @@ def inference(
             f"tokens with {out_pos_exp.shape[-2]} positions; wanted one position for each input token and each output "
             "token but the last. Write numbers with two digits, or make longer positions."
         )
-    was_training = model.training
-    model.eval()
-    encoded = model.encoder(model.emb_layer(tokens) + inp_exp_pos)  # (N, K, M)
-    written = tokens.new_full((len(tokens), 1), bos_token)  # (N, 1)
-    for length in range(1, out_seq_len):
-        read = model.emb_layer(written) + out_pos_exp[..., :length, :]  # (N, length, M)
-        logits = model.decoder(read, encoded, get_subsequent_mask(written))  # (N, length, V)
-        written = torch.cat([written, logits[:, -1:].argmax(dim=-1)], dim=1)
-    model.train(was_training)
+    with eval_mode(model):
+        encoded = model.encoder(model.emb_layer(tokens) + inp_exp_pos)  # (N, K, M)
+        written = tokens.new_full((len(tokens), 1), bos_token)  # (N, 1)
+        for length in range(1, out_seq_len):
+            read = model.emb_layer(written) + out_pos_exp[..., :length, :]  # (N, length, M)
+            logits = model.decoder(read, encoded, get_subsequent_mask(written))  # (N, length, V)
+            written = torch.cat([written, logits[:, -1:].argmax(dim=-1)], dim=1)
     return written, model
 
 
@@ -505,9 +530,9 @@ def right_tokens(
         (rows, tokens) bool on the CPU, BOS first.
     """
     model.to(device)
-    dataset = Subset(dataset, range(settings.shortened(len(dataset), 500)))
+    asked = Subset(dataset, range(settings.shortened(len(dataset), 500)))
     right = []
-    for inputs, input_positions, targets, target_positions in DataLoader(dataset, batch_size):
+    for inputs, input_positions, targets, target_positions in DataLoader(asked, batch_size):
         tokens, places, out_places = (tensor.to(device) for tensor in (inputs, input_positions, target_positions))
         written, _ = inference(model, tokens, places, out_places, targets.shape[1])
         right.append(written.cpu() == targets)
@@ -525,7 +550,7 @@ def right_answers(
     return right_tokens(model, dataset, device, batch_size).all(dim=1)
 
 
-def draw(data, x: list[str], y: list[str], ax) -> None:
+def draw(data: Tensor, x: list[str], y: list[str], ax: Axes) -> None:
     """Draw attention weights as a heat map on `ax`.
 
     Args:
@@ -573,6 +598,16 @@ def time_call(call: Callable[[], object], repeats: int = 3) -> float:
             torch.cuda.synchronize()  # kernels run on after the call has returned
         seconds.append(time.perf_counter() - start)
     return min(seconds[1:])
+
+
+def _want_finite(function: str, losses: list[float], epoch: int, first_step: int) -> None:
+    """Stop a training whose loss is NaN or infinite: nothing after it would be worth its time."""
+    for step, loss in enumerate(losses, start=first_step):
+        if not math.isfinite(loss):
+            raise ValueError(
+                f"{function}: the loss is {loss} at step {step}, in epoch {epoch}; wanted a finite one. Look for NaN in the "
+                "data, or start again with a lower learning rate."
+            )
 
 
 def _batch_loss(

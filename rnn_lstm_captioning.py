@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from dl.guards import check_tensors
 from dl.image_utils import IMAGENET_MEAN, IMAGENET_STD
+from dl.utils import eval_mode, no_grad
 
 NULL, START, END = "<NULL>", "<START>", "<END>"
 FEATURE_CHANNELS = 400  # of the last stage of RegNetX-400MF
@@ -215,11 +216,8 @@ class ImageEncoder(nn.Module):
         return self.backbone((images - self.mean) / self.std)
 
     def _print_shapes(self) -> None:
-        was_training = self.training
-        self.eval()  # the pass must not move the running statistics of batch normalisation
-        with torch.no_grad():
+        with eval_mode(self), torch.no_grad():  # the pass must not move the running statistics of batch normalisation
             features = self(torch.zeros(2, 3, 224, 224, device=self.mean.device))
-        self.train(was_training)
         print("For input images in NCHW format, shape (2, 3, 224, 224)")
         print(f"Shape of output c5 features: {features.shape}")
 
@@ -537,7 +535,7 @@ class CaptioningRNN(nn.Module):
         return temporal_softmax_loss(scores, words[:, 1:], self.ignore_index)
         # END SOLUTION CaptioningRNN.forward
 
-    @torch.no_grad()
+    @no_grad
     def sample(self, images: Tensor, max_length: int = 15) -> Tensor | tuple[Tensor, Tensor]:
         """Describe pictures, one word at a time, always taking the word of the highest score.
 

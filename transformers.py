@@ -152,7 +152,7 @@ def scaled_dot_product_no_loop_batch(
     # BEGIN SOLUTION scaled_dot_product_no_loop_batch
     scores = torch.bmm(query, key.transpose(1, 2)) / math.sqrt(query.shape[-1])  # (N, K_Q, K_K)
     if mask is not None:
-        scores = scores.masked_fill(mask, BLOCKED_SCORE)
+        scores = scores.masked_fill(mask, max(BLOCKED_SCORE, torch.finfo(scores.dtype).min))  # half precision ends at 65504
     weights = scores.softmax(dim=-1)  # (N, K_Q, K_K)
     return torch.bmm(weights, value), weights
     # END SOLUTION scaled_dot_product_no_loop_batch
@@ -269,12 +269,14 @@ class LayerNormalization(nn.Module):
         Returns:
             same shape.
         """
-        # EXERCISE LayerNormalization.forward, about 3 lines. Hint: `torch.std` divides by M - 1; what must be divided
+        # EXERCISE LayerNormalization.forward, about 4 lines. Hint: `torch.std` divides by M - 1; what must be divided
         # by M here?
         # BEGIN SOLUTION LayerNormalization.forward
-        centred = x - x.mean(dim=-1, keepdim=True)
+        wide = x if x.dtype == torch.float64 else x.float()  # in half precision the square of 256 overflows
+        centred = wide - wide.mean(dim=-1, keepdim=True)
         variance = centred.square().mean(dim=-1, keepdim=True)  # (..., 1)
-        return centred / (variance + self.epsilon).sqrt() * self.gamma + self.beta
+        normal = centred / (variance + self.epsilon).sqrt()
+        return normal.to(x.dtype) * self.gamma + self.beta
         # END SOLUTION LayerNormalization.forward
 
 

@@ -13,6 +13,7 @@ Notebook: notebooks/CLIP_DINO.ipynb. Videos, tokens and overlays: dl/video/. Che
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -21,8 +22,11 @@ from torch import Tensor, nn
 
 from dl.guards import clip_dino as guards
 from dl.guards.images import check_images
-from dl.models.small_clip import ImageTextModel
+from dl.utils import no_grad
 from dl.video import DavisDataset, class_colours, create_segmentation_overlay, frame_tensor, write_video_from_array
+
+if TYPE_CHECKING:
+    from dl.models.small_clip import ImageTextModel
 
 __all__ = [
     "CLIPImageRetriever",
@@ -65,7 +69,7 @@ def get_similarity_no_loop(text_features: Tensor, image_features: Tensor) -> Ten
     # END SOLUTION get_similarity_no_loop
 
 
-@torch.no_grad()
+@no_grad
 def clip_zero_shot_classifier(
     clip_model: ImageTextModel,
     clip_preprocess: Callable,
@@ -109,7 +113,7 @@ class CLIPImageRetriever:
         ValueError: without images, or for images of other shapes. TypeError: for images that are not uint8.
     """
 
-    @torch.no_grad()
+    @no_grad
     def __init__(
         self, clip_model: ImageTextModel, clip_preprocess: Callable, images: Sequence[np.ndarray], device: torch.device | str
     ) -> None:
@@ -121,7 +125,7 @@ class CLIPImageRetriever:
         self.image_features = _unit_rows(encode_images(clip_model, clip_preprocess, images, device))  # (M, D)
         # END SOLUTION CLIPImageRetriever.__init__
 
-    @torch.no_grad()
+    @no_grad
     def retrieve(self, query: str, k: int = 2) -> list[int]:
         """Indices of the images that fit the query best, best first; images that fit equally in their own order.
 
@@ -143,7 +147,7 @@ class CLIPImageRetriever:
         # END SOLUTION CLIPImageRetriever.retrieve
 
 
-@torch.no_grad()
+@no_grad
 def encode_images(
     clip_model: ImageTextModel, clip_preprocess: Callable, images: Sequence[np.ndarray], device: torch.device | str
 ) -> Tensor:
@@ -188,7 +192,7 @@ def compute_iou(pred: Tensor | np.ndarray, gt: Tensor | np.ndarray, num_classes:
     Raises:
         ValueError: if shapes differ or are empty, or a class lies outside. TypeError: for other dtypes.
     """
-    pred, gt = (torch.as_tensor(labels) for labels in (pred, gt))
+    pred, gt = guards.integer_labels(pred), guards.integer_labels(gt)
     num_classes = guards.check_labels(pred, gt, num_classes)
     # EXERCISE compute_iou, about 7 lines. Hint: give each pair (true class, predicted class) a number of its own and count
     # how often each occurs. Where in that table are the intersections, and what do its rows and columns sum to?
@@ -245,8 +249,9 @@ class DINOSegmentation:
             loss.backward()
             self.optimizer.step()
         # END SOLUTION DINOSegmentation.train
+        guards.check_finite_head(self, X_train, num_iters)
 
-    @torch.no_grad()
+    @no_grad
     def inference(self, X_test: Tensor) -> Tensor:
         """The most likely class of every token.
 

@@ -96,6 +96,8 @@ def decode_captions(captions: np.ndarray | Sequence[int], idx_to_word: Sequence[
         ValueError: for another shape, or indices outside the vocabulary.
     """
     captions = np.asarray(captions)
+    if isinstance(idx_to_word, dict):  # as JSON gives it, with text for keys
+        idx_to_word = [word for _, word in sorted((int(index), word) for index, word in idx_to_word.items())]
     if captions.ndim not in (1, 2) or captions.dtype.kind not in "iu":
         raise ValueError(
             f"decode_captions: wanted integers (T,) or (N, T), got {captions.dtype} {captions.shape}. "

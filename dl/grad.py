@@ -49,11 +49,13 @@ def compute_numeric_gradient(f: Callable[[Tensor], Tensor], x: Tensor, dLdf: Ten
         for position in range(values.numel()):
             index = _unravel(position, values.shape)
             original = values[index].item()
-            values[index] = original + h
-            above = f(x).clone()
-            values[index] = original - h
-            below = f(x).clone()
-            values[index] = original
+            try:
+                values[index] = original + h
+                above = f(x).clone()
+                values[index] = original - h
+                below = f(x).clone()
+            finally:  # also when f raises, or the cell is interrupted
+                values[index] = original
             if position == 0 and above.shape != upstream.shape:
                 raise ValueError(
                     f"compute_numeric_gradient: f(x) has shape {tuple(above.shape)} but dLdf {tuple(upstream.shape)}. "

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import ParamSpec, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+P = ParamSpec("P")
+R = TypeVar("R")
 CELL = 32  # pixels between the centres of the captioners' cells, the first at pixel 0
 STRIP_HEIGHT = 25  # pixels above an attention picture, room for one word
 
@@ -20,6 +24,33 @@ def reset_seed(number: int) -> None:
     random.seed(number)
     np.random.seed(number % 2**32)
     torch.manual_seed(number)
+
+
+def no_grad(function: Callable[P, R]) -> Callable[P, R]:
+    """`torch.no_grad` as a decorator that IPython's autoreload sees through.
+
+    Autoreload gives an edited function's attributes to the one that is in use, but cannot change what a decorator holds
+    in its closure; so the function is kept as an attribute here.
+    """
+
+    @functools.wraps(function)
+    def without_gradient(*args: P.args, **kwargs: P.kwargs) -> R:
+        with torch.no_grad():
+            return without_gradient.__wrapped__(*args, **kwargs)  # type: ignore[attr-defined, no-any-return]
+
+    return without_gradient
+
+
+@contextmanager
+def eval_mode(model: nn.Module) -> Iterator[None]:
+    """A model in eval mode inside; afterwards each of its modules is in the mode it was in, also after an error."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
 
 
 @contextmanager

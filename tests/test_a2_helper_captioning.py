@@ -82,6 +82,24 @@ def test_decoding():
         A.decode_captions(torch.zeros(1, 1, 2).long(), WORDS)
 
 
+def test_what_is_no_word_index_is_refused():
+    through_json = {str(index): word for index, word in enumerate(WORDS)}
+    assert A.decode_captions(torch.tensor([1, 4], dtype=torch.int32), through_json) == "<START> a"
+    for wrong in (torch.tensor([1.0, 2.0]), torch.tensor([True])):
+        with pytest.raises(ValueError, match="captions must be integers, got torch"):
+            A.decode_captions(wrong, WORDS)
+    with pytest.raises(ValueError, match="the keys of idx_to_word must be indices, got '<NULL>'. Pass idx_to_word, not"):
+        A.decode_captions(torch.tensor([1]), VOCABULARY)
+
+
+def test_training_stops_at_nan_says_where_and_keeps_the_last_good_weights(features, tmp_path):
+    model, bad = make_model(), features.clone()
+    bad[4:] = torch.nan
+    with pytest.raises(ValueError, match="train_captioner: the loss is nan at step 1, in epoch 0"):
+        train(model, bad, drop_last=False, checkpoint=tmp_path / "c.pt")
+    assert all(parameter.isfinite().all() for parameter in model.parameters()) and not (tmp_path / "c.pt").exists()
+
+
 def make_model(cell_type="lstm"):
     torch.manual_seed(0)
     return CaptioningRNN(VOCABULARY, 400, 8, 16, cell_type, image_encoder_pretrained=False, ignore_index=0)
@@ -90,6 +108,20 @@ def make_model(cell_type="lstm"):
 @pytest.fixture(scope="module")
 def features():
     return torch.randn(6, 400, 2, 2, generator=torch.Generator().manual_seed(1))
+
+
+def interrupted(*_, **__):
+    raise KeyboardInterrupt
+
+
+def test_an_interrupted_call_leaves_the_model_in_its_mode(features, monkeypatch):
+    model = make_model().train()
+    monkeypatch.setattr(model, "project", interrupted)
+    monkeypatch.setattr(model, "encode", interrupted)
+    for call in (A.caption_images, A.encode_images):
+        with pytest.raises(KeyboardInterrupt):
+            call(model, features)
+        assert all(module.training for module in model.modules())
 
 
 def train(model, features, epochs=3, batch_size=4, rate=0.01, **options):

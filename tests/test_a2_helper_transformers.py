@@ -170,6 +170,20 @@ def loaders(dataset=None, batch: int = 4, shuffle: bool = False):
     return DataLoader(dataset, batch, shuffle=shuffle, generator=generator), DataLoader(dataset, batch)
 
 
+def test_training_stops_at_nan_and_says_where(tmp_path):
+    checkpoint = str(tmp_path / "c.pt")
+    with pytest.raises(ValueError, match="train: the loss is nan at step [12], in epoch 1"):
+        a2_helper.train(tiny_model(), *loaders(), CrossEntropyLoss, 3, lr=1e30, warmup_interval=None, checkpoint=checkpoint)
+    assert not Path(checkpoint).exists()
+
+
+def test_the_checkpoint_of_another_model_is_refused_in_words(tmp_path):
+    checkpoint = str(tmp_path / "c.pt")
+    a2_helper.train(tiny_model(), *loaders(), CrossEntropyLoss, 1, checkpoint=checkpoint)
+    with pytest.raises(ValueError, match="c.pt holds the model of another architecture"):
+        a2_helper.train(Transformer(2, 8, 16, 0.0, 1, 1, 16), *loaders(), CrossEntropyLoss, 2, checkpoint=checkpoint)
+
+
 def test_validation_averages_over_every_token_of_every_batch():
     model, dataset = tiny_model(), rows(10)
     unequal = a2_helper.val(model, DataLoader(dataset, 4), CrossEntropyLoss, 4)  # 4 + 4 + 2 rows

@@ -37,6 +37,20 @@ def test_views_and_tracked_tensors_are_measured_and_put_back(view):
     assert torch.equal(x.detach(), before) and not gradient.requires_grad
 
 
+def test_an_interrupted_measurement_leaves_its_input_as_it_was():
+    x = torch.arange(4.0, dtype=torch.float64)
+    calls = iter(range(9))
+
+    def interrupted(v):
+        if next(calls) == 3:
+            raise KeyboardInterrupt
+        return v**2
+
+    with pytest.raises(KeyboardInterrupt):
+        compute_numeric_gradient(interrupted, x, h=0.1)
+    assert x.tolist() == [0, 1, 2, 3]
+
+
 def test_float32_needs_a_wide_step():
     x = X.float()
     with pytest.raises(TypeError, match="x is float32 and h is 1e-07.*x.double"):

@@ -865,6 +865,13 @@ def test_progress_lines_carry_epoch_loss_and_accuracies(capsys):
     assert "Test Epoch: [3/7] Acc@1:100.00% Acc@5:100.00%" in shown
 
 
+def test_a_last_batch_of_one_picture_is_refused_in_words(small):
+    x = torch.randn(5, 3, 32, 32)
+    loader = DataLoader(TensorDataset(x, x, torch.zeros(5)), 2)
+    with pytest.raises(ValueError, match="train: batch 3 of epoch 1 is a single image.*drop_last=True"):
+        train(small, loader, torch.optim.SGD(small.parameters(), 1e-3), 1, 1, progress=False)
+
+
 def test_training_stops_at_once_when_the_loss_is_not_finite():
     batches = pairs_of(4, 4, 4)
     batches[1][0][2, 0] = math.nan
@@ -898,7 +905,7 @@ def test_train_val_measures_loss_and_accuracies_over_batches_of_unequal_length()
     assert loss == pytest.approx(F.cross_entropy(logits, target).item(), rel=1e-6)
     assert top1 == pytest.approx(100 * (ranks < 1).float().mean().item())
     assert top5 == pytest.approx(100 * (ranks < 5).float().mean().item())
-    assert not model.training and model.scale.grad is None and model.norm.num_batches_tracked == 0
+    assert model.training and model.scale.grad is None and model.norm.num_batches_tracked == 0  # in eval mode, and put back
 
 
 def test_train_val_with_an_optimizer_trains():
@@ -965,8 +972,7 @@ def test_evaluation_by_neighbours_reads_labels_from_shuffled_and_partial_loaders
     scores = torch.tensor([neighbours_by_hand(f, rows[::2], labels[::2], 6, 28, 0.1) for f in rows[1::2]])
     ranked = scores.argsort(dim=1, descending=True, stable=True)[:, :5] == labels[1::2, None]
     assert accuracies == pytest.approx([100 * ranked[:, :n].sum().item() / 30 for n in (1, 5)])
-    assert 20 < accuracies[0] < 95 and accuracies[1] > accuracies[0]
-    assert not model.training
+    assert 20 < accuracies[0] < 95 and accuracies[1] > accuracies[0] and model.training
 
 
 def test_evaluation_uses_the_first_of_several_views_and_at_most_the_whole_memory():

@@ -1,5 +1,6 @@
 """The small tools: settings, shape checks, seeds, pictures, the notebook session, weight files, recorded cases."""
 
+import importlib
 import json
 import random
 import subprocess
@@ -82,6 +83,41 @@ def test_shapes_return_sizes_and_name_every_problem():
 
 
 # --- Utils ---
+
+
+def test_eval_mode_puts_every_module_back_also_after_an_error():
+    model = torch.nn.Sequential(torch.nn.Dropout(), torch.nn.BatchNorm1d(2)).train()
+    model[1].eval()  # as when its statistics are frozen
+    with pytest.raises(KeyboardInterrupt), utils.eval_mode(model):
+        assert not any(module.training for module in model.modules())
+        raise KeyboardInterrupt
+    assert [module.training for module in model.modules()] == [True, True, False]
+
+
+def test_no_grad_calls_the_function_that_autoreload_put_in_its_place():
+    @utils.no_grad
+    def before(x):
+        raise NotImplementedError
+
+    @utils.no_grad
+    def after(x):
+        return 2 * x
+
+    before.__dict__ = after.__dict__  # what autoreload does to the functions in use
+    assert not before(torch.ones(1, requires_grad=True)).requires_grad and before.__name__ == "before"
+
+
+def test_exercises_are_reloaded_whatever_decorates_them():
+    """torch.no_grad() keeps the function in a closure, where autoreload does not reach it."""
+    from dl.checks import course, exercise
+
+    for topic, modules in exercise.MODULES.items():
+        for module in map(importlib.import_module, modules):
+            for name in (e.name for e in course.exercises(topic)):
+                owner, _, method = name.partition(".")
+                function = vars(module).get(owner)
+                function = vars(function).get(method) if method and function else function
+                assert not hasattr(function, "__wrapped__") or "__wrapped__" in function.__code__.co_names, name
 
 
 def test_one_thread_is_for_the_block_alone_and_put_back_after_an_error():
@@ -229,6 +265,15 @@ def test_a_training_goes_on_from_its_checkpoint_as_if_it_had_not_stopped(tmp_pat
     assert [p.name for p in path.parent.iterdir()] == ["b.pt"]
     with pytest.raises(ValueError, match=r"b.pt was written with other settings: batch 4 \(now 8\), lr None \(now 1\)"):
         Checkpoint(path, {"batch": 8, "lr": 1}).resume()
+
+
+def test_the_checkpoint_of_another_training_is_set_aside(tmp_path, capsys):
+    path = str(tmp_path / "c.pt")  # a string will do
+    for number in ("", "1"):
+        torch.save({"step": 3}, path)
+        assert Checkpoint(path, {}).resume() == {}
+        assert f"c.pt belongs to another training: it is now called c.pt.other{number}" in capsys.readouterr().out
+        assert torch.load(f"{path}.other{number}", weights_only=True) == {"step": 3}
 
 
 def test_every_shipped_weight_has_a_card():

@@ -272,6 +272,46 @@ def test_layer_norm_equals_torch_with_gradients(dtype):
         torch.testing.assert_close(got, gradient)
 
 
+HALVES = [torch.float16, torch.bfloat16]
+
+
+@pytest.mark.parametrize("autocast", [False, True])
+@pytest.mark.parametrize("dtype", HALVES)
+def test_masked_attention_works_in_half_precision(dtype, autocast):
+    torch.manual_seed(0)
+    x = torch.randn(2, 4, 8)
+    mask = T.get_subsequent_mask(torch.zeros(2, 4))
+    wanted, shares = T.scaled_dot_product_no_loop_batch(x, x, x, mask)
+    given = x if autocast else x.to(dtype)
+    with torch.autocast("cpu", dtype, enabled=autocast):
+        got, weights = T.scaled_dot_product_no_loop_batch(given, given, given, mask)
+    assert (weights[mask] == 0).all() and (weights.float() - shares).abs().max() < 0.02
+    assert (got.float() - wanted).abs().max() < 0.05
+
+
+@pytest.mark.parametrize("autocast", [False, True])
+@pytest.mark.parametrize("dtype", HALVES)
+def test_layer_norm_works_in_half_precision(dtype, autocast):
+    """Squares beyond 65504, and rows whose variance is below the smallest half."""
+    x = torch.tensor([[600.0, -600.0, 200.0, -200.0], [3.0, 3.0, 3.0, 3.0]]).to(dtype)
+    norm = T.LayerNormalization(4)
+    with torch.autocast("cpu", dtype, enabled=autocast):
+        got = (norm if autocast else norm.to(dtype))(x)
+    assert (got.float() - F.layer_norm(x.float(), (4,))).abs().max() < 0.02
+    assert got.dtype == (torch.float32 if autocast else dtype)
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+def test_the_whole_model_trains_under_autocast(dtype):
+    torch.manual_seed(0)
+    model = T.Transformer(2, 8, 16, 0.0, 1, 1, 16)
+    tokens, positions = torch.randint(16, (1, 5)), torch.zeros(1, 5, 8)  # a batch of one
+    with torch.autocast("cpu", dtype):
+        loss = T.CrossEntropyLoss(model(tokens, positions, tokens, positions), tokens[:, 1:].flatten())
+    loss.backward()
+    assert loss.isfinite() and all(p.grad.isfinite().all() for p in model.parameters())
+
+
 def test_layer_norm_of_a_constant_row_is_the_shift():
     norm = varied(T.LayerNormalization(4))
     torch.testing.assert_close(norm(torch.full((2, 4), 3.0)), norm.beta.expand(2, 4))

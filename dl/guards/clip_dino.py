@@ -6,8 +6,9 @@ import operator
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dl.guards import check_tensors
 
@@ -91,7 +92,22 @@ def check_tokens(head: DINOSegmentation, method: str, X: Tensor) -> Tensor:
     check_tensors(function, X=(X, f"N {head.inp_dim}"))
     if not X.is_floating_point():
         raise TypeError(f"{function}: wanted tokens as floats, got {X.dtype}. Convert them with .float().")
+    if not X.isfinite().all():
+        raise ValueError(
+            f"{function}: the tokens of {(~X.isfinite()).any(dim=1).sum().item()} of {len(X)} patches are NaN or infinite, "
+            "wanted finite ones. Look for NaN in the model's weights and the frames."
+        )
     return X.detach().to(head.device, torch.float32)
+
+
+def check_finite_head(head: DINOSegmentation, X: Tensor, num_iters: int) -> None:
+    """After training: a loss that became NaN or infinite has left its trace in the weights."""
+    modules = [part for part in vars(head).values() if isinstance(part, nn.Module)]
+    if not all(parameter.isfinite().all() for module in modules for parameter in module.parameters()):
+        raise ValueError(
+            f"DINOSegmentation.train: after {num_iters} steps the head's weights are not finite, wanted a loss that falls. "
+            f"Scale the tokens down: their largest value is {X.abs().max().item():.3g}."
+        )
 
 
 def check_patch_labels(head: DINOSegmentation, method: str, Y: Tensor, count: int) -> Tensor:
@@ -107,6 +123,14 @@ def check_patch_labels(head: DINOSegmentation, method: str, Y: Tensor, count: in
             "Count the classes over all masks, and set undecided pixels (255) to 0."
         )
     return Y.to(head.device, torch.int64)
+
+
+def integer_labels(labels: Tensor | np.ndarray) -> Tensor:
+    """Labels of any integer dtype, from arrays however they lie in memory, as a tensor of one that torch computes with."""
+    if isinstance(labels, np.ndarray):
+        labels = torch.from_numpy(labels.astype(np.int64 if labels.dtype.kind in "iu" else labels.dtype, copy=True))
+    labels = torch.as_tensor(labels)
+    return labels.long() if labels.dtype in (torch.uint16, torch.uint32, torch.uint64) else labels
 
 
 def check_labels(pred: Tensor, gt: Tensor, num_classes: int) -> int:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from itertools import islice
 
 import torch
@@ -21,6 +22,7 @@ from torch.optim import Optimizer
 from dl import settings
 from dl.simclr.contrastive_loss import simclr_loss_vectorized
 from dl.simclr.model import Classifier
+from dl.utils import eval_mode
 
 Device = torch.device | str | None  # of an argument; None means where the model is
 
@@ -56,13 +58,18 @@ def train(
     Returns:
         mean loss over the pairs of the epoch.
     Raises:
-        ValueError: if the loader is empty, or as soon as the loss is not finite.
+        ValueError: if the loader is empty, for a batch of one picture, or as soon as the loss is not finite.
     """
     device = _device_of(model) if device is None else device
     model.train()
     total_loss, total_num = 0.0, 0
     bar = _bar(_few(data_loader), progress)
     for step, (x_i, x_j, _) in enumerate(bar, start=1):
+        if len(x_i) == 1:
+            raise ValueError(
+                f"train: batch {step} of epoch {epoch} is a single image, wanted at least two: alone it has nothing "
+                "to be told apart from. Make the loader with drop_last=True, or with another batch size."
+            )
         x_i, x_j = x_i.to(device, non_blocking=True), x_j.to(device, non_blocking=True)
         # EXERCISE train, about 6 lines. Hint: which of the model's two outputs does the loss compare? Compute `loss`
         # with `loss_function`, then do what every training step does with a loss.
@@ -107,10 +114,11 @@ def train_val(
     device = _device_of(model) if device is None else device
     is_train = train_optimizer is not None
     name = "Train" if is_train else "Test"
-    model.train(is_train)
+    if is_train:
+        model.train()
     total_loss, total_num, correct = 0.0, 0, torch.zeros(2)
     bar = _bar(data_loader, progress)
-    with torch.set_grad_enabled(is_train):
+    with torch.set_grad_enabled(is_train), nullcontext() if is_train else eval_mode(model):
         for step, (x, target) in enumerate(bar, start=1):
             logits = model(x.to(device, non_blocking=True))  # (B, C)
             _check_labels("train_val", target, logits.shape[1])
@@ -194,8 +202,7 @@ def test(
             "temperature > 0. The course takes k = 200 and 0.5."
         )
     device = _device_of(model) if device is None else device
-    model.eval()
-    with torch.no_grad():
+    with eval_mode(model), torch.no_grad():
         bar = _bar(memory_data_loader, progress, "Feature extracting")
         batches = [(model(x.to(device, non_blocking=True))[0], target) for x, *_, target in bar]
         _not_empty(len(batches), "test")

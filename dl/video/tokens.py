@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from dl.guards.images import check_images
 from dl.image_utils import IMAGENET_MEAN, IMAGENET_STD
+from dl.utils import no_grad
 
 FRAME_SIZE = 480  # reference setting: frames are resized to 480 x 480, whatever their aspect ratio
 PATCH = 8  # side of a patch of the published ViT-S/8, in pixels
@@ -67,7 +68,7 @@ def stream_tokens(
         yield from _tokens_of_batch(batch, model, device, size)
 
 
-@torch.no_grad()
+@no_grad
 def _tokens_of_batch(frames: list[np.ndarray], model: nn.Module, device: torch.device | str, size: int) -> list[Tensor]:
     """(P, D) per frame, from memory or from one pass of the model over all frames that are new."""
     resized = [_resized(frame, size) for frame in check_images("process_frames", frames, grey=False)]
@@ -76,7 +77,7 @@ def _tokens_of_batch(frames: list[np.ndarray], model: nn.Module, device: torch.d
     keys = [(hashlib.sha256(image.tobytes()).digest(), *image.shape, *state) for image in resized]
     new = {key: image for key, image in zip(keys, resized) if key not in known}
     if new:
-        images = _normalised(list(new.values())).to(device)  # (B, 3, size, size)
+        images = _normalised(list(new.values())).to(device, _dtype_of(model))  # (B, 3, size, size)
         layers: Any = model.get_intermediate_layers  # Any: nn.Module declares its attributes as tensors or modules
         tokens = layers(images, n=1)[0][:, 1:]  # (B, P, D), without [CLS]
         known.update(zip(new, tokens.cpu().unbind()))
@@ -103,6 +104,11 @@ def _state_of(model: nn.Module) -> tuple:
     tensors = [t.detach().flatten() for t in (*model.parameters(), *model.buffers()) if t.is_floating_point()]
     sums = [s.to("cpu", torch.float64) for t in tensors for s in (t.sum(), torch.linalg.vector_norm(t))]
     return (model.training, *(torch.stack(sums).tolist() if sums else ()))
+
+
+def _dtype_of(model: nn.Module) -> torch.dtype:
+    parameters = model.parameters() if isinstance(model, nn.Module) else ()
+    return next((p.dtype for p in parameters if p.is_floating_point()), torch.float32)
 
 
 def _resized(frame: np.ndarray, size: int) -> np.ndarray:

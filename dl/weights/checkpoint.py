@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 import torch
 
 from dl.console import write_whole
+from dl.files import user_path
 
 
 class Checkpoint:
@@ -22,7 +25,7 @@ class Checkpoint:
     """
 
     def __init__(self, path: str | Path | None, settings: Mapping[str, Any], **parts: Any) -> None:
-        self.path = None if path is None else Path(path)
+        self.path = None if path is None else user_path(path)
         self.settings = dict(settings)
         self.parts = {name: part for name, part in parts.items() if part is not None}
 
@@ -35,11 +38,20 @@ class Checkpoint:
         return self.restore(self.read())
 
     def read(self) -> dict[str, Any] | None:
-        """The file's content on the CPU, None if there is none."""
+        """The file's content on the CPU; None if there is none.
+
+        A file that is no checkpoint of this class is set aside under another name, which is printed.
+        """
         if self.path is None or not self.path.exists():
             return None
-        state: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
-        return state
+        state = torch.load(self.path, map_location="cpu", weights_only=True)
+        if isinstance(state, dict) and state.keys() == {"settings", "parts", "random", "progress"}:
+            return state
+        names = (self.path.with_name(f"{self.path.name}.other{number or ''}") for number in itertools.count())
+        aside = next(name for name in names if not name.exists())
+        os.replace(self.path, aside)
+        print(f"{self.path.name} belongs to another training: it is now called {aside.name}, and this training begins anew.")
+        return None
 
     def restore(self, state: dict[str, Any] | None) -> dict[str, Any]:
         """As `resume`, with a content that `read` gave, perhaps in another process."""
@@ -54,12 +66,23 @@ class Checkpoint:
                 "file to start anew, or name another one."
             )
         for name, part in self.parts.items():
-            saved = state["parts"].get(name)
-            if saved is not None:
-                part.set_state(saved) if isinstance(part, torch.Generator) else part.load_state_dict(saved)
+            self._put_back(name, part, state["parts"].get(name))
         torch.set_rng_state(state["random"])
         progress: dict[str, Any] = state["progress"]
         return progress
+
+    def _put_back(self, name: str, part: Any, saved: Any) -> None:
+        if isinstance(part, torch.Generator) and saved is not None:
+            part.set_state(saved)
+        elif saved is not None:
+            try:
+                part.load_state_dict(saved)
+            except (RuntimeError, ValueError) as error:
+                reason = str(error).strip().splitlines()[-1].strip()
+                raise ValueError(
+                    f"{self.path} holds the {name} of another architecture ({reason:.90}…). Delete the file to start anew, or "
+                    "name another one."
+                ) from error
 
     def save(self, **progress: Any) -> None:
         """Write everything, and `progress` (such as the number of epochs done), in one step."""
