@@ -71,6 +71,9 @@ def parser() -> argparse.ArgumentParser:
     check.add_argument("--verbose", action="store_true", help="every check, and the tensors of one that fails")
     check.add_argument("--hint", action="store_true", help="all hints on exercises that do not pass")
     check.add_argument("--seed", type=int, metavar="N", help="of the random inputs (default: a new one)")
+    check.add_argument(
+        "--timeout", type=int, default=20, metavar="S", help="seconds that an exercise may compute (default: 20)"
+    )
     check.set_defaults(command=_check)
 
     if (Path(__file__).parent / "student").is_dir():  # the student edition does not make itself
@@ -154,7 +157,7 @@ def _check(args: argparse.Namespace) -> int:
 
     if args.list:
         return command.show_list(args.names, args.root)
-    return command.run(args.names, args.root, args.json, args.verbose, args.hint, args.seed)
+    return command.run(args.names, args.root, args.json, args.verbose, args.hint, args.seed, args.timeout)
 
 
 def _student(args: argparse.Namespace) -> int:

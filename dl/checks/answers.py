@@ -25,7 +25,7 @@ from dl.console import UsageError
 
 RECORDED = Path(__file__).parent / "recorded"
 REFERENCES = Path(__file__).parent / "references"  # looked for here: another edition may be installed beside this one
-SEEDS = 2**31
+SEEDS = 2**62
 DISTINGUISHING = 2  # cases for which a mistake is recorded
 LOOSE = 1e-6  # outputs of cases with such a relative tolerance or more are recorded in single precision
 
