@@ -72,11 +72,11 @@ class Examiner:
         try:
             source = self.source(exercise.topic)
         except Broken as error:
-            return _single(exercise, "import", ERROR, f"{exercise.name}: {error}")
+            return single(exercise, "import", ERROR, f"{exercise.name}: {error}")
         module = source.module_of(exercise.name)
         stub = source.stub_text(exercise.name)
         if stub is not None:
-            return _single(exercise, "written", MISSING, stub, module)
+            return single(exercise, "written", MISSING, stub, module)
         right = answers.of(exercise.topic)
         replaced: list[str] = []
         needs = [*exercise.needs, *([exercise.partner] if exercise.partner else [])]
@@ -85,14 +85,14 @@ class Examiner:
             if status == MISSING and self.replace and right.can_replace and need.name != exercise.partner:
                 replaced += [need.name, *([need.partner] if need.partner else [])]
             elif status != PASSED:
-                return _single(exercise, "builds on", SKIPPED, f"{exercise.name}: waits for {need.name} ({status})", module)
+                return single(exercise, "builds on", SKIPPED, f"{exercise.name}: waits for {need.name} ({status})", module)
         calls = plan(exercise, right, right.seeds(self.seed_of(exercise)))
         try:
             collected = self.run(self.root, exercise, calls, replaced)
         except Broken as error:
-            return _single(exercise, "import", ERROR, f"{exercise.name}: {error}", module)
+            return single(exercise, "import", ERROR, f"{exercise.name}: {error}", module)
         except Stopped as error:
-            return _single(exercise, "brings a result", ERROR, f"{exercise.name}: {error}", module, error.kind)
+            return single(exercise, "brings a result", ERROR, f"{exercise.name}: {error}", module, error.kind)
         return _judged(exercise, source, module, calls, collected)
 
 
@@ -111,9 +111,8 @@ def _judged(exercise: Exercise, source: Source, module: str, calls: Plan, collec
     return Result(exercise.name, exercise.topic, module, cause.status if cause else PASSED, checks, note=note, printed=printed)
 
 
-def _single(
-    exercise: Exercise, name: str, status: str, message: str, module: str = "", diagnosis: str | None = None
-) -> Result:
+def single(exercise: Exercise, name: str, status: str, message: str, module: str = "", diagnosis: str | None = None) -> Result:
+    """A verdict on an exercise of which nothing was compared."""
     check = CheckResult(name, SKIPPED if status == MISSING else status, message, diagnosis)
     return Result(exercise.name, exercise.topic, module or MODULES[exercise.topic][0], status, [check])
 

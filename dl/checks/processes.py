@@ -206,13 +206,13 @@ def shared() -> Children:
 def _checked(collected: Mapping, count: int) -> dict:
     """A hostile process may have sent anything: the form that the judge relies on. Raises: ValueError, TypeError, KeyError."""
     records = [_record(kept) for kept in collected["records"]]
-    if len(records) != count:
-        raise ValueError(f"{len(records)} records of {count} calls")
     for record in records:
         if record.error and (
             record.error["kind"] == "MemoryError" or any(words in record.error["message"].lower() for words in OUT_OF_MEMORY)
         ):
             raise Stopped("memory", f"it asked for more memory than a check has ({record.error['message'][:80]})")
+    if len(records) != count:
+        raise ValueError(f"{len(records)} records of {count} calls")
     return {"signature": [(str(name), bool(optional)) for name, optional in collected["signature"]], "records": records}
 
 

@@ -15,7 +15,7 @@ from dl.checks.exercise import describe
 
 HEAD = struct.Struct(">IQ")  # bytes of the header and of the tensors
 MOST_HEADER, MOST_BYTES = 2**24, 2**28
-DEEPEST = 32  # lists in lists
+DEEPEST = 32  # lists in lists, of one value
 LONGEST = 20_000  # characters of a text
 KINDS = "bool uint8 int8 int16 int32 int64 float16 bfloat16 float32 float64 complex64 complex128"
 DTYPES = {name: getattr(torch, name) for name in KINDS.split()}
@@ -99,7 +99,7 @@ def from_frame(frame: bytes | bytearray) -> object:
         if size_of(frame) != len(frame):
             raise ValueError(f"{len(frame)} bytes are no whole frame")
         end = HEAD.size + HEAD.unpack_from(frame)[0]
-        return _get(json.loads(bytes(frame[HEAD.size : end])), memoryview(frame)[end:], DEEPEST)
+        return _get(json.loads(bytes(frame[HEAD.size : end])), memoryview(frame)[end:], 2 * DEEPEST)
     except (TypeError, KeyError, IndexError, AttributeError, RuntimeError, OverflowError, RecursionError) as error:
         raise ValueError(f"a frame whose parts do not fit together: {type(error).__name__}") from error
 

@@ -103,15 +103,20 @@ def submit(
 
 def read_identity(path: Path) -> tuple[dict[str, str], list[Finding]]:
     """Name and id from the lines `name: …` and `id: …` of `student.txt`; one without a value is a finding."""
-    identity = {"name": "", "id": ""}
-    text = path.read_text(encoding="utf-8-sig", errors="replace") if path.is_file() else ""
-    for line in text.splitlines():
-        key, _, value = (part.strip() for part in line.partition(":"))
-        if key.lower() in identity:
-            identity[key.lower()] = value
+    identity = identity_in(path.read_bytes() if path.is_file() else b"")
     empty = [key for key in identity if not identity[key]]
     lines = " and ".join(f'"{key}: …"' for key in empty)
     return identity, [Finding(IDENTITY_FILE, f"does not say who hands this in: write {lines} in it")] if empty else []
+
+
+def identity_in(content: bytes) -> dict[str, str]:
+    """Name and id in the bytes of a `student.txt`, "" where they are not said."""
+    identity = {"name": "", "id": ""}
+    for line in content.decode("utf-8-sig", errors="replace").splitlines():
+        key, _, value = (part.strip() for part in line.partition(":"))
+        if key.lower() in identity:
+            identity[key.lower()] = value
+    return identity
 
 
 def describe(snapshot: Snapshot, identity: dict[str, str], results: dict[str, Result], findings: list[Finding]) -> bytes:
