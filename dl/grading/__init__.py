@@ -60,12 +60,12 @@ def grade(paths: Sequence[str], options: Options) -> int:
     submissions = submissions[number - 1 :: count]
     hidden = tuple(str(Path(path).resolve()) for path in [*paths, str(options.out)])
     order = Order(options.seed or secrets.token_hex(16), options.timeout, hidden=hidden)
-    sandbox = _tried(order, options.require_sandbox)
     verdicts = options.out / "verdicts"
     readable = [submission for submission in submissions if not submission.problem]
     waiting = {s.sha256: s for s in readable if not _file(verdicts, s).exists()}  # equal ones are graded once
     if kept := sum(submission.sha256 not in waiting for submission in readable):
         say(f"{kept} of {len(submissions)} were graded before, by this version of the grader")
+    sandbox = _tried(order, options.require_sandbox) if waiting or options.require_sandbox else []
     for submission, verdict in _graded(list(waiting.values()), order, options.jobs):
         write_json(_file(verdicts, submission), verdict | {"sandbox": sandbox, "seed": order.seed})
     about = [report.about(submission, _file(verdicts, submission).name) for submission in submissions]
@@ -115,7 +115,7 @@ def _tried(order: Order, required: bool) -> list[str]:
         say(f"Confinement: limits, {', '.join(held) or 'nothing else'}; NOT held here: {', '.join(missing)}.")
         if required:
             raise UsageError(
-                f"--require-sandbox: {', '.join(missing)} cannot be had on this machine. Grade on a Linux of 2021 or later that "
+                f"--require-sandbox: {', '.join(missing)} cannot be had on this machine. Grade on a Linux that "
                 "allows user namespaces, or without --require-sandbox in a machine that holds nothing of value."
             )
     else:
