@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from dl.__main__ import main
-from dl.checks import course, wire
+from dl.checks import child, course, wire
 from dl.checks.check import Examiner
 from dl.checks.confine import Limits
 from dl.checks.judge import ERROR, FAILED, PASSED
@@ -107,6 +107,21 @@ def test_check_finds_the_project_from_a_folder_in_it(monkeypatch, capsys):
     monkeypatch.chdir("notebooks")
     assert main(["check", "rnn_step_forward", "--list"]) == 0
     assert "written" in capsys.readouterr().out
+
+
+def test_an_answer_that_was_not_waited_for_is_not_taken_for_the_next_one(tmp_path, children, monkeypatch):
+    read = child.read_frame
+
+    def interrupted(source):
+        monkeypatch.setattr(child, "read_frame", read)
+        raise KeyboardInterrupt
+
+    assert children.layers == []
+    monkeypatch.setattr(child, "read_frame", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        verdicts(tmp_path, children, GOOD, "rnn_step_forward")
+    (good,) = verdicts(tmp_path, children, GOOD, "temporal_softmax_loss")
+    assert (good.exercise, good.status) == ("temporal_softmax_loss", PASSED)
 
 
 # --- Bytes between the processes ---

@@ -59,6 +59,7 @@ class Ended:
 def main(arguments: list[str]) -> None:
     """Serve on standard input and output, in the sandbox that the first argument describes."""
     wanted = Sandbox(**json.loads(arguments[0]))
+    sys.argv[1:], sys.orig_argv[1:] = [], []  # names of other submissions are not the student's business
     receive, send = os.dup(0), os.dup(1)
     _silence(1)
     sandbox = _namespaced(wanted)

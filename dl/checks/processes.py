@@ -148,6 +148,9 @@ class Children:
             if late.is_set():
                 raise Stopped("timeout", f"it was stopped after {self.limits.wall:.0f} seconds on the clock") from error
             raise Stopped("crashed", "it ended the process that ran it") from error
+        except KeyboardInterrupt:  # the answer would be taken for that of the next question
+            self.close()
+            raise
         finally:
             timer.cancel()
 
