@@ -71,6 +71,9 @@ def parser() -> argparse.ArgumentParser:
     check.add_argument("--verbose", action="store_true", help="every check, and the tensors of one that fails")
     check.add_argument("--hint", action="store_true", help="all hints on exercises that do not pass")
     check.add_argument("--seed", type=int, metavar="N", help="of the random inputs (default: a new one)")
+    check.add_argument(
+        "--timeout", type=int, default=20, metavar="S", help="seconds that an exercise may compute (default: 20)"
+    )
     check.set_defaults(command=_check)
 
     if (Path(__file__).parent / "student").is_dir():  # the student edition does not make itself
@@ -89,6 +92,9 @@ def parser() -> argparse.ArgumentParser:
             help="for how many drawings of the random inputs answers are recorded (default: 10)",
         )
         student.set_defaults(command=_student)
+
+    if (Path(__file__).parent / "grading").is_dir():  # nor does it grade
+        _add_grading(verbs)
 
     submit = _verb(
         verbs,
@@ -125,6 +131,42 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def _add_grading(verbs) -> None:
+    grade = _verb(
+        verbs,
+        "grade",
+        "grade submissions (zips, folders, or a folder of them), each exercise in a confined process",
+        "grade downloads/ --roster roster.csv --out graded --jobs 2",
+    )
+    grade.add_argument("paths", nargs="*", metavar="SUBMISSION", help="a zip, a folder, or a folder of them")
+    grade.add_argument("--out", metavar="DIR", default="graded", help="folder for the results (default: graded)")
+    grade.add_argument("--json", metavar="FILE", help="write the report to FILE, too")
+    grade.add_argument("--jobs", type=int, default=1, metavar="N", help="submissions at a time (default: 1)")
+    grade.add_argument("--shard", default="1/1", metavar="I/N", help="grade only the I-th of N parts; see --merge")
+    grade.add_argument("--merge", metavar="DIR", help="grade nothing; put the parts in DIR together")
+    grade.add_argument(
+        "--timeout", type=int, default=20, metavar="S", help="seconds that an exercise may compute (default: 20)"
+    )
+    grade.add_argument("--seed", metavar="S", help="a secret text, from which inputs are drawn (default: a new one)")
+    grade.add_argument("--points", metavar="FILE", help="a table of points (default: dl/grading/grading.toml)")
+    grade.add_argument("--roster", metavar="FILE", help="CSV with columns id and name, and perhaps submitted")
+    grade.add_argument(
+        "--gradebook", metavar="FILE", help="CSV exported from Canvas or Moodle, of which a filled copy is made"
+    )
+    grade.add_argument("--column", metavar="NAME", help="the column of the gradebook to fill (default: Grade)")
+    grade.add_argument("--require-sandbox", action="store_true", help="refuse to run with less than full confinement")
+    formats = ("table", "csv", "gradescope", "classroom50", "prairielearn")
+    grade.add_argument("--format", choices=formats, default="table", help="also write files for a platform (default: table)")
+    grade.set_defaults(command=_grade)
+
+    similar = _verb(
+        verbs, "similar", "pairs of submissions whose code is alike beyond the hand-out, by exercise", "similar downloads/"
+    )
+    similar.add_argument("paths", nargs="+", metavar="SUBMISSION", help="a zip, a folder, or a folder of them")
+    similar.add_argument("--roster", metavar="FILE", help="CSV with columns id and name")
+    similar.set_defaults(command=_similar)
+
+
 def _verb(verbs, name: str, summary: str, example: str) -> argparse.ArgumentParser:
     return verbs.add_parser(
         name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.", epilog=f"Example: python -m dl {example}"
@@ -154,13 +196,51 @@ def _check(args: argparse.Namespace) -> int:
 
     if args.list:
         return command.show_list(args.names, args.root)
-    return command.run(args.names, args.root, args.json, args.verbose, args.hint, args.seed)
+    return command.run(args.names, args.root, args.json, args.verbose, args.hint, args.seed, args.timeout)
 
 
 def _student(args: argparse.Namespace) -> int:
     from dl import student
 
     return student.write(args.folder, args.seeds)
+
+
+def _grade(args: argparse.Namespace) -> int:
+    from dl import grading
+
+    try:
+        number, count = map(int, args.shard.split("/"))
+    except ValueError:
+        number, count = 0, 0
+    if not 1 <= number <= count:
+        raise UsageError(f"--shard is {args.shard!r}; give the number of the part and how many there are, such as 2/8.")
+    if args.jobs < 1 or args.timeout < 1:
+        raise UsageError(f"--jobs is {args.jobs} and --timeout {args.timeout}; both are 1 or more.")
+    options = grading.Options(
+        Path(args.merge or args.out),
+        args.jobs,
+        (number, count),
+        args.timeout,
+        args.seed,
+        args.points,
+        args.roster,
+        args.gradebook,
+        args.column,
+        args.format,
+        args.json,
+        args.require_sandbox,
+    )
+    if args.merge:
+        return grading.merge(options)
+    if not args.paths:
+        raise UsageError("no submissions. Give zips, folders, or a folder of them.")
+    return grading.grade(args.paths, options)
+
+
+def _similar(args: argparse.Namespace) -> int:
+    from dl.grading.similar import compare
+
+    return compare(args.paths, args.roster)
 
 
 def _submit(args: argparse.Namespace) -> int:

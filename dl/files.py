@@ -24,14 +24,18 @@ def read_text(path: str | Path) -> str:
     Raises:
         ValueError: for another encoding. OSError: if the file cannot be read.
     """
-    content = Path(path).read_bytes()
+    return decode(Path(path).read_bytes(), Path(path).name)
+
+
+def decode(content: bytes, name: str) -> str:
+    """As `read_text`, with the bytes of a file of that name."""
     mark = next((mark for mark in MARKS if content.startswith(mark)), b"")
     encoding = MARKS.get(mark) or _unmarked(content)
     try:
         text = content[len(mark) :].decode(encoding)
     except UnicodeDecodeError as error:
         raise ValueError(
-            f"read_text: {Path(path).name} is not written in UTF-8 (byte {error.start} is 0x{content[error.start]:02x}). "
+            f"read_text: {name} is not written in UTF-8 (byte {error.start} is 0x{content[error.start]:02x}). "
             "Open it in an editor and save it again with the encoding UTF-8."
         ) from error
     return text.replace("\r\n", "\n").replace("\r", "\n")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from dl.checks import course
+from dl.checks import course, processes
 from dl.checks.examiner import Examiner
 from dl.checks.judge import MISSING, PASSED, SKIPPED
 
 
 @pytest.fixture(scope="module")
 def examiner() -> Examiner:
-    return Examiner()
+    return Examiner(run=processes.shared().ask)
 
 
 @pytest.mark.parametrize("exercise", course.find(()), ids=lambda exercise: exercise.name)

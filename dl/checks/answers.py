@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 import secrets
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -25,7 +26,8 @@ from dl.console import UsageError
 
 RECORDED = Path(__file__).parent / "recorded"
 REFERENCES = Path(__file__).parent / "references"  # looked for here: another edition may be installed beside this one
-SEEDS = 2**31
+SEEDS = 2**62
+KEPT = 4000  # records of calls, right and wrong, that are kept in memory
 DISTINGUISHING = 2  # cases for which a mistake is recorded
 LOOSE = 1e-6  # outputs of cases with such a relative tolerance or more are recorded in single precision
 
@@ -44,6 +46,7 @@ class Computed:
         self.library = Library(settings.project_root(), topic)  # trusted: the project's own, with every solution replaced
         self._replaced = self.library.patched(self._right)
         self._replaced.__enter__()
+        self._records: OrderedDict[tuple, tuple[Case, Record]] = OrderedDict()
 
     def seeds(self, asked: int | None = None) -> tuple[int, int]:
         """A seed for fresh inputs, and a second one, which gives other tensors of the same sizes."""
@@ -54,6 +57,17 @@ class Computed:
         return case.draw(Draw(seed))
 
     def right(self, exercise: Exercise, case: Case, seed: int) -> Record:
+        return self._kept(("", id(case), seed), case, lambda: self._solved(exercise, case, seed))
+
+    def _kept(self, key: tuple, case: Case, make: Callable[[], Record]) -> Record:
+        """A record of the last `KEPT`: graders ask for the same ones for each submission. The case is kept with its id."""
+        if key not in self._records:
+            self._records[key] = case, make()
+            if len(self._records) > KEPT:
+                self._records.popitem(last=False)
+        return self._records[key][1]
+
+    def _solved(self, exercise: Exercise, case: Case, seed: int) -> Record:
         record = call(self.library, case, self.inputs(exercise, case, seed), seed)
         if record.error is not None:  # a fault of the checks, not of the student
             raise RuntimeError(f"the solution of {exercise.name} fails at {case.name}: {record.error}")
@@ -71,6 +85,9 @@ class Computed:
 
     def wrong(self, exercise: Exercise, mistake: str, case: Case, seed: int) -> Record:
         """What the known mistake brings."""
+        return self._kept((mistake, id(case), seed), case, lambda: self._mistaken(exercise, mistake, case, seed))
+
+    def _mistaken(self, exercise: Exercise, mistake: str, case: Case, seed: int) -> Record:
         function = next(m.function for m in self._mistakes[exercise.name] if m.name == mistake)
         with self.library.patched({exercise.name: function}):
             return call(self.library, case, self.inputs(exercise, case, seed), seed)

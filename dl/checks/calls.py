@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import hashlib
 import inspect
 import io
 import random
 import time
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from dl.checks.library import Library
 from dl.utils import one_thread
 
 APART = 2**40  # the global seed is none that a student would set
+PRINTED = 20_000  # characters of a call's prints are kept
 
 
 @dataclass
@@ -30,7 +32,7 @@ class Record:
 
     Args:
         error: kind (class name), message and place ("transformers.py line 112: …").
-        reseeded: whether the global seed of torch was set in the call.
+        reseeded: whether the global seed of torch was set in the call. printed: the first of what it printed.
     """
 
     outputs: Values | None = None
@@ -38,23 +40,51 @@ class Record:
     after: Values = field(default_factory=dict)
     seconds: float = 0.0
     reseeded: bool = False
+    printed: str = ""
+
+
+class Prints(io.TextIOBase):
+    """A text file that keeps the first `PRINTED` characters, so that endless prints fill no memory."""
+
+    def __init__(self) -> None:
+        self.text = ""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        self.text += text[: PRINTED - len(self.text)]
+        return len(text)
+
+
+def generator_seed(seed: int) -> int:
+    """What random generators start from in a call whose inputs were drawn from `seed`: it does not tell that one."""
+    return int.from_bytes(hashlib.sha256(str(seed).encode()).digest()[:7], "big")
 
 
 def call(library: Library, case: Case, inputs: Values, seed: int) -> Record:
-    """Run a case on a library. Random generators start from `seed` and are put back; prints are swallowed."""
+    """Run a case on a library, with the generators that belong to inputs drawn from `seed`; see `perform`."""
+    return perform(library, case, inputs, generator_seed(seed))
+
+
+def perform(library: Library, case: Case, inputs: Values, start: int, caught: tuple = (Exception, SystemExit)) -> Record:
+    """Run a case on a library. Random generators start from `start` and are put back; prints are kept.
+
+    Args:
+        caught: what the code may raise without ending this process.
+    """
     own = copy.deepcopy(inputs)
-    start = time.perf_counter()
+    began = time.perf_counter()
     record = Record(after=own)
-    with _quiet(seed):
+    with _quiet(start) as prints:
         try:
             record.outputs = case.run(library, own)
         except WrongReturn as error:
             record.error = {"kind": "WrongReturn", "message": str(error), "place": ""}
-        except (Exception, SystemExit) as error:
-            message = str(error).strip() or "(no message)"
-            record.error = {"kind": type(error).__name__, "message": message, "place": _place(error, library)}
-        record.reseeded = torch.initial_seed() != APART + seed
-    record.seconds = time.perf_counter() - start
+        except caught as error:
+            record.error = {"kind": type(error).__name__, "message": _words(error), "place": _place(error, library)}
+        record.reseeded = torch.initial_seed() != APART + start
+    record.seconds, record.printed = time.perf_counter() - began, prints.text
     return record
 
 
@@ -82,27 +112,38 @@ def collect(library: Library, exercise: Exercise, calls: Sequence[tuple[Case, Va
 
 
 @contextlib.contextmanager
-def _quiet(seed: int):
+def _quiet(start: int) -> Iterator[Prints]:
+    prints = Prints()
     python_state, numpy_state = random.getstate(), np.random.get_state()
-    gradients, dtype = torch.is_grad_enabled(), torch.get_default_dtype()
+    gradients, dtype, device = torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_default_device()
     with (
         one_thread(),
         torch.random.fork_rng(devices=[]),
-        contextlib.redirect_stdout(io.StringIO()),
-        contextlib.redirect_stderr(io.StringIO()),
+        contextlib.redirect_stdout(prints),
+        contextlib.redirect_stderr(prints),
         warnings.catch_warnings(),
     ):
         warnings.simplefilter("ignore")
-        torch.default_generator.manual_seed(APART + seed)  # torch.manual_seed also keeps a traceback for an unused GPU
-        random.seed(seed)
-        np.random.seed(seed % 2**32)
+        torch.default_generator.manual_seed(APART + start)  # torch.manual_seed also keeps a traceback for an unused GPU
+        random.seed(start)
+        np.random.seed(start % 2**32)
         try:
-            yield
+            yield prints
         finally:
+            if torch.get_default_device() != device:
+                torch.set_default_device(None if device.type == "cpu" else device)
             random.setstate(python_state)
             np.random.set_state(numpy_state)
             torch.set_grad_enabled(gradients)
             torch.set_default_dtype(dtype)
+
+
+def _words(error: BaseException) -> str:
+    """What an error says; its own `__str__` may fail."""
+    try:
+        return str(error).strip() or "(no message)"
+    except Exception:
+        return "(no message)"
 
 
 def _place(error: BaseException, library: Library) -> str:

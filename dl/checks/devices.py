@@ -29,7 +29,7 @@ def device_case(draw: Callable[[Draw], Values], call: Callable[..., object], nam
         moved = {key: value.to("meta") if isinstance(value, Tensor) else value for key, value in inputs.items()}
         return _device_of_result(lambda: call(lesson, moved))
 
-    return Case(name, draw, run, judge=_judge)
+    return Case(name, draw, run, judge=_judge, compares=False)
 
 
 def named_device_case(
@@ -44,7 +44,7 @@ def named_device_case(
     def run(lesson, inputs: Values) -> Values:
         return _device_of_result(lambda: call(lesson, inputs, torch.device("meta")))
 
-    return Case(name, draw, run, judge=_judge)
+    return Case(name, draw, run, judge=_judge, compares=False)
 
 
 def move_case(draw: Callable[[Draw], Values], call: Callable[..., object], name: str = "device followed") -> Case:
@@ -59,7 +59,7 @@ def move_case(draw: Callable[[Draw], Values], call: Callable[..., object], name:
             call(lesson, inputs)
         return {"moves": moves.names}
 
-    return Case(name, draw, run, judge=_judge_moves)
+    return Case(name, draw, run, judge=_judge_moves, compares=False)
 
 
 def _device_of_result(call: Callable[[], object]) -> Values:

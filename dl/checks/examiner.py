@@ -7,26 +7,37 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from dl import settings
-from dl.checks import answers, course
+from dl.checks import answers, course, processes
 from dl.checks.calls import collect
-from dl.checks.exercise import Exercise
-from dl.checks.judge import ERROR, FAILED, MISSING, PASSED, SKIPPED, CheckResult, Result, judge, notes_on, plan
-from dl.checks.library import Broken, Library
+from dl.checks.exercise import MODULES, Exercise
+from dl.checks.judge import ERROR, FAILED, MISSING, PASSED, SKIPPED, CheckResult, Plan, Result, judge, notes_on, plan
+from dl.checks.library import Broken, Library, Source
+from dl.checks.processes import Stopped
 
 
 class NotSolved(AssertionError):
     """An exercise that is missing or not right; the message says what to do."""
 
 
+Runner = Callable[[Path, Exercise, Plan, Sequence[str]], dict]
+
+
 class Examiner:
     """Checks exercises of the code in one folder, each at most once, and those they build on first."""
 
-    def __init__(self, root: Path | str | None = None, seed: int | None = None) -> None:
-        """Args: root: folder of the code (default: the project). seed: of the random inputs (default: a new one)."""
+    def __init__(
+        self, root: Path | str | None = None, seed: int | None = None, run: Runner | None = None, replace: bool = True
+    ) -> None:
+        """Args:
+        root: folder of the code (default: the project). seed: of the random inputs (default: a new one).
+        run: makes the calls and brings what comes out (default: in this process, which is for code that is trusted).
+        replace: whether what an exercise needs and is missing is replaced by its solution, where there is one.
+        """
         self.root = Path(root) if root is not None else settings.project_root()
-        self.seed = seed
+        self.seed, self.replace = seed, replace
+        self.run = run or run_here
         self.results: dict[str, Result] = {}
-        self._libraries: dict[str, Library | Broken] = {}
+        self._sources: dict[str, Source | Broken] = {}
 
     def check(self, exercise: Exercise) -> Result:
         """The verdict on an exercise."""
@@ -37,61 +48,78 @@ class Examiner:
             self.results[exercise.name] = result
         return self.results[exercise.name]
 
-    def library(self, topic: str) -> Library:
-        """The code of a topic. Raises: Broken: if it cannot be loaded."""
-        if topic not in self._libraries:
+    def source(self, topic: str) -> Source:
+        """The texts of a topic. Raises: Broken: if they cannot be read, or are no Python."""
+        if topic not in self._sources:
             try:
-                self._libraries[topic] = Library(self.root, topic)
+                self._sources[topic] = Source(self.root, topic)
             except Broken as error:
-                self._libraries[topic] = error
-        library = self._libraries[topic]
-        if isinstance(library, Broken):
-            raise library
-        return library
+                self._sources[topic] = error
+        source = self._sources[topic]
+        if isinstance(source, Broken):
+            raise source
+        return source
 
     def is_missing(self, exercise: Exercise) -> bool:
         """Whether the exercise is still the stub."""
-        return self.library(exercise.topic).stub_text(exercise.name) is not None
+        return self.source(exercise.topic).stub_text(exercise.name) is not None
+
+    def seed_of(self, exercise: Exercise) -> int | None:
+        """From which the inputs of an exercise are drawn; None: from any."""
+        return self.seed
 
     def _check(self, exercise: Exercise) -> Result:
         try:
-            library = self.library(exercise.topic)
+            source = self.source(exercise.topic)
         except Broken as error:
-            return self._single(exercise, "import", ERROR, f"{exercise.name}: {error}")
-        stub = library.stub_text(exercise.name)
+            return single(exercise, "import", ERROR, f"{exercise.name}: {error}")
+        module = source.module_of(exercise.name)
+        stub = source.stub_text(exercise.name)
         if stub is not None:
-            return self._single(exercise, "written", MISSING, stub)
+            return single(exercise, "written", MISSING, stub, module)
         right = answers.of(exercise.topic)
         replaced: list[str] = []
         needs = [*exercise.needs, *([exercise.partner] if exercise.partner else [])]
         for need in course.find(needs) if needs else ():
             status = self.check(need).status
-            if status == MISSING and right.can_replace and need.name != exercise.partner:
+            if status == MISSING and self.replace and right.can_replace and need.name != exercise.partner:
                 replaced += [need.name, *([need.partner] if need.partner else [])]
             elif status != PASSED:
-                return self._single(exercise, "builds on", SKIPPED, f"{exercise.name}: waits for {need.name} ({status})")
-        calls = plan(exercise, right, right.seeds(self.seed))
-        with library.patched(right.replacements(replaced)):
-            collected = collect(library, exercise, calls)
-        checks = judge(exercise, right, calls, collected)
-        cause = next((check for check in checks if check.status != PASSED), None)
-        return Result(
-            exercise.name,
-            exercise.topic,
-            _module(exercise, library),
-            cause.status if cause else PASSED,
-            checks,
-            note="; ".join(_notes(exercise, library, checks)) if cause is None else "",
-        )
-
-    def _single(self, exercise: Exercise, name: str, status: str, message: str) -> Result:
-        check = CheckResult(name, SKIPPED if status == MISSING else status, message)
-        return Result(exercise.name, exercise.topic, _module(exercise, self._libraries.get(exercise.topic)), status, [check])
+                return single(exercise, "builds on", SKIPPED, f"{exercise.name}: waits for {need.name} ({status})", module)
+        calls = plan(exercise, right, right.seeds(self.seed_of(exercise)))
+        try:
+            collected = self.run(self.root, exercise, calls, replaced)
+        except Broken as error:
+            return single(exercise, "import", ERROR, f"{exercise.name}: {error}", module)
+        except Stopped as error:
+            return single(exercise, "brings a result", ERROR, f"{exercise.name}: {error}", module, error.kind)
+        return _judged(exercise, source, module, calls, collected)
 
 
-def _notes(exercise: Exercise, library: Library, checks: Sequence[CheckResult]) -> list[str]:
+def run_here(root: Path, exercise: Exercise, calls: Plan, replaced: Sequence[str]) -> dict:
+    """Load the code into this process and make the calls. Raises: Broken: if it cannot be loaded."""
+    library = Library(root, exercise.topic)
+    with library.patched(answers.of(exercise.topic).replacements(list(replaced))):
+        return collect(library, exercise, calls)
+
+
+def _judged(exercise: Exercise, source: Source, module: str, calls: Plan, collected: dict) -> Result:
+    checks = judge(exercise, answers.of(exercise.topic), calls, {**collected, "sources": source.sources})
+    cause = next((check for check in checks if check.status != PASSED), None)
+    note = "; ".join(_notes(exercise, source, checks)) if cause is None else ""
+    printed = "".join(record.printed for record in collected["records"])
+    return Result(exercise.name, exercise.topic, module, cause.status if cause else PASSED, checks, note=note, printed=printed)
+
+
+def single(exercise: Exercise, name: str, status: str, message: str, module: str = "", diagnosis: str | None = None) -> Result:
+    """A verdict on an exercise of which nothing was compared."""
+    check = CheckResult(name, SKIPPED if status == MISSING else status, message, diagnosis)
+    return Result(exercise.name, exercise.topic, module or MODULES[exercise.topic][0], status, [check])
+
+
+def _notes(exercise: Exercise, source: Source, checks: Sequence[CheckResult]) -> list[str]:
     """What to say about an exercise that passes."""
-    called = notes_on(exercise, library.sources.values())
+    called = notes_on(exercise, source.sources.values())
     return [*([called] if called else []), *(check.message.removeprefix("note: ") for check in checks if check.message)]
 
 
@@ -102,7 +130,7 @@ def check(*names: str, root: Path | str | None = None, seed: int | None = None) 
         UnknownExercise: if a name is neither.
     """
     wanted = course.find(names)
-    examiner = Examiner(root, seed)
+    examiner = Examiner(root, seed, processes.shared().ask)
     results = [examiner.check(exercise) for exercise in wanted]
     _remember(results)
     return results
@@ -154,16 +182,3 @@ def _remember(results: Iterable[Result]) -> None:
         elif result.status in (FAILED, ERROR, MISSING):
             _LAST["name"] = result.exercise
         _LAST["results"][result.exercise] = result
-
-
-def _module(exercise: Exercise, library: Library | Broken | None) -> str:
-    from dl.checks.exercise import MODULES
-
-    names: Sequence[str] = MODULES[exercise.topic]
-    if isinstance(library, Library):
-        owner = exercise.name.partition(".")[0]
-        for name, module in zip(names, library.modules, strict=True):
-            value = vars(module).get(owner)
-            if value is not None and getattr(value, "__module__", name) == name:
-                return name
-    return names[0]

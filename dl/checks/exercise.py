@@ -63,6 +63,7 @@ class Case:
         published: outputs recorded in the specification; they are compared beside the right answers.
         limits: for published outputs, the largest `rel_error` of each.
         judge: replaces the comparison with the right outputs: (inputs, outputs, right) -> Fault or None.
+        compares: whether the comparison, or `judge`, looks at the right outputs.
         about: what the message says of the inputs.
         note: for inputs beyond what the course uses: what to say if they go wrong. That costs no pass; such cases come last.
     """
@@ -76,6 +77,7 @@ class Case:
     published: Mapping[str, Tensor] | None = None
     limits: Mapping[str, float] | None = None
     judge: Callable[[Values, Values, Values], Fault | None] | None = None
+    compares: bool = True
     about: str = ""
     note: str = ""
 

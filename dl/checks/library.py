@@ -1,4 +1,4 @@
-"""The lesson code of a folder, loaded as it is on disk, beside whatever else is imported in this process."""
+"""The lesson code of a folder: its text, which is only read, and the code, loaded beside whatever else is imported here."""
 
 from __future__ import annotations
 
@@ -16,6 +16,53 @@ from dl.checks.exercise import MODULES
 
 class Broken(Exception):
     """A lesson module that cannot be loaded; the message says which and why."""
+
+
+class Source:
+    """The texts of one topic's modules, read from `root`. Nothing of them is run."""
+
+    def __init__(self, root: Path, topic: str) -> None:
+        """Read the modules.
+
+        Raises:
+            Broken: if a file is missing or is no Python.
+        """
+        self.root, self.topic = Path(root), topic
+        self.trees: dict[str, ast.Module] = {}
+        self._texts = {name: read(name, self.root) for name in MODULES[topic]}
+        for name, text in self._texts.items():
+            try:
+                self.trees[name] = ast.parse(text)
+            except SyntaxError as error:
+                raise Broken(_at_line(name, error)) from error
+            except (ValueError, RecursionError, MemoryError) as error:  # zero bytes, thousands of brackets
+                raise Broken(f"{_file(name).name} is no Python that can be read: {error or type(error).__name__}") from error
+
+    @cached_property
+    def sources(self) -> dict[str, str]:
+        """The text of each module, by file name."""
+        return {_file(name).name: text for name, text in self._texts.items()}
+
+    def stub_text(self, exercise: str) -> str | None:
+        """The words of the exercise's stub, None if it is no stub: `raise NotImplementedError("EXERCISE name: …")`."""
+        mark = f"EXERCISE {exercise}:"
+        for name, text in self._texts.items():
+            if mark in text:
+                for node in ast.walk(self.trees[name]):
+                    if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
+                        words = [a.value for a in node.exc.args if isinstance(a, ast.Constant) and isinstance(a.value, str)]
+                        if words and words[0].startswith(mark):
+                            return words[0]
+        return None
+
+    def module_of(self, exercise: str) -> str:
+        """The module that defines an exercise; the first one if none does."""
+        owner = exercise.partition(".")[0]
+        kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+        for name, tree in self.trees.items():
+            if any(isinstance(node, kinds) and node.name == owner for node in tree.body):
+                return name
+        return MODULES[self.topic][0]
 
 
 class Library:
@@ -78,34 +125,38 @@ class Library:
         """The text of each module, by file name."""
         return {Path(module.__file__).name: module.__source__ for module in self.modules}
 
-    def stub_text(self, exercise: str) -> str | None:
-        """The words of the exercise's stub, None if it is no stub: `raise NotImplementedError("EXERCISE name: …")`."""
-        mark = f"EXERCISE {exercise}:"
-        for module in self.modules:
-            if mark in module.__source__:
-                for node in ast.walk(ast.parse(module.__source__)):
-                    if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
-                        words = [a.value for a in node.exc.args if isinstance(a, ast.Constant) and isinstance(a.value, str)]
-                        if words and words[0].startswith(mark):
-                            return words[0]
-        return None
+
+def read(name: str, root: Path) -> str:
+    """The text of a lesson module. Raises: Broken: if it cannot be read."""
+    path = root / _file(name)
+    try:
+        with tokenize.open(path) as file:  # as Python reads it: UTF-8 unless a first line names another encoding
+            return file.read()
+    except (OSError, UnicodeDecodeError, SyntaxError) as error:
+        raise Broken(
+            f"{path.name} cannot be read: {error}. Give the folder of the code (--root), and save the file as UTF-8."
+        ) from error
+
+
+def _file(name: str) -> Path:
+    return Path(name.replace(".", "/") + ".py")
+
+
+def _at_line(name: str, error: SyntaxError) -> str:
+    return f"{_file(name).name} line {error.lineno}: {error.msg}: {(error.text or '').strip()[:100]}"
 
 
 def _load(name: str, root: Path) -> types.ModuleType:
-    path = root / (name.replace(".", "/") + ".py")
+    path = root / _file(name)
     module = types.ModuleType(name)
     module.__file__ = str(path)
     module.__package__ = name.rpartition(".")[0]
-    try:
-        with tokenize.open(path) as file:  # as Python reads it: byte-order mark, coding line
-            module.__source__ = file.read()
-    except (OSError, UnicodeDecodeError, SyntaxError) as error:
-        raise Broken(f"{path.name} cannot be read: {error}") from error
+    module.__source__ = read(name, root)
     sys.modules[name] = module
     try:
         exec(compile(module.__source__, str(path), "exec"), vars(module))  # the lesson itself, as an import would run it
     except SyntaxError as error:
-        raise Broken(f"{path.name} line {error.lineno}: {error.msg}: {(error.text or '').strip()}") from error
+        raise Broken(_at_line(name, error)) from error
     except (Exception, SystemExit) as error:
         raise Broken(f"{path.name} cannot be imported: {type(error).__name__}: {error}") from error
     return module

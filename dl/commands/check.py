@@ -9,10 +9,14 @@ from dataclasses import asdict
 from pathlib import Path
 
 from dl.checks import course
-from dl.checks.examiner import Examiner, hints
+from dl.checks.confine import Limits
+from dl.checks.examiner import Examiner, Runner, hints
+from dl.checks.exercise import MODULES
 from dl.checks.judge import ERROR, FAILED, MISSING, PASSED, SKIPPED, Result
 from dl.checks.library import Broken
+from dl.checks.processes import Children
 from dl.console import FAILURE, SUCCESS, UsageError, write_json
+from dl.submit.files import find_project
 
 STATUSES = (PASSED, FAILED, ERROR, MISSING, SKIPPED)
 
@@ -24,19 +28,29 @@ def run(
     verbose: bool = False,
     hinted: bool = False,
     seed: int | None = None,
+    timeout: int = Limits.cpu,
 ) -> int:
-    """Check exercises of the code in `root`; returns the exit code: 0 if all of them pass."""
-    wanted, examiner = _prepare(names, root, seed)
+    """Check exercises of the code in `root`, each in a process of its own; returns the exit code: 0 if all of them pass.
+
+    Args:
+        timeout: seconds that an exercise may compute; on the clock it has four times as long, and at least 60 s.
+    """
+    if timeout < 1:
+        raise UsageError(f"--timeout is {timeout}; it is the seconds that an exercise may compute. Give 1 or more.")
+    if json_file:
+        Path(json_file).unlink(missing_ok=True)  # an old verdict is none on this code, whatever happens next
     start = time.perf_counter()
-    topic = None
-    for exercise in wanted:
-        if exercise.topic != topic:
-            topic = exercise.topic
-            print(f"{topic}")
-        result = examiner.check(exercise)
-        print(_lines(result, verbose), flush=True)
-        if hinted and result.status != PASSED:
-            print("\n".join(f"    hint {i}: {step}" for i, step in enumerate(hints(exercise, result), start=1)))
+    with Children(Limits(timeout, max(60.0, 4.0 * timeout)), fork=True) as children:
+        wanted, examiner = _prepare(names, root, seed, children.ask)
+        topic = None
+        for exercise in wanted:
+            if exercise.topic != topic:
+                topic = exercise.topic
+                print(f"{topic}")
+            result = examiner.check(exercise)
+            print(_lines(result, verbose), flush=True)
+            if hinted and result.status != PASSED:
+                print("\n".join(f"    hint {i}: {step}" for i, step in enumerate(hints(exercise, result), start=1)))
     results = [examiner.results[exercise.name] for exercise in wanted]
     seconds = time.perf_counter() - start
     counts = Counter(result.status for result in results)
@@ -74,7 +88,7 @@ def report(root: Path, seconds: float, results: Sequence[Result]) -> dict:
         **{status: counts[status] for status in STATUSES},
         "exercises": [
             {
-                **asdict(result),
+                **{key: value for key, value in asdict(result).items() if key != "printed"},
                 "seconds": round(result.seconds, 4),
                 "checks": [
                     {key: getattr(check, key) for key in ("name", "status", "message", "diagnosis")} for check in result.checks
@@ -85,11 +99,13 @@ def report(root: Path, seconds: float, results: Sequence[Result]) -> dict:
     }
 
 
-def _prepare(names: Sequence[str], root: str, seed: int | None):
+def _prepare(names: Sequence[str], root: str, seed: int | None, run: Runner | None = None):
     if not Path(root).is_dir():
         raise UsageError(f"{root} is no folder. Give the folder that holds the lesson modules.")
+    lessons = (name.replace(".", "/") + ".py" for names in MODULES.values() for name in names)
+    place = Path(root) if any(Path(root, lesson).exists() for lesson in lessons) else find_project(Path(root))
     try:
-        return course.find(names), Examiner(root, seed)
+        return course.find(names), Examiner(place, seed, run)
     except course.UnknownExercise as error:
         raise UsageError(str(error)) from error
 
@@ -103,6 +119,7 @@ def _lines(result: Result, verbose: bool) -> str:
     if result.status != PASSED:
         lines += [f"    {line}" for line in result.message.splitlines()]
     if verbose:
+        lines += [f"    printed: {line}" for line in result.printed.splitlines()]
         lines += [f"    {check.status:<8} {check.name}" for check in result.checks]
         if result.cause and result.cause.details:
             lines += [f"    {line}" for line in result.cause.details.splitlines()]

@@ -46,6 +46,7 @@ LEFT_OUT = {  # of what is kept, and why
     "dl/checks/mistakes/*": "known mistakes, as patches on right answers",
     "dl/checks/recorded/*": "made anew",
     "dl/student/*": "makes this edition",
+    "dl/grading/*": "needs right answers",
     "dl/student/markers.py": "reads solutions",
     "dl/submit/derive.py": "needs the notebooks' sources",
     "notebooks/*.ipynb": "made anew, from the sources",
@@ -163,6 +164,12 @@ def unsolved_notebook(source: Path) -> bytes:
         elif ANSWER_TAG in cell.metadata.get("tags", ()) or cell.source.lstrip().startswith(ANSWER_TITLE):
             cell.source = ANSWER_TITLE
     return (nbformat.writes(notebook).rstrip("\n") + "\n").encode()
+
+
+def tracked_files(root: Path) -> list[str]:
+    """Paths of all files of the project that git tracks, or of all its code where there is no git."""
+    code = (path.relative_to(root).as_posix() for path in (*root.glob("*.*"), *root.glob("dl/**/*")) if path.is_file())
+    return sorted(_tracked(root) or (path for path in code if "__pycache__" not in path))
 
 
 def _recorded(seeds: int) -> dict[str, bytes]:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from dl import __version__
 from dl.console import FAILURE, SUCCESS, UsageError, say, write_whole
-from dl.files import read_text
+from dl.files import decode
 from dl.submit import archive
 from dl.submit.cells import Notebook
 from dl.submit.examine import Finding, Result, findings_in, read_notebooks, read_results
@@ -104,22 +104,29 @@ def submit(
 
 def read_identity(path: Path) -> tuple[dict[str, str], list[Finding]]:
     """Name and id from the lines `name: …` and `id: …` of `student.txt`; one without a value is a finding."""
-    identity = {"name": "", "id": ""}
+    content = path.read_bytes() if path.is_file() else b""
     findings = []
     try:
-        text = read_text(path) if path.is_file() else ""
+        text = decode(content, path.name)
     except ValueError as error:
-        text = path.read_bytes().decode("utf-8", errors="replace")
-        findings.append(Finding(IDENTITY_FILE, f"its letters cannot be told: {str(error).removeprefix('read_text: ')}"))
-    for line in text.split("\n"):
-        key, _, value = (part.strip() for part in line.replace("\uff1a", ":").partition(":"))  # typed in Chinese, too
-        if key.lower() in identity:
-            identity[key.lower()] = value
+        text = content.decode("utf-8", errors="replace")
+        findings.append(Finding(IDENTITY_FILE, f"its letters cannot be told: {error}"))
+    identity = identity_in(text)
     empty = [key for key in identity if not identity[key]]
     lines = " and ".join(f'"{key}: …"' for key in empty)
     if empty:
         findings.append(Finding(IDENTITY_FILE, f"does not say who hands this in: write {lines} in it"))
     return identity, findings
+
+
+def identity_in(text: str) -> dict[str, str]:
+    """Name and id in the text of a `student.txt`, "" where they are not said."""
+    identity = {"name": "", "id": ""}
+    for line in text.split("\n"):
+        key, _, value = (part.strip() for part in line.replace("\uff1a", ":").partition(":"))  # typed in Chinese, too
+        if key.lower() in identity:
+            identity[key.lower()] = value
+    return identity
 
 
 def describe(snapshot: Snapshot, identity: dict[str, str], results: dict[str, Result], findings: list[Finding]) -> bytes:

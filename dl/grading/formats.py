@@ -1,0 +1,254 @@
+"""Files for gradebooks and platforms, each in the form that the platform documents."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import zipfile
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dl import settings
+from dl.checks.exercise import MODULES
+from dl.console import UsageError, write_json, write_whole
+from dl.grading.intake import squeezed
+from dl.grading.points import Scheme
+from dl.grading.report import WRITTEN
+
+if TYPE_CHECKING:
+    from dl.grading import Options
+
+FORMATS = ("table", "csv", "gradescope", "classroom50", "prairielearn")
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet runs a cell that begins so
+SETUP = """#!/usr/bin/env bash
+# Runs once, when the image is built. Python 3.10 or newer.
+set -e
+apt-get update && apt-get install -y python3 python3-venv python3-pip
+python3 -m venv /autograder/venv
+/autograder/venv/bin/pip install --extra-index-url https://download.pytorch.org/whl/cpu \\
+    -c /autograder/source/constraints.txt -e /autograder/source
+"""
+RUN = """#!/usr/bin/env bash
+# Runs once for each submission, and writes results/results.json.
+cd /autograder/source
+rm -rf /tmp/graded
+/autograder/venv/bin/python -m dl grade /autograder/submission --out /tmp/graded --format gradescope
+cp /tmp/graded/gradescope/*/results.json /autograder/results/results.json
+"""
+
+
+def table(graded: dict) -> str:
+    """A line for each submission, for the terminal."""
+    lines = []
+    for entry in graded["submissions"]:
+        counts = Counter(exercise["status"] for exercise in entry["exercises"])
+        said = ", ".join(f"{count} {status}" for status, count in counts.most_common())
+        who = " ".join(filter(None, (entry["name"], entry["id"])))
+        lines.append(f"{entry['score']:7.2f} / {entry['max_score']:g}  {plain(entry['submission'])[:40]:<40} {plain(who)}")
+        lines.append(f"{'':<15} {plain(entry['message'] or said)}")
+        lines += [f"{'':<15} note: {plain(note)}" for note in entry["notes"]]
+    return "\n".join(lines)
+
+
+def write(graded: dict, scheme: Scheme, options: Options) -> None:
+    """All files that were asked for; grades.json, grades.csv and the table for written questions always."""
+    out = options.out
+    write_json(out / "grades.json", graded)
+    if options.json_file:
+        write_json(options.json_file, graded)
+    _write_csv(out / "grades.csv", _grades(graded))
+    if scheme.written:
+        _write_csv(out / WRITTEN, _questions(graded, scheme))
+    if options.gradebook:
+        rows = fill_gradebook(Path(options.gradebook), options.column, graded)
+        _write_csv(out / Path(options.gradebook).name, rows, own=False)
+    makers = {"gradescope": gradescope, "classroom50": classroom50, "prairielearn": prairielearn}
+    if maker := makers.get(options.format):
+        name = "result.json" if options.format == "classroom50" else "results.json"
+        for entry in graded["submissions"]:
+            write_json(out / options.format / file_name(entry) / name, maker(entry))
+    if options.format == "gradescope":
+        write_whole(out / "gradescope" / "autograder.zip", lambda file: file.write_bytes(autograder()))
+
+
+def file_name(entry: dict) -> str:
+    """A name for the files of one submission, safe on every system, and its own."""
+    return f"{re.sub(r'[^A-Za-z0-9-]+', '-', entry['submission'])[:40].strip('-')}-{entry['sha256'][:8]}"
+
+
+def _grades(graded: dict) -> list[list]:
+    rows: list[list] = [["submission", "name", "id", "score", "max_score", "status", "days_late", *MODULES]]
+    for entry in graded["submissions"]:
+        topics: Counter[str] = Counter()
+        for exercise in entry["exercises"]:
+            topics[exercise["topic"]] += exercise["points"]
+        keys = ("submission", "name", "id", "score", "max_score", "status", "days_late")
+        rows.append([*(entry[key] for key in keys), *(round(topics[topic], 4) for topic in MODULES)])
+    return rows
+
+
+def _questions(graded: dict, scheme: Scheme) -> list[list]:
+    rows: list[list] = [["submission", "name", "id", *scheme.written]]
+    for entry in graded["submissions"]:
+        given = [entry["written"][name]["points"] for name in scheme.written]
+        rows.append([entry["submission"], entry["name"], entry["id"], *("" if value is None else value for value in given)])
+    return rows
+
+
+def fill_gradebook(path: Path, column: str | None, graded: dict) -> list[list[str]]:
+    """The rows of a gradebook that Canvas or Moodle exported, with the scores in one of its columns; nothing else changes.
+
+    Args:
+        column: its name or the beginning of it; None: "Grade", as in Moodle's worksheet.
+    Raises:
+        UsageError: if the file, the column or all students cannot be found.
+    """
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            header, *rows = list(csv.reader(file))
+    except (OSError, ValueError, csv.Error) as error:
+        raise UsageError(f"the gradebook {path} cannot be read: {error}. Export it anew as CSV.") from error
+    wanted = column or "Grade"
+    places = [i for i, name in enumerate(header) if name == wanted] or [
+        i for i, name in enumerate(header) if name.startswith(wanted)
+    ]
+    if len(places) != 1:
+        raise UsageError(f"{path} has {len(places)} columns {wanted!r}. Name one with --column: {', '.join(header)}.")
+    keys = ("ID", "Identifier", "SIS User ID", "SIS Login ID", "Email address", "ID number", "Student", "Full name")
+    by = [i for key in keys for i, name in enumerate(header) if name == key]
+    scores: dict[str, float] = {}
+    for entry in graded["submissions"]:
+        scores |= {squeezed(entry[key]): entry["score"] for key in ("name", "id") if entry[key]}
+    filled = 0
+    for row in rows:
+        known = next((squeezed(row[i]) for i in by if i < len(row) and squeezed(row[i]) in scores), None)
+        if known is not None:
+            row += [""] * (len(header) - len(row))
+            row[places[0]] = f"{scores[known]:g}"
+            filled += 1
+    if not filled:
+        raise UsageError(f"nobody in {path} has the name or id of a submission. Give a --roster with both.")
+    return [header, *rows]
+
+
+def gradescope(entry: dict) -> dict:
+    """`results.json` as Gradescope's autograder specification has it."""
+    return {
+        "score": entry["score"],
+        "output": entry["message"] or "; ".join(entry["notes"]) or "Each exercise is a test below.",
+        "output_format": "text",
+        "tests": [
+            {
+                "name": exercise["exercise"],
+                "number": str(number),
+                "score": exercise["points"],
+                "max_score": exercise["max_points"],
+                "status": "passed" if exercise["status"] == "passed" else "failed",
+                "output": exercise["message"] or exercise["note"],
+                "output_format": "text",
+            }
+            for number, exercise in enumerate(entry["exercises"], start=1)
+        ],
+    }
+
+
+def classroom50(entry: dict) -> dict:
+    """`result.json` of Classroom 50, version 1, whose points are whole: everything times the factor that makes them so.
+
+    What only its runner knows (links, the classroom) is filled in by it; here stands what this grader knows.
+    """
+    factor = next(factor for factor in (1, 2, 4, 10, 100, 10_000) if factor == 10_000 or _whole(entry, factor))
+    now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    unknown = {key: "unknown" for key in ("commit", "release", "review")}
+    return {
+        "schema": "classroom50/result/v1",
+        "classroom": "dl",
+        "assignment": "a2",
+        "assignment_type": "individual",
+        "owner": entry["id"] or entry["name"] or entry["submission"],
+        "submission": f"submit/{entry['sha256'][:12]}",
+        **unknown,
+        "datetime": now,
+        "score": round(entry["score"] * factor),
+        "max-score": round(entry["max_score"] * factor),
+        "tests": [
+            {
+                "test-name": exercise["exercise"],
+                "passed": exercise["status"] == "passed",
+                "score": round(exercise["points"] * factor),
+                "max-score": round(exercise["max_points"] * factor),
+                "message": exercise["message"],
+            }
+            for exercise in entry["exercises"]
+        ],
+    }
+
+
+def _whole(entry: dict, factor: int) -> bool:
+    values = [entry["score"], *(e[key] for e in entry["exercises"] for key in ("points", "max_points"))]
+    return all((value * factor).is_integer() for value in map(float, values))
+
+
+def prairielearn(entry: dict) -> dict:
+    """`results.json` of a PrairieLearn external grader; its score is a share."""
+    return {
+        "gradable": entry["status"] == "graded",
+        "score": round(entry["score"] / entry["max_score"], 6) if entry["max_score"] else 0.0,
+        "message": entry["message"],
+        "output": "; ".join(entry["notes"]),
+        "tests": [
+            {
+                "name": exercise["exercise"],
+                "description": exercise["topic"],
+                "points": exercise["points"],
+                "max_points": exercise["max_points"],
+                "message": exercise["note"],
+                "output": exercise["message"],
+            }
+            for exercise in entry["exercises"]
+        ],
+    }
+
+
+def autograder() -> bytes:
+    """A zip for Gradescope: `setup.sh`, `run_autograder`, and the project with its answers, which students never see."""
+    from dl.student import tracked_files
+
+    root, buffer = settings.project_root(), io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, text in (("setup.sh", SETUP), ("run_autograder", RUN)):
+            entry = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
+            entry.external_attr = 0o755 << 16
+            archive.writestr(entry, text)
+        for path in tracked_files(root):
+            if (path.startswith("dl/") or "/" not in path) and not path.endswith(".safetensors"):
+                entry = zipfile.ZipInfo(path, (1980, 1, 1, 0, 0, 0))
+                entry.external_attr, entry.compress_type = 0o644 << 16, zipfile.ZIP_DEFLATED
+                archive.writestr(entry, (root / path).read_bytes())
+    return buffer.getvalue()
+
+
+def plain(text: str) -> str:
+    """A text of a submission for a terminal: in one line, without characters that steer it."""
+    return "".join(character if character.isprintable() else " " for character in " ".join(text.split()))[:300]
+
+
+def _write_csv(path: Path, rows: Sequence[Sequence], own: bool = True) -> None:
+    """Write a table; in one that is not our `own`, every cell stays as the platform wrote it."""
+
+    def save(file: Path) -> None:
+        with open(file, "w", newline="", encoding="utf-8") as target:
+            csv.writer(target).writerows([[_cell(value) for value in row] for row in rows] if own else rows)
+
+    write_whole(path, save)
+
+
+def _cell(value: object) -> object:
+    """A value that no spreadsheet takes for a formula."""
+    if isinstance(value, str) and value.startswith(FORMULA) and not re.fullmatch(r"[+-]?\d+(\.\d+)?", value):
+        return f"'{value}"
+    return value
