@@ -634,8 +634,8 @@ def _load_checkpoint(path: str | Path, model: nn.Module, optimizer: Optimizer, l
         model.load_state_dict(state["model"])
     except RuntimeError as error:
         raise ValueError(
-            f"train: {path} is the checkpoint of another model ({str(error).splitlines()[1].strip():.90}…), wanted one of this "
-            "architecture. Delete the file, or give another name."
+            f"train: {path} is the checkpoint of another model ({str(error).splitlines()[1].strip():.90}…), wanted one of "
+            "this architecture. Delete the file, or give another name."
         ) from error
     optimizer.load_state_dict(state["optimizer"])
     torch.set_rng_state(state["random"])

@@ -493,7 +493,7 @@ class DINOSegmentation:
         modules = [part for part in vars(self).values() if isinstance(part, nn.Module)]
         if not all(parameter.isfinite().all() for module in modules for parameter in module.parameters()):
             raise ValueError(
-                f"DINOSegmentation.train: after {num_iters} steps the head's weights are not finite, wanted a loss that falls. "
+                f"DINOSegmentation.train: after {num_iters} steps the head's weights are not finite, wanted a falling loss. "
                 "Scale the tokens down: their largest value is "
                 f"{X_train.abs().max().item():.3g}."
             )
@@ -529,7 +529,7 @@ class DINOSegmentation:
             )
         if not X.isfinite().all():
             raise ValueError(
-                f"{function}: the tokens of {(~X.isfinite()).any(dim=1).sum().item()} of {len(X)} patches are NaN or infinite, "
+                f"{function}: the tokens of {int((~X.isfinite()).any(dim=1).sum())} of {len(X)} patches are NaN or infinite, "
                 "wanted finite ones. Look for NaN in the model's weights and the frames."
             )
         if Y is None:
@@ -552,7 +552,7 @@ def write_video_from_array(array: Iterable[np.ndarray], output_path: str | Path,
         array: uint8 frames (H, W, 3), RGB, all of one size, at most 8190 a side. output_path: ends with .mp4. fps: frames
             a second, 1 to 240.
     Raises:
-        ValueError: without frames, for frames of other shapes or sizes, another rate. TypeError: for frames that are not uint8.
+        ValueError: without frames, for frames of other shapes or sizes, another rate. TypeError: for frames of other dtypes.
         OSError: if OpenCV cannot write such a file.
     """
     import cv2
@@ -571,7 +571,7 @@ def write_video_from_array(array: Iterable[np.ndarray], output_path: str | Path,
                 whole = size[0] + odd[0], size[1] + odd[1]
                 if max(whole) > LARGEST_VIDEO:
                     raise ValueError(
-                        f"write_video_from_array: got frames of {size[0]} x {size[1]} pixels, wanted at most {LARGEST_VIDEO} a "
+                        f"write_video_from_array: got frames of {size[0]} x {size[1]} pixels, at most {LARGEST_VIDEO} a "
                         "side, which is all that MPEG-4 has room for. Make them smaller."
                     )
                 writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter_fourcc(*"mp4v"), fps, whole[::-1])

@@ -65,8 +65,8 @@ def train(
     for step, (x_i, x_j, _) in enumerate(bar, start=1):
         if len(x_i) == 1:
             raise ValueError(
-                f"train: batch {step} of epoch {epoch} is a single picture, wanted at least two: alone it has nothing to be told "
-                "apart from. Make the loader with drop_last=True, or with another batch size."
+                f"train: batch {step} of epoch {epoch} is a single picture, wanted at least two: alone it has nothing to be "
+                "told apart from. Make the loader with drop_last=True, or with another batch size."
             )
         x_i, x_j = x_i.to(device, non_blocking=True), x_j.to(device, non_blocking=True)
         # EXERCISE train, about 6 lines. Hint: which of the model's two outputs does the loss compare? Compute `loss`
