@@ -73,7 +73,9 @@ expected = json.loads((EXPECTED / "clip_dino.json").read_text())
 # Here $I_n$ and $T_n$ are the vectors of picture $n$ and of its caption, and $\tau$ is a temperature, which CLIP learns along with all the rest. The loss is a close relative of SimCLR's, with a caption in the place of the second view. One thing differs: SimCLR compares a view with all others, while here pictures are compared with texts only, and texts with pictures only. Afterwards no training is needed to classify: write down the names of the classes and see which one lies nearest to the picture.
 
 # %%
-figure = draw.clip_method(["a yellow star in the snow", "a small blue boat", "a green tree at night"], ["a star", "a fish", "a boat"])
+figure = draw.clip_method(
+    ["a yellow star in the snow", "a small blue boat", "a green tree at night"], ["a star", "a fish", "a boat"]
+)
 
 # %% [markdown]
 # *Left: in training, texts and pictures of a batch are encoded; the table holds all their products, and those on its diagonal are to become large, all others small. Right: class texts take the place of the captions; the picture gets the name with the largest product.*
@@ -132,7 +134,9 @@ with torch.no_grad():
     text_features = clip_model.encode_text(tokens).float()
 image_features = lesson.encode_images(clip_model, clip_preprocess, images, DEVICE).float()
 print("tokens", list(tokens.shape), "texts", list(text_features.shape), "pictures", list(image_features.shape))
-session.check("texts and pictures share one space", text_features.shape == image_features.shape == (10, text_features.shape[1]))
+session.check(
+    "texts and pictures share one space", text_features.shape == image_features.shape == (10, text_features.shape[1])
+)
 
 # %% [markdown]
 # Half precision is what CLIP computes in on a GPU, hence the `.float()`. And note that the features do not have unit length: that is left to whoever compares them.
@@ -170,7 +174,14 @@ session.check("the inputs are left alone", torch.equal(text, kept[0]) and torch.
 # %%
 similarity = lesson.get_similarity_no_loop(text_features, image_features).cpu().numpy()
 low, high = (0.1, 0.3) if REAL else (np.quantile(similarity, 0.2), similarity.diagonal().min())
-figure = draw.similarity_matrix(similarity, captions, images, "Cosine similarity of text and image features: does every caption find its picture?", low, high)
+figure = draw.similarity_matrix(
+    similarity,
+    captions,
+    images,
+    "Cosine similarity of text and image features: does every caption find its picture?",
+    low,
+    high,
+)
 
 # %% [markdown]
 # *A row for each caption, a column for each picture, the cosine in each cell; bright cells are high.* Read a row: the brightest cell is the picture that CLIP would choose for the caption. Then look at the second best of each row: what do the two pictures share, the thing, its colour, or the place?
@@ -226,9 +237,11 @@ figure = draw.titled_pictures(images, predictions, f"Which of {len(classes)} tex
 # Again 500 scenes, now of one object each. Three questions to the same picture: which colour, among eight, which thing, among ten, and which texture, among three? And a second exam, harder in a particular way: some pairs, *red star* and *blue house* for instance, were **kept out of the training**. The model has seen many red things and many stars, and never a red star.
 
 # %%
-questions = {"colour": [f"something {colour}" for colour in COLOURS],
-             "category": [f"an {thing}" if thing[0] in "aeiou" else f"a {thing}" for thing in CLASSES],
-             "texture": [f"something {texture}" for texture in TEXTURES]}
+questions = {
+    "colour": [f"something {colour}" for colour in COLOURS],
+    "category": [f"an {thing}" if thing[0] in "aeiou" else f"a {thing}" for thing in CLASSES],
+    "texture": [f"something {texture}" for texture in TEXTURES],
+}
 shown, answers = {}, {}  # of each exam: the objects, and for each property the texts that were chosen
 for exam_name, split in {"usual pairs": "val", "kept-out pairs": "held_out"}.items():
     single = [sample_scene(generator(SPLIT_KEYS[split], 1000 + n), count=1, held_out=split == "held_out") for n in range(500)]
@@ -236,12 +249,15 @@ for exam_name, split in {"usual pairs": "val", "kept-out pairs": "held_out"}.ite
     shown[exam_name] = [scene.objects[0] for scene in single]
     answers[exam_name] = {
         asked: lesson.clip_zero_shot_classifier(clip_model, clip_preprocess, pictures, texts, DEVICE)
-        for asked, texts in questions.items()}
+        for asked, texts in questions.items()
+    }
+
 
 def is_right(exam_name, asked):
     """For each picture of an exam, whether the text that was chosen ends with the property of its object."""
     pairs = zip(answers[exam_name][asked], shown[exam_name])
     return np.array([text.endswith(" " + getattr(thing, asked)) for text, thing in pairs])
+
 
 shares = {exam_name: [is_right(exam_name, asked).mean() for asked in questions] for exam_name in shown}
 names = ["colour, among 8", "class, among 10", "texture, among 3"]
@@ -251,8 +267,14 @@ figure = draw.scores_beside(names, shares, "What does zero-shot get right?", [1 
 usual, kept_out = shares.values()
 for name, values in shares.items():
     print(f"{name}: colour {values[0]:.3f}, class {values[1]:.3f}, texture {values[2]:.3f}")
-session.record(zero_shot_colour=usual[0], zero_shot_class=usual[1], zero_shot_texture=usual[2],
-               kept_out_colour=kept_out[0], kept_out_class=kept_out[1], kept_out_texture=kept_out[2])
+session.record(
+    zero_shot_colour=usual[0],
+    zero_shot_class=usual[1],
+    zero_shot_texture=usual[2],
+    kept_out_colour=kept_out[0],
+    kept_out_class=kept_out[1],
+    kept_out_texture=kept_out[2],
+)
 if not REAL:
     session.check("colour of 500 scenes", usual[0] >= 0.93, f"{usual[0]:.3f}, limit 0.93")
     session.check("class of 500 scenes", usual[1] >= 0.80, f"{usual[1]:.3f}, limit 0.80")
@@ -288,7 +310,9 @@ if REAL:
 found = {query: retriever.retrieve(query) for query in queries}
 for query, wanted in queries.items():
     session.check(f'"{query}" finds its two pictures', set(found[query]) == wanted, f"best first: {found[query]}")
-session.check("asked for more than there are, it gives all", sorted(retriever.retrieve(next(iter(queries)), k=99)) == list(range(10)))
+session.check(
+    "asked for more than there are, it gives all", sorted(retriever.retrieve(next(iter(queries)), k=99)) == list(range(10))
+)
 
 # %%
 order = [index for indices in found.values() for index in indices]
@@ -302,13 +326,18 @@ figure = draw.titled_pictures([images[index] for index in order], titles, "Two q
 shelf = lesson.CLIPImageRetriever(clip_model, clip_preprocess, exam_pictures, DEVICE)
 query = "a photo of a blue boat"
 best = shelf.retrieve(query, k=5)
+
+
 def has_blue_boat(index):
     return any((thing.colour, thing.category) == ("blue", "boat") for thing in exam[index].objects)
+
 
 ranking = shelf.retrieve(query, k=len(exam_pictures))
 print("blue boats are at the places", [place for place, index in enumerate(ranking, start=1) if has_blue_boat(index)])
 titles = [f"{place}: " + ("has one" if has_blue_boat(index) else "has none") for place, index in enumerate(best, start=1)]
-figure = draw.titled_pictures([exam_pictures[index] for index in best], titles, f'500 pictures, "{query}": which are the best?')
+figure = draw.titled_pictures(
+    [exam_pictures[index] for index in best], titles, f'500 pictures, "{query}": which are the best?'
+)
 
 # %% [markdown]
 # *The five best of 500 pictures for a query with a colour and a thing, each with its place and a word on whether a blue boat is really in it.* With the sample model, the misses have half of what was asked for: a boat that is not blue, something blue that is no boat. They stand before several real blue boats (the printed places). The whole query is one vector and so is the whole picture; their cosine says how much fits, not *what* does. Could such a cosine tell "a blue boat and a red fish" from "a red boat and a blue fish"?
@@ -342,8 +371,14 @@ figure = draw.dino_method()
 # %%
 from dl.models import dino_toy
 
-runs = {name: dino_toy.entropies(**switches) for name, switches in (
-    ("centring and sharpening", {}), ("without centring", {"centring": False}), ("without sharpening", {"sharpening": False}))}
+runs = {
+    name: dino_toy.entropies(**switches)
+    for name, switches in (
+        ("centring and sharpening", {}),
+        ("without centring", {"centring": False}),
+        ("without sharpening", {"sharpening": False}),
+    )
+}
 figure = draw.two_entropies(runs, dino_toy.KINDS, dino_toy.OUTPUTS)
 
 # %% [markdown]
@@ -351,7 +386,9 @@ figure = draw.two_entropies(runs, dino_toy.KINDS, dino_toy.OUTPUTS)
 
 # %%
 (one, together), (_, without_centring), (without_sharpening, _) = ([curve[-1] for curve in run] for run in runs.values())
-session.check("with both: clear answers that differ", one < 0.1 and together > 0.8 * np.log(8), f"{one:.2f} and {together:.2f} nats")
+session.check(
+    "with both: clear answers that differ", one < 0.1 and together > 0.8 * np.log(8), f"{one:.2f} and {together:.2f} nats"
+)
 session.check("without centring nearly all answers are the same", without_centring < 0.7, f"{without_centring:.2f} nats")
 session.check("without sharpening no answer is clear", without_sharpening > 0.9 * np.log(16), f"{without_sharpening:.2f} nats")
 
@@ -361,11 +398,13 @@ session.check("without sharpening no answer is clear", without_sharpening > 0.9 
 # CLIP has done its work, so it makes room. (The retrievers hold on to the model too: they must go with it.) To run the cells above again, start from the top.
 
 # %%
-del clip_model, retriever, shelf
 dino_model = load_dino(DEVICE)
+clip_model = retriever = shelf = None  # their memory is free again
 untrained = untrained_like(dino_model, seed=0)  # the same network with weights as they are drawn
 patch, heads = dino_model.patch_size, dino_model.blocks[0].attn.num_heads
-print(f"{sum(p.numel() for p in dino_model.parameters()):,} parameters, {len(dino_model.blocks)} blocks of {heads} heads, patches of {patch} pixels")
+print(
+    f"{sum(p.numel() for p in dino_model.parameters()):,} parameters, {len(dino_model.blocks)} blocks of {heads} heads, patches of {patch} pixels"
+)
 
 # %% [markdown]
 # **In all honesty:** in real mode this is DINO as published. The small network of the sample mode is not pure DINO. It learnt in minutes instead of days, from small drawn pictures, and DINO's losses alone did not take it far. Its training adds three things (`dl/weights/files/dino.md` names all):
@@ -411,21 +450,35 @@ for name, network in (("trained", dino_model), ("untrained", untrained)):
 # %%
 looks = {name: scores.attention_scores(attention[name], coverage) for name in attention}
 for name, look in looks.items():
-    print(f"{name}: attention on objects {look['gain']:.2f} times their area (mean over heads {np.mean(look['gains']):.2f}), "
-          f"IoU of the top patches {look['iou']:.2f} (mean {np.mean(look['ious']):.2f})")
+    print(
+        f"{name}: attention on objects {look['gain']:.2f} times their area (mean over heads {np.mean(look['gains']):.2f}), "
+        f"IoU of the top patches {look['iou']:.2f} (mean {np.mean(look['ious']):.2f})"
+    )
 best, rival = looks["trained"], looks["untrained"]
 session.record(**{f"{name}_{key}": look[key] for name, look in looks.items() for key in ("gain", "iou")})
 if not REAL:
     session.check("attention lies on objects", best["gain"] >= 3, f"{best['gain']:.2f} times their area, limit 3")
-    session.check("far more than without training", best["gain"] >= 1.8 * rival["gain"], f"{best['gain'] / rival['gain']:.2f} times, limit 1.8")
-    session.check("the top patches are the objects", best["iou"] >= 0.5, f"IoU {best['iou']:.2f}, limit 0.5; untrained {rival['iou']:.2f}")
+    session.check(
+        "far more than without training",
+        best["gain"] >= 1.8 * rival["gain"],
+        f"{best['gain'] / rival['gain']:.2f} times, limit 1.8",
+    )
+    session.check(
+        "the top patches are the objects",
+        best["iou"] >= 0.5,
+        f"IoU {best['iou']:.2f}, limit 0.5; untrained {rival['iou']:.2f}",
+    )
 
 # %%
 marked = {}
 truth = coverage > 0.5
 for name, look in looks.items():
     marked[name] = scores.most_attended(attention[name][:, look["iou_head"]], truth.sum(dim=1)).reshape(100, 20, 20).numpy()
-figure = draw.top_patches(scene_frames[:8], {name: marks[:8] for name, marks in marked.items()}, "As many patches as the objects have, those with the highest attention")
+figure = draw.top_patches(
+    scene_frames[:8],
+    {name: marks[:8] for name, marks in marked.items()},
+    "As many patches as the objects have, those with the highest attention",
+)
 
 # %% [markdown]
 # *Eight scenes; below, bright, the patches to which the best head attends most: of the trained network in the second row, of the untrained one in the third.* In the second row you recognise most objects, with holes in some and stray patches beside others. In the third you mostly do not, but now and then you do: random filters answer to strong edges, and some objects have many. Judge by the mean over the 100 scenes, not by one of them.
@@ -522,9 +575,12 @@ session.check("nearest neighbour makes up no labels", set(Y_train.tolist()) <= s
 session.exercise("compute_iou")
 facts = expected["segmentation"]["iou_facts"]
 pred, gt, sharp = torch.tensor(facts["pred"]), torch.tensor(facts["gt"]), facts["sharp_example"]
-cases = [("3 classes", pred, gt, 3, facts["3_classes"]), ("4 classes, one absent", pred, gt, 4, facts["4_classes_one_absent"]),
-         ("the truth itself, one class absent", gt, gt, 4, facts["gt_against_itself_4_classes_one_absent"]),
-         ("6 classes", torch.tensor(sharp["pred"]), torch.tensor(sharp["gt"]), sharp["num_classes"], sharp["value"])]
+cases = [
+    ("3 classes", pred, gt, 3, facts["3_classes"]),
+    ("4 classes, one absent", pred, gt, 4, facts["4_classes_one_absent"]),
+    ("the truth itself, one class absent", gt, gt, 4, facts["gt_against_itself_4_classes_one_absent"]),
+    ("6 classes", torch.tensor(sharp["pred"]), torch.tensor(sharp["gt"]), sharp["num_classes"], sharp["value"]),
+]
 for name, a, b, count, value in cases:
     iou = lesson.compute_iou(a, b, count)
     session.check(f"IoU, {name}", abs(iou - value) < 1e-6, f"{iou:.6f}")
@@ -556,8 +612,15 @@ session.check("the training frame is labelled best", on_training >= max(first, l
 
 # %%
 overlay = dataset.mask_frame_overlay
-rows = {"truth": [overlay(y, frames[f]) for y, f in zip(Y_test, test_fis)], "prediction": [overlay(p, frames[f]) for p, f in zip(predicted, test_fis)]}
-figure = draw.sheet(rows, [f"frame {f}" + (" (training)" if f == train_fi else "") for f in test_fis], "First, training and last frame: where does the prediction go wrong?")
+rows = {
+    "truth": [overlay(y, frames[f]) for y, f in zip(Y_test, test_fis)],
+    "prediction": [overlay(p, frames[f]) for p, f in zip(predicted, test_fis)],
+}
+figure = draw.sheet(
+    rows,
+    [f"frame {f}" + (" (training)" if f == train_fi else "") for f in test_fis],
+    "First, training and last frame: where does the prediction go wrong?",
+)
 
 # %% [markdown]
 # *Three frames with the labels of their patches in colour: the truth above, the prediction below; the background is dimmed.* The truth itself is coarse: a patch of 8 x 8 pixels of the square picture is a block of 16 x 9 pixels here, and since its label is that of its upper left pixel, labels seem to hang a little to the right and below. Now compare the rows. Some errors are at the outlines. Others are inside an object: a piece of sail that is taken for tree, a foot of the tree for house. The head sees one patch at a time; what would it need in order to know that these lie in the middle of something else?
@@ -601,8 +664,16 @@ while (read := capture.read())[0]:
     film.append(read[1][..., ::-1])
 wanted = np.concatenate([overlay(truth[0], frames[0]), overlay(predictions[0], frames[0])], axis=-2)
 difference = np.abs(film[0].astype(int) - wanted).mean()
-session.check("the video has all frames", len(film) == len(frames), f"{len(film)} of {film[0].shape[1]} x {film[0].shape[0]}, {capture.get(cv2.CAP_PROP_FPS):g} a second")
-session.check("its colours are right", difference < 8 < np.abs(film[0][..., ::-1].astype(int) - wanted).mean(), f"mean difference {difference:.1f} of 255")
+session.check(
+    "the video has all frames",
+    len(film) == len(frames),
+    f"{len(film)} of {film[0].shape[1]} x {film[0].shape[0]}, {capture.get(cv2.CAP_PROP_FPS):g} a second",
+)
+session.check(
+    "its colours are right",
+    difference < 8 < np.abs(film[0][..., ::-1].astype(int) - wanted).mean(),
+    f"mean difference {difference:.1f} of 255",
+)
 
 # %%
 draw.moving(film[::2], fps=6, alt="The video of the truth on the left and of the prediction on the right")
@@ -612,7 +683,11 @@ draw.moving(film[::2], fps=6, alt="The video of the truth on the left and of the
 
 # %%
 moments = np.linspace(0, len(film) - 1, 6).round().astype(int)
-figure = draw.sheet({"": [film[m] for m in moments[:3]], " ": [film[m] for m in moments[3:]]}, [""] * 3, "Six moments: truth on the left, prediction on the right")
+figure = draw.sheet(
+    {"": [film[m] for m in moments[:3]], " ": [film[m] for m in moments[3:]]},
+    [""] * 3,
+    "Six moments: truth on the left, prediction on the right",
+)
 
 # %% [markdown]
 # ## Is it DINO that does it?
@@ -631,10 +706,13 @@ for name in ("regatta", "circus"):
     moments = (0, 10, 19)
     look_at[name] = [hard_frames[m] for m in moments]
     look_at[f"truth of {name}"] = [lesson.create_segmentation_overlay(hard_masks[m][..., 0], hard_frames[m]) for m in moments]
-figure = draw.sheet(look_at, [f"frame {m}" for m in moments], "Two hard videos: what tells the objects from the rest?", width=8.0)
+figure = draw.sheet(
+    look_at, [f"frame {m}" for m in moments], "Two hard videos: what tells the objects from the rest?", width=8.0
+)
 
 # %% [markdown]
 # *First, middle and last frame of two hard videos, and under each its true labels.* Neither colour nor place nor size stays what it was. Try to find the objects of the last frame from those of the middle one yourself.
+
 
 # %%
 def all_features(frames):
@@ -646,7 +724,9 @@ def all_features(frames):
         "untrained tokens": world.process_frames(frames, untrained, DEVICE, size=160).cpu(),
         "colour and place": colour[..., [0, 1, 2, 6, 7]],
         "colour, contrast and place": colour,
-        "edges (HOG)": scores.oriented_edges(small, patch)}
+        "edges (HOG)": scores.oriented_edges(small, patch),
+    }
+
 
 def compare(name):
     """Mean IoU of each kind of features on a video, trained on its middle frame."""
@@ -654,6 +734,7 @@ def compare(name):
     labels = world.process_masks(np.stack(video_masks), "cpu", size=160, patch_size=patch)
     middle = len(labels) // 2
     return {kind: scores.one_shot_iou(rows, labels, middle) for kind, rows in all_features(video_frames).items()}
+
 
 easy = compare("playground")
 hard = [compare(name) for name in tqdm(HARD_VIDEOS, desc="videos")]
@@ -670,7 +751,11 @@ for rival in list(comparison)[1:]:
 learnt, fresh, colour, contrast, edges = means.values()
 session.record(hard_learnt=learnt, hard_untrained=fresh, hard_colour=colour, hard_contrast=contrast, hard_edges=edges)
 if not REAL:
-    session.check("learnt features win against the untrained network", learnt - fresh >= 0.08, f"{learnt - fresh:+.3f}, limit 0.08, {len(HARD_VIDEOS)} videos")
+    session.check(
+        "learnt features win against the untrained network",
+        learnt - fresh >= 0.08,
+        f"{learnt - fresh:+.3f}, limit 0.08, {len(HARD_VIDEOS)} videos",
+    )
     session.check("and against colour and place", learnt - colour >= 0.12, f"{learnt - colour:+.3f}, limit 0.12")
 
 # %% [markdown]
