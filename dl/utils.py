@@ -12,7 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-P, R = ParamSpec("P"), TypeVar("R")
+P = ParamSpec("P")
+R = TypeVar("R")
+
 CELL = 32  # pixels between the centres of the captioners' cells, the first at pixel 0
 STRIP_HEIGHT = 25  # pixels above an attention picture, room for one word
 
