@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 SUCCESS, FAILURE, WRONG_USE = 0, 1, 2  # exit codes: done; done, something in it failed; not done, the message says why
+
+BAR = re.compile(r"\d+%\|.*\||\d+(it|s) \[\d\d:\d\d")  # what tqdm draws, with and without a known total
 
 WEIGHTS = ("regnet", "transformer", "simclr", "clip", "dino")  # those the project trains, in the order of the notebooks
 
@@ -56,4 +60,17 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
 
 def write_json(path: str | Path, report: dict) -> None:
     """Write the result of a command for machines."""
-    write_whole(Path(path), lambda file: file.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8"))
+    write_whole(Path(path), lambda file: file.write_text(to_json(report), encoding="utf-8"))
+
+
+def to_json(report: dict, ascii_only: bool = True) -> str:
+    """JSON that every reader takes: numbers that are not finite, which JSON does not have, become null."""
+    return json.dumps(_finite(report), indent=1, ensure_ascii=ascii_only, allow_nan=False) + "\n"
+
+
+def _finite(value):
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

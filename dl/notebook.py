@@ -6,7 +6,6 @@ session = setup("Transformers")
 
 from __future__ import annotations
 
-import json
 import platform
 import sys
 import time
@@ -51,7 +50,7 @@ class Session:
     data: str
     versions: dict[str, str]
     scores: dict[str, float] = field(default_factory=dict)
-    checks: list[str] = field(default_factory=list)
+    checks: dict[str, str] = field(default_factory=dict)  # claim -> what was printed, of those that hold now
     not_asked: list[str] = field(default_factory=list)
     started: float = field(default_factory=time.time)
 
@@ -73,13 +72,14 @@ class Session:
         With DL_QUICK, a claim on what a training has learnt is no failure: it is said that it was not asked.
         """
         text = f"{claim} ({detail})" if detail else claim
+        self.checks.pop(claim, None)  # a cell run again counts once, as it is now
         if not passed and settings.quick() and claim.startswith(LEARNT):
             self.not_asked.append(text)
             print(f"not asked in quick mode: {text}")
             return
         if not passed:
             raise AssertionError(f"not so: {text}")
-        self.checks.append(text)
+        self.checks[claim] = text
         print(f"ok: {text}")
 
     def check_error(self, name: str, got: Tensor, expected: Tensor, tolerance: float) -> None:
@@ -96,6 +96,7 @@ class Session:
         from dl.checks.examiner import require
 
         for name in names:
+            self.checks.pop(name, None)
             for result in require(name, root=self.root):
                 self.check(result.exercise, True, f"{len(result.checks)} checks")
                 if result.note:
@@ -107,8 +108,10 @@ class Session:
 
     def save_results(self) -> None:
         """Write scores and checks with data, device, versions and seconds to `results/<name>.json`; prints the path."""
+        from dl.console import write_json
+        from dl.submit.files import code_of
+
         path = self.root / "results" / f"{self.name}.json"
-        path.parent.mkdir(exist_ok=True)
         report = {
             "notebook": self.name,
             "data": self.data,
@@ -116,12 +119,11 @@ class Session:
             "versions": self.versions,
             "seconds": round(time.time() - self.started, 1),
             "scores": self.scores,
-            "checks": self.checks,
+            "checks": list(self.checks.values()),
             "not_asked": self.not_asked,
+            "code": code_of(self.name, self.root),
         }
-        temporary = path.with_suffix(".json.part")
-        temporary.write_text(json.dumps(report, indent=1) + "\n")
-        temporary.replace(path)
+        write_json(path, report)
         print(f"Saved to: {path.relative_to(self.root).as_posix()}")
 
 
@@ -138,6 +140,11 @@ def setup(name: str, seed: int = 0) -> Session:
 
     root = settings.project_root()
     use_project_modules(root)
+    if (other := settings.other_copy()) is not None:
+        print(
+            f"Note: this notebook lies in {other}, but Python takes the course's code from {root}: changes in the first "
+            f'are not used. Run "python -m pip install -e ." in {other} and restart the kernel.'
+        )
     show_unsolved_briefly()
     set_plot_look()
     device = settings.get_device()

@@ -27,6 +27,13 @@ def project_root() -> Path:
     )
 
 
+def other_copy() -> Path | None:
+    """The copy of the project that the working folder belongs to, if that is not the one whose code Python has loaded."""
+    root = project_root()
+    here = next((folder for folder in (Path.cwd(), *Path.cwd().parents) if (folder / "a2_helper.py").is_file()), None)
+    return here if here is not None and here.resolve() != root.resolve() else None
+
+
 def data_mode() -> str:
     """`"sample"` (default) or `"real"`, from `DL_DATA`; a ValueError names any other value."""
     mode = os.environ.get("DL_DATA", "").strip().lower() or SAMPLE
@@ -38,7 +45,10 @@ def data_mode() -> str:
 
 
 def data_home() -> Path:
-    """Folder of the real data sets: `$DL_HOME/datasets`, by default the project's `datasets/`."""
+    """Folder of the real data sets: `$DL_HOME/datasets`, by default the project's `datasets/`.
+
+    A relative DL_HOME is one below the project, whatever the working folder is.
+    """
     return _home() / "datasets"
 
 
@@ -106,4 +116,4 @@ def _is_set(variable: str) -> bool:
 
 def _home() -> Path:
     home = os.environ.get("DL_HOME", "").strip()
-    return Path(home).expanduser() if home else project_root()
+    return project_root() / Path(home).expanduser()  # an absolute path stays as it is

@@ -362,7 +362,7 @@ session.check("without sharpening no answer is clear", without_sharpening > 0.9 
 # CLIP has done its work, so it makes room. (The retrievers hold on to the model too: they must go with it.) To run the cells above again, start from the top.
 
 # %%
-del clip_model, retriever, shelf
+clip_model = retriever = shelf = None  # their memory is free again
 dino_model = load_dino(DEVICE)
 untrained = untrained_like(dino_model, seed=0)  # the same network with weights as they are drawn
 patch, heads = dino_model.patch_size, dino_model.blocks[0].attn.num_heads

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dl.submit import cells as notebook
 from dl.submit import required
-from dl.submit.files import NOTEBOOKS
+from dl.submit.files import NOTEBOOKS, code_of
 
 TIME = 1_700_000_000  # when the code was written; the outputs are a minute younger
 
@@ -100,7 +100,14 @@ def golden(project: Path) -> Path:
         write(project / f"notebooks/{name}.ipynb", document(cells_of(name)))
         write(
             project / f"results/{name}.json",
-            {"notebook": name, "data": "sample", "device": "cpu", "scores": {"accuracy": 0.5}, "checks": ["sums to 1"]},
+            {
+                "notebook": name,
+                "data": "sample",
+                "device": "cpu",
+                "scores": {"accuracy": 0.5},
+                "checks": ["sums to 1"],
+                "code": code_of(name, project),
+            },
         )
     for name in (
         "datasets/two_digit_op.json",

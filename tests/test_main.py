@@ -1,8 +1,10 @@
 """The command line: help with examples and without waiting, exit codes, weights to train."""
 
 import argparse
+import os
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -85,3 +87,12 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
         command.write_whole(path, fail)
     assert path.read_text() == '{\n "a": 1\n}\n'
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_terminal_without_our_letters_is_no_error(tmp_path):
+    """LC_ALL=C without UTF-8, or a pipe on Windows: question marks instead of a traceback."""
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "DL_DEVICE": "täglich"}
+    done = subprocess.run(
+        [sys.executable, "-m", "dl", "run", "größe"], cwd=Path(__file__).parent.parent, env=environment, capture_output=True
+    )
+    assert done.returncode == 2 and b"Traceback" not in done.stderr and b"gr??e" in done.stderr

@@ -5,6 +5,7 @@ import itertools
 import json
 import math
 import random
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -374,7 +375,7 @@ def sample_root(tmp_path_factory):
 def damaged_root(tmp_path):
     """A copy that a test may damage, used once before, so that its checksums are on record."""
     write_cifar(tmp_path / CIFAR10.base_folder, batch=2, test=2)
-    load_cifar10(train=True, root=tmp_path)
+    sample_checksums(tmp_path / CIFAR10.base_folder)
     return tmp_path
 
 
@@ -423,18 +424,18 @@ def test_damaged_and_missing_sample_files_are_named(damaged_root):
     folder = damaged_root / CIFAR10.base_folder
     batch = folder / "data_batch_3"
     batch.write_bytes(batch.read_bytes()[:-1] + b"x")
-    with pytest.raises(ValueError, match=r"^load_cifar10: in .* do not have their recorded MD5: data_batch_3. Delete"):
+    with pytest.raises(ValueError, match=r"^load_cifar10: in .* do not have their recorded MD5: data_batch_3. Put the files"):
         load_cifar10(train=True, root=damaged_root)
     batch.unlink()
     (folder / "test_batch").unlink()
-    with pytest.raises(FileNotFoundError, match=r"^load_cifar10: .* lacks data_batch_3, test_batch. Delete this"):
+    with pytest.raises(FileNotFoundError, match=r"^load_cifar10: .* lacks data_batch_3, test_batch. Put the"):
         load_cifar10(train=True, root=damaged_root)
 
 
 def test_files_missing_at_the_first_use_are_named(tmp_path):
     write_cifar(tmp_path / CIFAR10.base_folder, batch=2, test=2)
     (tmp_path / CIFAR10.base_folder / "batches.meta").unlink()
-    with pytest.raises(FileNotFoundError, match=r"lacks batches.meta. Delete this folder"):
+    with pytest.raises(FileNotFoundError, match=r"lacks batches.meta. Put the files"):
         load_cifar10(train=True, root=tmp_path)
 
 
@@ -863,6 +864,22 @@ def test_progress_lines_carry_epoch_loss_and_accuracies(capsys):
     shown = capsys.readouterr().err
     assert "Train Epoch: [3/7] Loss: " in shown and "Feature extracting" in shown
     assert "Test Epoch: [3/7] Acc@1:100.00% Acc@5:100.00%" in shown
+
+
+def test_a_folder_of_the_users_own_stays_as_it_is(sample_root, tmp_path, monkeypatch):
+    mine = tmp_path / "mine" / "cifar-10-batches-py"
+    shutil.copytree(sample_root / "cifar-10-batches-py", mine, ignore=shutil.ignore_patterns("checksums.md5"))
+    before = sorted(mine.iterdir())
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    assert len(load_cifar10(True, root="~/mine")) == len(load_cifar10(True, root=mine.parent)) > 0
+    assert sorted(mine.iterdir()) == before
+    (mine / "data_batch_2").write_bytes(b"cut")
+    with pytest.raises(ValueError, match="load_cifar10: the files in .* cannot be read .*Put the files there"):
+        load_cifar10(True, root=mine.parent)
+    (mine / "data_batch_3").unlink()
+    with pytest.raises(FileNotFoundError, match="lacks data_batch_3. Put the files there, give another root"):
+        load_cifar10(True, root=mine.parent)
 
 
 def test_a_last_batch_of_one_picture_is_refused_in_words(small):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import subprocess
 import zipfile
@@ -95,6 +96,31 @@ def test_one_that_leaks_is_not_written(tmp_path, monkeypatch, capsys):
     assert main(["student", str(tmp_path / "new")]) == FAILURE
     assert "a.py has 'h = tanh(x @ Wx)', which is a solution's in lesson.py line 3" in capsys.readouterr().out
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_clone_whose_files_git_cannot_list_is_refused(tmp_path, monkeypatch):
+    """Untracked files, such as drafts of an exam, would go to the students."""
+    (tmp_path / "dl").mkdir()
+    (tmp_path / "dl" / "exam_draft.md").write_text("questions")
+    assert list(student.project_files(tmp_path)) == ["dl/exam_draft.md"]  # no clone: an unpacked archive
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    (tmp_path / ".git" / "HEAD").write_text("broken")
+    with pytest.raises(UsageError, match=r"is a clone, but git cannot list its files \(fatal: .*without its folder .git"):
+        student.project_files(tmp_path)
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(UsageError, match="git cannot be run"):
+        student.project_files(tmp_path)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root may give files away")
+def test_a_clone_of_another_owner_is_listed(tmp_path):
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    (tmp_path / "student.txt").write_text("")
+    subprocess.run(["git", "add", "student.txt"], cwd=tmp_path, check=True)
+    (tmp_path / "LICENSE").write_text("untracked")
+    for path in (tmp_path, *tmp_path.rglob("*")):
+        os.chown(path, 12345, 12345)
+    assert list(student.project_files(tmp_path)) == ["student.txt"]
 
 
 def test_without_git_the_same_files_go_in(monkeypatch):

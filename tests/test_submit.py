@@ -357,22 +357,57 @@ def test_broken_results_are_named(project):
     assert NAME not in record(project)["results"]
 
 
-def test_code_changed_since_the_run_is_named_even_if_the_notebook_was_saved_again(project):
-    write(project / "transformers.py", "# better", age=-60)
-    write(project / f"notebooks/{NAME}.ipynb", document(SOUND), age=-120)
+def test_code_changed_since_the_run_is_named_whatever_the_clock(project):
+    """A clone or a copy makes new times; line ends may change with them."""
+    for age, path in enumerate(sorted(project.rglob("*.py"))):
+        write(path, path.read_bytes().replace(b"\n", b"\r\n"), age=-100 * age)
+    assert found(project) == found(project, "Self") == []
+    write(project / "transformers.py", "# better", age=60)
     assert found(project) == [f"{NAME}: transformers.py changed since the run: run the notebook again"]
     assert found(project, "Self") == []
-    write(project / "dl/simclr/model.py", "# better", age=-60)
-    write(project / "dl/weights/__init__.py", "# better", age=-60)
+    write(project / "dl/simclr/model.py", "# better")
+    write(project / "dl/weights/__init__.py", "# better")
     assert found(project, "Self") == [
         "Self_Supervised_Learning: dl/simclr/model.py changed since the run: run the notebook again"
     ]
 
 
-def test_a_results_file_of_a_later_run_does_not_hide_old_outputs(project):
-    write(project / "transformers.py", "# better", age=-60)
-    write(project / f"results/{NAME}.json", {"scores": {}, "checks": [], "data": "sample", "device": "cpu"}, age=-90)
-    assert len(found(project)) == 1
+def test_a_score_that_is_no_number_reaches_the_record_as_null(project):
+    results = json.loads((project / f"results/{NAME}.json").read_text())
+    write(project / f"results/{NAME}.json", results | {"scores": {"loss": None, "accuracy": 0.5}})
+    assert found(project) == []
+    assert record(project)["results"][NAME]["scores"] == {"loss": None, "accuracy": 0.5}
+
+
+@pytest.mark.parametrize(
+    "change", [lambda s: s + "\n", lambda s: s.replace("\n", "\r\n"), lambda s: s.replace("\n", "  \n") + "\n\n"]
+)
+@pytest.mark.parametrize("ids", [True, False])
+def test_what_an_editor_does_to_cells_is_no_finding(change, ids):
+    """The course's own notebook: nothing is missing, its questions are not answered."""
+    notebook = json.loads((ROOT / "notebooks" / "CLIP_DINO.ipynb").read_bytes())
+
+    def asked():
+        return [f.what for f in examine.findings_in([read_notebook("CLIP_DINO", json.dumps(notebook).encode())], {}, {})]
+
+    before = asked()
+    assert before and set(before) == {"the question is not answered"}
+    for cell in notebook["cells"]:
+        cell["source"] = change("".join(cell["source"]))
+        if not ids:
+            del cell["id"]
+    assert asked() == before
+
+
+def test_cells_without_ids_are_known_by_their_place_once_they_are_answered_or_edited():
+    notebook = json.loads((ROOT / "notebooks" / "CLIP_DINO.ipynb").read_bytes())
+    for cell in notebook["cells"]:
+        del cell["id"]
+        cell["source"] = "".join(cell["source"]) + (
+            "\nMy answer." if "answer" in cell["metadata"].get("tags", []) else "\n# edited"
+        )
+    findings = examine.findings_in([read_notebook("CLIP_DINO", json.dumps(notebook).encode())], {}, {})
+    assert [f.what for f in findings if "missing" in f.what] == []
 
 
 def test_cells_are_known_by_their_text_when_a_tool_has_changed_their_ids(project):

@@ -241,6 +241,45 @@ def test_pictures_of_other_kinds_are_shown(typeset, kind):
     assert notes == [] and "#box(image(" in typst
 
 
+@pytest.mark.parametrize(
+    "data, named",
+    [
+        ({"application/vnd.plotly.v1+json": {"data": []}}, "application/vnd.plotly.v1+json"),
+        ({"text/html": "<div><script>" + "x" * 70_000 + "</script></div>"}, "form, text/html"),
+        ({"text/html": "<video controls src='x.mp4'></video>", "text/plain": "<Video object>"}, "<video>"),
+        ({"text/html": "<p>a map</p><iframe src='x'></iframe>"}, "<iframe>"),
+        (
+            {"text/html": "<table>" + "<tr><td>1</td></tr>" * 9000 + "</table>", "text/plain": "1\n1"},
+            "text/html, its text is shown",
+        ),
+        ({"application/vnd.jupyter.widget-view+json": {}, "text/plain": "IntSlider(value=7)"}, "widget-view"),
+        ({"audio/wav": "UklG"}, "audio/wav"),
+    ],
+    ids=["plotly", "script", "video", "iframe", "long table", "widget", "audio"],
+)
+def test_outputs_without_a_printable_form_are_named(typeset, data, named):
+    _, notes, _ = typeset(code("fig", {"output_type": "display_data", "metadata": {}, "data": data}, count=1))
+    assert any("code cell 1" in note and named in note for note in notes)
+
+
+def test_a_progress_bar_is_no_loss(typeset):
+    data = {"application/vnd.jupyter.widget-view+json": {}, "text/plain": "Epochs:  50%|##   | 1/2 [00:01<00:01]"}
+    assert typeset(code("train()", {"output_type": "display_data", "metadata": {}, "data": data}, count=1))[1] == []
+
+
+@pytest.mark.parametrize("name", ["Zoë Ångström", "Иван Петров", "Γιώργος", "José", "محمد", "דוד", "Nguyễn Văn Ánh"])
+def test_names_in_these_scripts_are_on_the_cover(typeset, name):
+    _, notes, typst = typeset(markdown("hi"), cover=pdf.Cover({"name": name, "id": "1"}, {}, {}, [], []))
+    assert notes == [] and name in typst
+
+
+@pytest.mark.parametrize("name", ["张三", "たろう", "김철수", "राम", "สมชาย"])
+def test_a_name_whose_letters_no_font_has_is_said(typeset, monkeypatch, name):
+    monkeypatch.setattr(Characters, "_of_this_machine", set())
+    _, notes, _ = typeset(markdown("hi"), cover=pdf.Cover({"name": name, "id": "1"}, {}, {}, [], []))
+    assert len(notes) == 1 and notes[0].startswith("the name on this cover, which submission.json has in full: characters")
+
+
 # --- Equations ---
 
 

@@ -36,6 +36,24 @@ def test_data_mode_and_homes(monkeypatch, tmp_path):
         settings.data_mode()
 
 
+def test_a_relative_home_lies_in_the_project_whatever_the_working_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("DL_HOME", "bigdisk")
+    monkeypatch.chdir(tmp_path)
+    assert settings.data_home() == settings.project_root() / "bigdisk" / "datasets"
+
+
+def test_setup_in_another_copy_of_the_project_says_whose_code_runs(monkeypatch, tmp_path, capsys):
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "a2_helper.py").write_text("")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.chdir(tmp_path / "notebooks")
+    notebook.setup("demo")
+    note = capsys.readouterr().out.splitlines()[0]
+    assert str(tmp_path) in note and str(settings.project_root()) in note and "pip install -e ." in note
+    monkeypatch.chdir(settings.project_root() / "notebooks")
+    assert settings.other_copy() is None
+
+
 def test_device_choice(monkeypatch):
     monkeypatch.delenv("DL_DEVICE", raising=False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
@@ -215,9 +233,27 @@ def test_checks_print_assert_and_are_saved(session, capsys, tmp_path):
     session.record(accuracy=0.5)
     session.save_results()
     report = json.loads((tmp_path / "results" / "demo.json").read_text())
-    assert report["scores"] == {"accuracy": 0.5} and len(report["checks"]) == 2
+    assert report["scores"] == {"accuracy": 0.5} and report["checks"] == ["rows sum to 1"]
     assert {"notebook", "data", "device", "versions", "seconds"} <= report.keys()
     assert [path.name for path in (tmp_path / "results").iterdir()] == ["demo.json"]
+
+
+def test_a_check_counts_once_and_only_while_it_holds(session, monkeypatch, tmp_path):
+    from dl.checks import check
+
+    for _ in range(2):
+        session.check("shapes fit", True)
+    session.check("learns", True, "loss 0.41")
+    session.checks["rnn_forward"] = "rnn_forward (3 checks)"
+    with pytest.raises(AssertionError):
+        session.check("learns", False, "loss 3.90")
+    monkeypatch.setattr(check, "require", lambda *_, **__: (_ for _ in ()).throw(check.NotSolved("no")))
+    with pytest.raises(check.NotSolved):
+        session.exercise("rnn_forward")
+    session.record(loss=float("nan"), best=float("inf"))
+    session.save_results()
+    report = json.loads((tmp_path / "results" / "demo.json").read_text(), parse_constant=pytest.fail)
+    assert report["checks"] == ["shapes fit"] and report["scores"] == {"loss": None, "best": None}
 
 
 def test_a_foreign_transformers_is_refused(monkeypatch, tmp_path):

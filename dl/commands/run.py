@@ -12,6 +12,7 @@ import contextlib
 import copy
 import io
 import json
+import math
 import os
 import re
 import signal
@@ -26,7 +27,7 @@ from nbformat import NotebookNode
 from PIL import Image
 
 from dl import settings
-from dl.console import FAILURE, SUCCESS, UsageError, progress, say, say_unless_terminal, write_json
+from dl.console import BAR, FAILURE, SUCCESS, UsageError, progress, say, say_unless_terminal, write_json
 from dl.notebook_files import (
     METADATA,
     SOURCE_ENDING,
@@ -164,7 +165,8 @@ def execute(notebook: NotebookNode, name: str, folder: Path, environment: dict[s
     outcome.checks = sum(line.startswith("ok: ") for line in printed.splitlines())
     results = settings.project_root() / "results" / f"{name}.json"
     if results.is_file() and results.stat().st_mtime >= started - 1:  # some file systems keep whole seconds
-        outcome.scores = json.loads(results.read_text(encoding="utf-8"))["scores"]
+        scores = json.loads(results.read_text(encoding="utf-8"))["scores"]
+        outcome.scores = {name: math.nan if value is None else value for name, value in scores.items()}
     return outcome
 
 
@@ -206,7 +208,7 @@ def clean(notebook: NotebookNode) -> list[str]:
         kept: list[NotebookNode] = []
         for output in cell.outputs:
             if output.output_type == "stream":
-                text = "".join(line for line in _as_on_a_terminal(output.text) if not _BAR.search(line))
+                text = "".join(line for line in _as_on_a_terminal(output.text) if not BAR.search(line))
                 if output.name == "stderr":
                     left_out += [line for line in text.splitlines() if line.strip()]
                     continue
@@ -304,7 +306,6 @@ def _printed(cell: NotebookNode) -> str:
     return "".join(output.text for output in cell.outputs if output.output_type == "stream" and output.name == "stdout")
 
 
-_BAR = re.compile(r"\d+%\|.*\||\d+(it|s) \[\d\d:\d\d")  # what tqdm draws, with and without a known total
 _ADDRESS = re.compile(r"\bat 0x[0-9a-fA-F]{6,}")
 
 

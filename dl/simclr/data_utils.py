@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import pickle
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -25,12 +26,13 @@ from torchvision.datasets import CIFAR10
 from torchvision.datasets.utils import check_integrity
 
 from dl import settings
-from dl.files import read_text
+from dl.files import read_text, user_path
 
 CIFAR10_MEAN = (0.4914, 0.4822, 0.4465)
 CIFAR10_STD = (0.2023, 0.1994, 0.2010)
 CHECKSUMS = "checksums.md5"  # of the sample's files: lines "MD5  name", as md5sum writes and checks them
 REAL_REMEDY = 'Run "python -m dl data fetch cifar10", or leave DL_DATA=sample.'
+OWN_REMEDY = "Put the files there, give another root, or leave it out."
 SAMPLE_REMEDY = "Delete this folder: the next call makes the sample pictures again."
 
 
@@ -96,7 +98,7 @@ class SampleFiles:
     """Lets torchvision's class verify the sample world's files by checksums of their own."""
 
     def __init__(self, root: str | Path, train: bool = True, **options) -> None:
-        sums = sample_checksums(Path(root) / self.base_folder)
+        sums = sample_checksums(Path(root) / self.base_folder, record=False)
         self.train_list, self.test_list = (
             [[name, sums[name]] for name, _ in files] for files in (self.train_list, self.test_list)
         )
@@ -127,10 +129,14 @@ def load_cifar10(
         FileNotFoundError: if files are absent. ValueError: if files are damaged. All of them are named.
     """
     if settings.data_mode() == settings.SAMPLE:
-        folder = Path(root) / CIFAR10.base_folder if root else _sample_folder()
-        _check_files(folder, sample_checksums(folder), SAMPLE_REMEDY)
-        return _few((SampleCIFAR10Pair if pairs else SampleCIFAR10)(folder.parent, train, transform=transform))
-    folder = Path(root) / CIFAR10.base_folder if root else _real_folder()
+        folder = user_path(root) / CIFAR10.base_folder if root else _sample_folder()
+        _check_files(folder, sample_checksums(folder, record=not root), OWN_REMEDY if root else SAMPLE_REMEDY)
+        kind = SampleCIFAR10Pair if pairs else SampleCIFAR10
+        try:
+            return _few(kind(folder.parent, train, transform=transform))
+        except (pickle.UnpicklingError, EOFError, KeyError, IndexError, UnicodeDecodeError) as error:
+            raise ValueError(f"load_cifar10: the files in {folder} cannot be read ({error!r}). {OWN_REMEDY}") from error
+    folder = user_path(root) / CIFAR10.base_folder if root else _real_folder()
     _check_files(folder, published_checksums(), REAL_REMEDY)
     return _few((CIFAR10Pair if pairs else CIFAR10)(folder.parent, train, transform))
 
@@ -140,16 +146,22 @@ def published_checksums() -> dict[str, str]:
     return {**dict(CIFAR10.train_list), **dict(CIFAR10.test_list), CIFAR10.meta["filename"]: CIFAR10.meta["md5"]}
 
 
-def sample_checksums(folder: Path) -> dict[str, str]:
-    """MD5 of each of the sample's files, recorded beside them when they were first used."""
-    record = folder / CHECKSUMS
-    if not record.is_file():
+def sample_checksums(folder: Path, record: bool = True) -> dict[str, str | None]:
+    """MD5 of each file of a folder like the sample's, as recorded beside them; without a record, None, which means any.
+
+    Args:
+        record: write the record when they are first used: of the sample's own folder, never of a user's.
+    """
+    file = folder / CHECKSUMS
+    if not file.is_file() and not record:
+        return dict.fromkeys(published_checksums())
+    if not file.is_file():
         _check_files(folder, dict.fromkeys(published_checksums()), SAMPLE_REMEDY)
         lines = [f"{hashlib.md5((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in published_checksums()]
         temporary = folder / f"{CHECKSUMS}.{os.getpid()}.part"
         temporary.write_text("".join(lines), encoding="utf-8")
-        os.replace(temporary, record)
-    return {name: md5 for md5, name in (line.split() for line in read_text(record).splitlines())}
+        os.replace(temporary, file)
+    return {name: md5 for md5, name in (line.split() for line in read_text(file).splitlines())}
 
 
 def picture_tensors(dataset: CIFAR10, count: int | None = None) -> tuple[Tensor, Tensor]:

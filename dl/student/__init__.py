@@ -54,6 +54,11 @@ LEFT_OUT = {  # of what is kept, and why
     "*/__pycache__/*": "compiled",
     "*.part": "unfinished",
 }
+LIST_FILES = (  # also in a folder of another owner (Docker, WSL, shared drives), and starting no program that it names
+    "git",
+    *("-c", "safe.directory=*", "-c", "core.fsmonitor=false"),
+    *("ls-files", "-z"),
+)
 SOURCE_ENDING = ".nb.py"
 FIRST_SEED = 1000  # of the recorded inputs
 README = Path(__file__).with_name("README.md")
@@ -221,12 +226,24 @@ def _without_rule(text: str, target: str) -> str:
 
 
 def _tracked(root: Path) -> set[str]:
-    """What git tracks below the project, empty where there is no git or it knows nothing of the project."""
+    """What git tracks below the project, empty for a folder that is no clone, such as an unpacked archive.
+
+    Raises:
+        UsageError: for a clone whose files git cannot list: untracked ones, such as drafts of an exam, would go along.
+    """
     try:
-        done = subprocess.run(["git", "ls-files", "-z"], cwd=root, capture_output=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return set()
-    return set(filter(None, done.stdout.decode().split("\0")))
+        done = subprocess.run(LIST_FILES, cwd=root, capture_output=True)
+        reason = os.fsdecode(done.stderr).strip().partition("\n")[0] if done.returncode else ""
+    except OSError as error:
+        reason = f"git cannot be run: {error.strerror or error}"
+    if not reason:
+        return set(filter(None, os.fsdecode(done.stdout).split("\0")))
+    if any((folder / ".git").exists() for folder in (root, *root.resolve().parents)):
+        raise UsageError(
+            f"{root} is a clone, but git cannot list its files ({reason}). Make git work there, or copy the project without "
+            "its folder .git."
+        )
+    return set()
 
 
 def _check_names(lessons: dict[str, str]) -> None:

@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-import json
 import platform
 from pathlib import Path
 
 from dl import __version__
-from dl.console import FAILURE, SUCCESS, UsageError, say, write_whole
+from dl.console import FAILURE, SUCCESS, UsageError, say, to_json, write_whole
 from dl.files import decode
 from dl.submit import archive
 from dl.submit.cells import Notebook
@@ -74,7 +73,7 @@ def submit(
     identity, findings = read_identity(project / IDENTITY_FILE)
     results = read_results(snapshot.contents)
     read = read_notebooks(snapshot.notebooks)
-    findings += findings_in(read, results, snapshot.changed)
+    findings += findings_in(read, results, snapshot.contents)
 
     size = _write_zip(folder / ZIP_NAME, snapshot, identity, results, findings)
     say(
@@ -140,13 +139,20 @@ def describe(snapshot: Snapshot, identity: dict[str, str], results: dict[str, Re
         **identity,
         "versions": versions(),
         "results": {
-            name: {"sha256": files[f"results/{name}.json"]["sha256"], **vars(result)} for name, result in results.items()
+            name: {
+                "sha256": files[f"results/{name}.json"]["sha256"],
+                "scores": result.scores,
+                "checks": result.checks,
+                "data": result.data,
+                "device": result.device,
+            }
+            for name, result in results.items()
         },
         "findings": [vars(finding) for finding in findings],
         "missing": list(snapshot.missing),
         "files": files,
     }
-    return (json.dumps(report, indent=1, ensure_ascii=False) + "\n").encode("utf-8", errors="replace")
+    return to_json(report, ascii_only=False).encode("utf-8", errors="replace")
 
 
 def versions() -> dict[str, str]:

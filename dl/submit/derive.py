@@ -8,9 +8,7 @@ import nbformat
 
 from dl.notebook_files import SOURCE_ENDING, find_sources, read_source
 from dl.submit.cells import read_notebook
-from dl.submit.required import LIST, Required
-
-BEGINNING = 60  # characters of a cell's first line, to tell which cell it is
+from dl.submit.required import LIST, Required, beginning
 
 
 def derive() -> str:
@@ -23,15 +21,10 @@ def derive() -> str:
             f"  {json.dumps(cell.id)}: {json.dumps(vars(wanted), ensure_ascii=False)}"
             for cell in cells
             if cell.is_answer or (cell.kind == "code" and cell.source.strip())
-            for wanted in [Required(cell.kind, cell.section, cell.label, _beginning(cell.source), cell.is_answer)]
+            for wanted in [Required(cell.kind, cell.section, cell.label, beginning(cell.source), cell.is_answer)]
         ]
         notebooks.append(f" {json.dumps(name)}: {{\n" + ",\n".join(lines) + "\n }")
     return "{\n" + ",\n".join(notebooks) + "\n}\n"
-
-
-def _beginning(source: str) -> str:
-    line = source.strip().splitlines()[0]
-    return line if len(line) <= BEGINNING else line[:BEGINNING] + "…"
 
 
 if __name__ == "__main__":

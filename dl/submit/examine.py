@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import ast
 import json
+import math
 import re
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from dl.submit.cells import ANSWER_TITLE, Cell, Notebook, joined, read_notebook
-from dl.submit.files import NOTEBOOKS
-from dl.submit.required import Required, cell_digest, required_cells
+from dl.submit.files import NOTEBOOKS, code_digest
+from dl.submit.required import Required, beginning, cell_digest, required_cells
 
 FAILED_CHECK = "not so: "  # how the notebooks' checks begin when they fail,
 PASSED_CHECK = "ok: "  # and when they pass
 SUBMISSION_CALL = "make_assignment2_submission("  # its cell is running when the notebook is read
-SAME_TIME = 2  # seconds: some file systems keep no finer times
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ class Result:
     checks: list[str]
     data: str
     device: str
+    code: dict[str, str] = field(default_factory=dict)  # digests of the code that it came from, by path
 
 
 def read_notebooks(contents: dict[str, bytes]) -> list[Notebook]:
@@ -57,44 +58,40 @@ def read_results(contents: dict[str, bytes]) -> dict[str, Result]:
     for name in NOTEBOOKS:
         try:
             report = json.loads(contents[f"results/{name}.json"])
-            scores = {str(key): float(value) for key, value in report["scores"].items()}
-            results[name] = Result(
-                scores, [str(check) for check in report["checks"]], str(report["data"]), str(report["device"])
-            )
+            scores = {str(key): math.nan if value is None else float(value) for key, value in report["scores"].items()}
+            code = {str(path): str(digest) for path, digest in report.get("code", {}).items()}
+            checks = [str(check) for check in report["checks"]]
+            results[name] = Result(scores, checks, str(report["data"]), str(report["device"]), code)
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
             continue
     return results
 
 
-def findings_in(notebooks: list[Notebook], results: dict[str, Result], changed: dict[str, float]) -> list[Finding]:
+def findings_in(notebooks: list[Notebook], results: dict[str, Result], contents: dict[str, bytes]) -> list[Finding]:
     """All findings, in the order of the notebooks and, within one, of the cells.
 
     Args:
-        notebooks: as read. results: by the notebook's name. changed: when each file was last written, by its path.
+        notebooks: as read. results: by the notebook's name. contents: what is handed in, by its path.
     """
     findings = []
     for notebook in notebooks:
         if notebook.problem or not notebook.cells:
             findings.append(Finding(notebook.name, notebook.problem or "has no cells"))
             continue
-        if f"results/{notebook.name}.json" in changed and notebook.name not in results:
+        if f"results/{notebook.name}.json" in contents and notebook.name not in results:
             findings.append(Finding(notebook.name, f"results/{notebook.name}.json is broken: run the notebook again"))
         required = required_cells(notebook.name)
-        findings += _code_changed(notebook.name, changed)
+        if notebook.name in results:
+            findings += _code_changed(notebook.name, results[notebook.name], contents)
         findings += _executions(notebook)
         findings += _answers(notebook, required)
         findings += _required(notebook, required)
     return findings
 
 
-def _code_changed(name: str, changed: dict[str, float]) -> list[Finding]:
-    """Code that is newer than the outputs. A notebook may be saved again without a run, its results are not."""
-    written = [changed[path] for path in (f"notebooks/{name}.ipynb", f"results/{name}.json") if path in changed]
-    newer = [
-        path
-        for path in changed
-        if path.endswith(".py") and path.startswith(NOTEBOOKS[name]) and changed[path] > min(written) + SAME_TIME
-    ]
+def _code_changed(name: str, result: Result, contents: dict[str, bytes]) -> list[Finding]:
+    """Code that is another than when the results were saved; file times would say so of every clone and copy."""
+    newer = [path for path, digest in result.code.items() if path in contents and code_digest(contents[path]) != digest]
     what = f"{', '.join(newer)} changed since the run: run the notebook again"
     return [Finding(name, what)] if newer else []
 
@@ -166,17 +163,22 @@ def _answers(notebook: Notebook, required: dict[str, Required]) -> list[Finding]
 def _required(notebook: Notebook, required: dict[str, Required]) -> list[Finding]:
     """Cells of the course that are missing, there twice, or no longer of their type."""
     findings = []
-    by_id, by_text = defaultdict(list), defaultdict(list)
+    by_id, by_text, by_place = defaultdict(list), defaultdict(list), defaultdict(list)
     for cell in notebook.cells:
         by_id[cell.id].append(cell)
         if cell.id not in required:
-            by_text[cell_digest(cell.kind, cell.source)].append(cell)
+            digest = cell_digest(cell.kind, cell.source)
+            by_text[digest].append(cell)
+            if digest not in required and cell.source.strip():  # answered or edited, and its id lost
+                by_place[cell.kind, cell.section, beginning(cell.source)].append(cell)
     texts = [key.partition("-")[0] for key in required]  # a cell that the course itself repeats has an id with "-2"
     if required and not any(by_id[key] or by_text[text] for key, text in zip(required, texts, strict=True)):
         return [Finding(notebook.name, "has none of the course's cells: is this the right notebook?")]
     for key, text in zip(required, texts, strict=True):
-        found = by_id[key] or by_text[text]
         wanted = required[key]
+        found = by_id[key] or by_text[text]
+        if not found and (same_place := by_place[wanted.kind, wanted.section, wanted.begins]):
+            found = [same_place.pop(0)]
         if not found:
             what = f'required cell is missing, it begins with "{wanted.begins}": copy it again from the course'
             findings.append(Finding(notebook.name, what, wanted.section, f"{wanted.label} of the course"))

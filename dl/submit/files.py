@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -48,7 +49,6 @@ class Snapshot:
     """The wanted files of one project as they were at one moment."""
 
     contents: dict[str, bytes] = field(default_factory=dict)  # by path in the zip, in its order
-    changed: dict[str, float] = field(default_factory=dict)  # when each was last written
     missing: dict[str, str] = field(default_factory=dict)  # path: what makes it
     left_out: list[str] = field(default_factory=list)  # files of dl/ that are not code
 
@@ -92,10 +92,21 @@ def collect(project: Path, notebooks: Path) -> Snapshot:
                 snapshot.missing[name] = "is a link, and links are not handed in: put the file itself there"
             elif path.is_file():
                 snapshot.contents[name] = path.read_bytes()
-                snapshot.changed[name] = path.stat().st_mtime
             else:
                 snapshot.missing[name] = wanted.maker
     return snapshot
+
+
+def code_of(notebook: str, project: Path) -> dict[str, str]:
+    """Digests of the code that a notebook's outputs come from, as it is now, by path; empty for a foreign notebook."""
+    places = [project / place for place in NOTEBOOKS.get(notebook, ())]
+    files = [file for place in places for file in (sorted(place.rglob("*.py")) if place.is_dir() else [place])]
+    return {file.relative_to(project).as_posix(): code_digest(file.read_bytes()) for file in files if file.is_file()}
+
+
+def code_digest(content: bytes) -> str:
+    """A digest of a text file that does not change with its line ends, which git may change."""
+    return hashlib.sha256(content.replace(b"\r\n", b"\n")).hexdigest()[:16]
 
 
 def _package_files(project: Path, left_out: list[str]) -> dict[str, Path]:

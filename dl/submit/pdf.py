@@ -10,6 +10,7 @@ from pathlib import Path
 
 import typst
 
+from dl.console import BAR
 from dl.submit import markdown
 from dl.submit.cells import Cell, Notebook, joined
 from dl.submit.equations import Equations
@@ -21,6 +22,8 @@ TITLE = "Assignment 2: recurrent networks, Transformers, contrastive learning, C
 MOST_CODE_LINES = 1000  # of one cell
 MOST_HTML = 60_000  # characters of one output; what is longer is shown as its text
 PICTURES = ("image/png", "image/jpeg", "image/gif", "image/webp", "image/svg+xml")
+
+_MOVING = re.compile(r"<(video|audio|iframe|canvas|object|embed)\b", re.I)  # what needs a screen
 
 STYLE = f"""
 #set document(title: {quoted(TITLE)}, date: none)
@@ -97,6 +100,8 @@ class _Document:
         for index in self.failing([part.typst for part in parts]):
             self.notes.append(f"{parts[index].where}: cannot be typeset, its source is shown")
             parts[index].typst = f"#complaint({self.text(parts[index].source)})"
+        for key in ("name", "id"):
+            self.text(cover.identity[key], f"the {key} on this cover, which submission.json has in full")
         notes = list(dict.fromkeys(self.notes))
         pages = [self.cover(cover, notes), *(part.typst for part in parts)]
         return self.compile(pages), notes
@@ -175,12 +180,22 @@ class _Document:
                 self.notes.append(f"{where}: a picture: {error}")
                 return self.output_text("complaint", f"[picture] {plain}", where)
         html = joined(data.get("text/html"))
+        for tag in sorted(set(_MOVING.findall(html))):
+            self.notes.append(f"{where}: a part of an output that paper cannot show: <{tag.lower()}>")
         if html and len(html) <= MOST_HTML and _shows_something(html):
             return Part(where, html, reader="html")
         for kind in ("text/markdown", "text/latex"):
             if kind in data:
                 return Part(where, joined(data[kind]), reader=markdown.READER)
-        return self.output_text("printed", plain, where)
+        return self.unshown([kind for kind in data if kind != "text/plain"], plain, where)
+
+    def unshown(self, kinds: list[str], plain: str, where: str) -> Part:
+        """An output of which paper can show at most the text: named at its place and in the notes."""
+        if not kinds or BAR.search(plain):  # a progress bar says the same as text
+            return self.output_text("printed", plain, where)
+        named = f"an output without a printable form, {', '.join(kinds)}"
+        self.notes.append(f"{where}: {named}{', its text is shown' if plain else ''}")
+        return self.output_text("complaint", f"[{named}]\n{plain}", where)
 
     def output_text(self, style: str, text: str, where: str) -> Part:
         text = as_on_a_terminal(text)

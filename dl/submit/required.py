@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+BEGINNING = 60
 LIST = Path(__file__).with_name("required.json")
 
 
@@ -29,7 +30,15 @@ def required_cells(name: str) -> dict[str, Required]:
 
 def cell_digest(kind: str, source: str) -> str:
     """The id that `dl build` gives to a cell with this content: it tells an untouched cell whatever its id is now."""
+    lines = [line.rstrip() for line in source.replace("\r\n", "\n").split("\n")]  # editors change what nobody sees
+    source = "\n".join(lines).strip("\n")
     return hashlib.sha256(f"{kind}\n{source}".encode()).hexdigest()[:12]
+
+
+def beginning(source: str) -> str:
+    """A cell's first line, or the first `BEGINNING` characters of it, to tell which cell it is."""
+    line = source.strip().splitlines()[0].rstrip()
+    return line if len(line) <= BEGINNING else line[:BEGINNING] + "…"
 
 
 @cache
