@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,10 +23,11 @@ from dl.checks.published import EXPECTED
 from dl.checks.segmentation import judge_devices
 
 TOPIC = "clip_dino"
-EXACT = {"rtol": 1e-5, "atol": 1e-7}  # in float64; leaves room for an epsilon of 1e-6 in a denominator, not for 1e-4
-GRADIENT = {"rtol": 1e-4, "atol": 1e-5}  # in float64; an epsilon shows more there, where terms cancel
-SINGLE = {"rtol": 1e-4, "atol": 1e-5}
-IOU = {"rtol": 1e-5, "atol": 1e-6}
+# In float64. EXACT leaves room for an epsilon of 1e-6 in a denominator, not for 1e-4.
+EXACT: dict[str, Any] = {"rtol": 1e-5, "atol": 1e-7}
+GRADIENT: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-5}  # in float64; an epsilon shows more there, where terms cancel
+SINGLE: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-5}
+IOU: dict[str, Any] = {"rtol": 1e-5, "atol": 1e-6}
 FAKE = "a fake CLIP"
 WIDTH = 7  # of the fake model's features
 COSINE = "torch's cosine_similarity does the whole exercise, and does it well; write the formula once yourself as well."

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,7 @@ from dl.checks.exercise import Case, Draw, Exercise, Values, WrongReturn, descri
 
 TOPIC = "captioning"
 exercise = partial(Exercise, topic=TOPIC)
-SINGLE = {"rtol": 1e-4, "atol": 1e-5}  # tolerances where everything is float32
+SINGLE: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-5}  # tolerances where everything is float32
 OVERFLOW = (
     "where a tanh or sigmoid is taken of hundreds or thousands, values or gradients are not right: an exponential written by "
     "hand overflows there (in float32 from 88 on). torch.tanh and torch.sigmoid do not"
@@ -163,8 +164,8 @@ def _backwards(draw: Callable[..., Values], run: Callable, rows: Mapping[str, Va
     )
 
 
-EQUAL = {"N": 3, "D": 3, "H": 3}
-LONG = {"N": 2, "T": 30, "D": 2, "H": 3}
+EQUAL: dict[str, Any] = {"N": 3, "D": 3, "H": 3}
+LONG: dict[str, Any] = {"N": 2, "T": 30, "D": 2, "H": 3}
 BY_AUTOGRAD = "autograd finds the same gradients; this exercise is about deriving them by hand"
 INSIDE = "does the whole {}; writing the {} shows what is inside"
 VANILLA = (
@@ -338,7 +339,7 @@ def _null_ignored(draw: Draw) -> Values:
     return {**inputs, "ignore_index": 0}
 
 
-UNIGNORED = {"ignore": "none"}
+UNIGNORED: dict[str, Any] = {"ignore": "none"}
 WORDS = (
     exercise(
         "WordEmbedding.forward",

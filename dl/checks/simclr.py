@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,12 +19,14 @@ from dl.checks.exercise import Case, Draw, Exercise, Values, WrongReturn, track,
 from dl.checks.published import expected
 
 TOPIC = "simclr"
-EXACT = {"rtol": 1e-5, "atol": 1e-7}  # in float64; leaves room for an epsilon of 1e-6 in a denominator, not for 1e-4
-GRADIENT = {"rtol": 1e-4, "atol": 1e-5}  # in float64; an epsilon shows more there, where terms cancel
-SINGLE = {"rtol": 1e-4, "atol": 1e-5}
-TIGHT = {"rtol": 1e-9, "atol": 1e-10}  # for long vectors in float64, where no epsilon shows, but single precision does
-SHORT = {"rtol": 2e-2, "atol": 2e-2}  # for short vectors: an epsilon of 1e-6 may show, a floor of 0.1 may not
-PIXELS = {"rtol": 1e-5, "atol": 1e-5}
+# In float64. EXACT leaves room for an epsilon of 1e-6 in a denominator, not for 1e-4.
+EXACT: dict[str, Any] = {"rtol": 1e-5, "atol": 1e-7}
+GRADIENT: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-5}  # in float64; an epsilon shows more there, where terms cancel
+SINGLE: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-5}
+# TIGHT is for long vectors in float64, where no epsilon shows, but single precision does.
+TIGHT: dict[str, Any] = {"rtol": 1e-9, "atol": 1e-10}
+SHORT: dict[str, Any] = {"rtol": 2e-2, "atol": 2e-2}  # for short vectors: an epsilon of 1e-6 may show, a floor of 0.1 may not
+PIXELS: dict[str, Any] = {"rtol": 1e-5, "atol": 1e-5}
 LONG_ROWS, SHORT_ROWS = 1e5, 0.02  # factors of ordinary lengths
 TAUS = (5.0, 1.0, 0.5, 0.05)  # at which the notebook asks for the loss
 COSINE = "torch's cosine_similarity does the whole exercise, and does it well; write the formula once yourself as well."
