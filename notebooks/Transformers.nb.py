@@ -325,7 +325,7 @@ session.check("every output reads the encoder", moved.min().item() > 1e-4)
 session.exercise("position_encoding_simple")
 for K, M in ((4, 4), (5, 3)):
     y = position_encoding_simple(K, M)
-    session.check_error(f"simple positions, {K} x {M}", y, EXPECTED[f"position_simple_{K}_{M}"]["expected"]["y"], 1e-9)
+    session.check_error(f"simple positions, {K} x {M}", y, EXPECTED[f"position_simple_{K}_{M}"]["expected"]["y"], TOLERANCE)
 
 # %% [markdown]
 # The paper uses sines and cosines. Columns $2i$ and $2i+1$ of row $p$ are

@@ -159,12 +159,15 @@ def loss_curves(histories: dict[str, list[float]], title: str) -> Figure:
 
 
 def score_bars(scores: dict[str, dict[str, float]], names: dict[str, str], title: str) -> Figure:
-    """Shares side by side: one group of bars for each entry of `names` (score -> label), one bar for each model."""
+    """Shares side by side: one group of bars for each entry of `names` (score -> label), one bar for each model.
+
+    A score that a model lacks, since no caption claims such a thing, has no bar.
+    """
     figure, axis = plt.subplots(figsize=(9, 3.6))
     width = 0.8 / len(scores)
     for position, (model, values) in enumerate(scores.items()):
         places = np.arange(len(names)) + (position - (len(scores) - 1) / 2) * width
-        bars = axis.bar(places, [values[name] for name in names], width * 0.95, label=model)
+        bars = axis.bar(places, [values.get(name, np.nan) for name in names], width * 0.95, label=model)
         axis.bar_label(bars, fmt="%.2f", fontsize=8)
     axis.set_xticks(range(len(names)), [label.replace(", ", ",\n") for label in names.values()], fontsize=9)
     axis.set(ylim=(0, 1.1), ylabel="share of captions", title=title)
