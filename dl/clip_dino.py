@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import hashlib
 import operator
-import os
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -30,6 +29,7 @@ from torch import Tensor, nn
 
 from dl import settings
 from dl.arguments import check_tensors
+from dl.console import write_whole
 
 FRAME_SIZE = 480  # published: frames are resized to 480 x 480, whatever their aspect ratio
 PATCH = 8  # pixels a side of a patch of the published ViT-S/8
@@ -527,21 +527,24 @@ def write_video_from_array(array: Iterable[np.ndarray], output_path: str | Path,
         ValueError: without frames, for frames of other shapes or sizes. TypeError: for frames that are not uint8.
         OSError: if OpenCV cannot write such a file.
     """
+    output_path = Path(output_path)
+    write_whole(output_path, lambda file: _write_frames(array, file, fps))
+    print(f"Video saved to {output_path.name}")
+
+
+def _write_frames(array: Iterable[np.ndarray], file: Path, fps: float) -> None:
     import cv2
 
-    output_path = Path(output_path)
-    temporary = output_path.with_name(f".{output_path.stem}.{os.getpid()}{output_path.suffix}")
     writer, size = None, None
     try:
         for frame in array:
             (frame,) = _checked_images("write_video_from_array", [frame], grey=False)
             if writer is None:
                 size = frame.shape
-                output_path.parent.mkdir(parents=True, exist_ok=True)
-                writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter_fourcc(*"mp4v"), fps, (size[1], size[0]))
+                writer = cv2.VideoWriter(str(file), cv2.VideoWriter_fourcc(*"mp4v"), fps, (size[1], size[0]))
                 if not writer.isOpened():
                     raise OSError(
-                        f"write_video_from_array: OpenCV cannot write {output_path.name} with the codec mp4v at "
+                        f"write_video_from_array: OpenCV cannot write {file.name} with the codec mp4v at "
                         f"{size[1]} x {size[0]}. Choose a name that ends with .mp4, in a folder you can write to."
                     )
             if frame.shape != size:
@@ -551,13 +554,9 @@ def write_video_from_array(array: Iterable[np.ndarray], output_path: str | Path,
             writer.write(np.ascontiguousarray(frame[..., ::-1]))  # OpenCV wants blue first
         if writer is None:
             raise ValueError("write_video_from_array: got no frame, wanted at least one. Is the generator used up?")
-        writer.release()
-        os.replace(temporary, output_path)
     finally:
         if writer is not None:
             writer.release()
-        temporary.unlink(missing_ok=True)
-    print(f"Video saved to {output_path.name}")
 
 
 # --- Pictures and words on their way into the models ---

@@ -6,7 +6,6 @@ session = setup("Transformers")
 
 from __future__ import annotations
 
-import json
 import platform
 import sys
 import time
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor
 
 from dl import settings
+from dl.console import write_json
 from dl.grad import rel_error
 
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -77,7 +77,6 @@ class Session:
     def save_results(self) -> None:
         """Write scores and checks with data, device, versions and seconds to `results/<name>.json`; prints the path."""
         path = self.root / "results" / f"{self.name}.json"
-        path.parent.mkdir(exist_ok=True)
         report = {
             "notebook": self.name,
             "data": self.data,
@@ -87,9 +86,7 @@ class Session:
             "scores": self.scores,
             "checks": self.checks,
         }
-        temporary = path.with_suffix(".json.part")
-        temporary.write_text(json.dumps(report, indent=1) + "\n")
-        temporary.replace(path)
+        write_json(path, report)
         print(f"Saved to: {path.relative_to(self.root).as_posix()}")
 
 

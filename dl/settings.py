@@ -1,7 +1,7 @@
 """Where things are and which data are used: the only module that reads the environment.
 
 `DL_DATA` chooses the embedded sample world or the real data sets, `DL_DEVICE` the device,
-`DL_HOME` where real data and weights are kept, `DL_OFFLINE=1` forbids the network.
+`DL_HOME` where real data and weights are kept, `DL_OFFLINE=1` forbids the network, `DL_MIRROR` is asked first.
 """
 
 from __future__ import annotations
@@ -25,6 +25,12 @@ def project_root() -> Path:
         f"project_root: no a2_helper.py in {package_parent}, nor in {Path.cwd()} or a folder above it. "
         "Start Python inside the project folder."
     )
+
+
+def shown(path: Path) -> str:
+    """A path as messages show it: relative to the project where it lies in it."""
+    root = project_root()
+    return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
 
 
 def data_mode() -> str:
@@ -55,6 +61,21 @@ def sample_home() -> Path:
 def offline() -> bool:
     """True when `DL_OFFLINE` is set to anything but 0 or nothing: the network is never touched then."""
     return os.environ.get("DL_OFFLINE", "").strip() not in ("", "0")
+
+
+def mirror() -> str | None:
+    """Address of a server that keeps the files of the registry, `$DL_MIRROR/FILENAME`; None if there is none.
+
+    Raises:
+        ValueError: if `DL_MIRROR` is no http or https address.
+    """
+    address = os.environ.get("DL_MIRROR", "").strip().rstrip("/")
+    if address and not address.startswith(("http://", "https://")):
+        raise ValueError(
+            f"mirror: DL_MIRROR is {address!r}; it must begin with http:// or https://. Correct it or unset it; "
+            'for files on a disk there is "python -m dl data adopt PATH".'
+        )
+    return address or None
 
 
 def get_device(name: str | None = None) -> torch.device:
@@ -91,5 +112,6 @@ def double_kwargs(device: torch.device) -> dict:
 
 
 def _home() -> Path:
+    """`DL_HOME`, from the project's root where it is relative, so that notebooks and commands mean the same folder."""
     home = os.environ.get("DL_HOME", "").strip()
-    return Path(home).expanduser() if home else project_root()
+    return project_root() / Path(home).expanduser() if home else project_root()
