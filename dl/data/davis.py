@@ -53,7 +53,7 @@ def video_names(folder: Path) -> list[str]:
     if not listing.is_file():
         raise FileNotFoundError(
             f"DavisDataset: {settings.shown(listing)} not found, wanted a folder with ImageSets/, JPEGImages/ "
-            f"and Annotations/. {remedy()}"
+            f"and Annotations/. {remedy(again=False)}"
         )
     names = listing.read_text(encoding="utf-8").split()
     if not names:
@@ -104,11 +104,11 @@ def read_moments(folder: Path, name: str) -> Iterator[tuple[np.ndarray, np.ndarr
         yield frame, mask
 
 
-def remedy() -> str:
-    """What to do about absent or damaged videos."""
+def remedy(again: bool = True) -> str:
+    """What to do about damaged videos, or absent ones (`again` False)."""
     if settings.data_mode() == settings.SAMPLE:
         return "Delete this folder if it is the sample world's: the next call makes it again."
-    return 'Run "python -m dl data fetch --again davis", or leave DL_DATA=sample.'
+    return f'Run "python -m dl data fetch{" --again" if again else ""} davis", or leave DL_DATA=sample.'
 
 
 def _pictures(folder: Path, name: str) -> tuple[list[Path], list[Path]]:

@@ -80,7 +80,7 @@ def sample_path(name: str) -> Path:
     path = settings.sample_home() / f"v{VERSION}" / name
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_name(f".{name}.lock")):
+        with FileLock(settings.sample_home() / f".{name}.lock"):
             if not path.exists():  # else another process was faster
                 write_whole(path, WRITERS[name])
     return path
