@@ -21,7 +21,8 @@ class Served:
         statuses: answered in turn before the file is given.
         ranges: "yes"; "no" (always the whole file); "shifted", "headless", "multipart" (wrong answers); "short" (at most
             20,000 bytes an answer).
-        headers: sent with every answer. stall: seconds of silence before the end, where cut. drip: seconds a byte.
+        headers: sent with every answer. stall: seconds of silence before the end, where cut. drip: seconds a byte; pause: seconds a
+            piece of 4,000.
         chunked: no length is announced. location: redirects there.
     """
 
@@ -33,6 +34,7 @@ class Served:
     kind: str = "application/octet-stream"
     stall: float = 0.0
     drip: float = 0.0
+    pause: float = 0.0
     chunked: bool = False
     location: str = ""
 
@@ -90,12 +92,12 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(b"0\r\n\r\n")
 
     def send(self, file, content):
-        step = 1 if file.drip else 30_000
+        step = 1 if file.drip else 30_000 if not file.pause else 4_000
         for at in range(0, len(content), step):
             piece = content[at : at + step]
             self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece) if file.chunked else piece)
             self.wfile.flush()
-            time.sleep(file.drip)
+            time.sleep(file.drip or file.pause)
 
     def answer(self, status, headers):
         self.send_response(status)

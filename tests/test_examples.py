@@ -48,9 +48,7 @@ def site(tmp_path, monkeypatch, captioned):
         place.symlink_to(captioned)
         urls = [server.give(f"/{n}.jpg", picture(20 * n)) for n in INDICES]
         real = coco_utils.read_folder
-        monkeypatch.setattr(
-            coco_utils, "read_folder", lambda *args: {**real(*args), "val_urls": np.array(urls)}
-        )
+        monkeypatch.setattr(coco_utils, "read_folder", lambda *args: {**real(*args), "val_urls": np.array(urls)})
         yield server
 
 

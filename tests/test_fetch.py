@@ -6,6 +6,8 @@ import hashlib
 import io
 import multiprocessing
 import os
+import random
+import shutil
 import stat
 import tarfile
 import time
@@ -22,6 +24,7 @@ from dl.data.fetch import FetchError
 
 BODY = os.urandom(1) + bytes(range(256)) * 400 + b"end"
 OTHER = BODY[::-1]
+KILLS = int(os.environ.get("KILLS", 15))  # of each kind
 PLACES = sorted({round(n * (len(BODY) - 1) / 17) for n in range(18)} | {1, len(BODY) - 1, -1})  # 20 and before the headers
 
 
@@ -376,6 +379,37 @@ def test_fifty_processes_fetch_once(server, home):
     assert [process.exitcode for process in all_of_them] == [0] * 50
     assert (home / "thing.bin").read_bytes() == BODY and left_in(home) == ["thing.bin"]
     assert ranges(server) == [None, "bytes=60000-"]
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="needs fork")
+@pytest.mark.parametrize("kind", ["file", "archive"])
+def test_killed_at_any_moment_the_same_call_finishes_and_nothing_partial_has_the_final_name(server, home, kind):
+    members = {f"folder/{n}.txt": os.urandom(3_000) for n in range(40)}
+    if kind == "file":
+        body, changes, final = BODY, {}, home / "thing.bin"
+    else:
+        body = zipped(*members.items())
+        changes = {"path": "folder", "archive": True, "problems": lambda folder: []}
+        final = home / "folder"
+    address = server.give("/file", body, headers={"ETag": '"1"'}, pause=0.002)
+    thing = entry(address, digest=sha256(body), **changes)
+    context, moments = multiprocessing.get_context("fork"), random.Random(1)
+    for _ in range(KILLS):
+        process = context.Process(target=fetch.fetch, args=(thing,))
+        process.start()
+        process.join(moments.uniform(0.0, 0.06))
+        process.kill()
+        process.join()
+        if final.exists():  # whole, or not there
+            if kind == "file":
+                assert final.read_bytes() == BODY
+                final.unlink()
+            else:
+                assert {f"folder/{file.name}": file.read_bytes() for file in final.iterdir()} == members
+                shutil.rmtree(final)
+    fetch.fetch(thing)
+    assert final.exists() and left_in(home) == [final.name]
+    assert not verify.problems_of(thing)
 
 
 # --- Disk ---

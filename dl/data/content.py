@@ -40,13 +40,12 @@ def load_saved(path: Path) -> tuple[object, list[str]]:
                 return None, ["it is a web page, saved in the file's place"]
         if is_torchscript(path):
             return None, ["it is a TorchScript archive, which holds code and is not opened without its published hash"]
-        is_zip = zipfile.is_zipfile(path)
-        if is_zip:
+        if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
                 damaged = archive.testzip()
             if damaged:
                 return None, [f"its part {damaged} is damaged"]
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip or None), []
+        return torch.load(path, map_location="cpu", weights_only=True), []
     except pickle.UnpicklingError:  # torch's own words advise to read it all the same
         return None, ["it is cut or damaged, or holds more than tensors (objects, code), which is not read"]
     except Exception as error:  # a cut zip, a text file: torch has a different exception for each
