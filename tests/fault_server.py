@@ -21,8 +21,8 @@ class Served:
         statuses: answered in turn before the file is given.
         ranges: "yes"; "no" (always the whole file); "shifted", "headless", "multipart" (wrong answers); "short" (at most
             20,000 bytes an answer).
-        headers: sent with every answer. stall: seconds of silence before the end, where cut. drip: seconds a byte; pause: seconds a
-            piece of 4,000.
+        headers: sent with every answer. stall: seconds of silence before the end, where cut. drip, pause: seconds a
+            byte, seconds a piece of 4,000.
         chunked: no length is announced. location: redirects there.
     """
 

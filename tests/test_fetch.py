@@ -8,8 +8,10 @@ import multiprocessing
 import os
 import random
 import shutil
+import socket
 import stat
 import tarfile
+import threading
 import time
 import zipfile
 from dataclasses import replace
@@ -17,6 +19,7 @@ from types import SimpleNamespace
 
 import pytest
 from fault_server import CERTIFICATE, serving
+from tqdm import tqdm
 
 from dl.console import UsageError
 from dl.data import Entry, content, download, fetch, manifest, verify
@@ -242,10 +245,14 @@ def test_a_wrong_answer_is_refused_by_its_cause_and_the_next_address_used(server
 
 def test_a_captive_portal_is_told_by_its_redirect(server, home):
     with serving() as portal:
-        login = portal.give("/login", b"<html>welcome", kind="text/html")
+        login = portal.give("/login", b"<html>welcome", kind="text/html", ranges="no")
         address = server.give("/file", b"", location=login)
         with pytest.raises(FetchError, match=rf"a web page .* from {portal.address[7:]}: a login page of this network"):
             fetch.fetch(entry(address))
+        (home / "thing.bin.part").write_bytes(BODY[:60_000])  # and it does not cost what was there
+        with pytest.raises(FetchError, match="0 MB are kept and will be used"):
+            fetch.fetch(entry(address))
+        assert (home / "thing.bin.part").read_bytes() == BODY[:60_000]
 
 
 def test_an_unknown_certificate_is_named_and_what_to_do(home, monkeypatch, server):
@@ -268,13 +275,21 @@ def test_a_dead_proxy_is_named_without_its_password(home, monkeypatch):
         assert "secret" not in str(error.value)
 
 
-def test_absent_hosts_are_told_and_what_can_be_done_by_hand(server, home):
+def test_absent_hosts_are_told_and_what_can_be_done_by_hand(server, home, monkeypatch):
+    real = socket.getaddrinfo
+
+    def no_such_name(host, *args, **options):
+        if host.endswith(".invalid"):
+            raise socket.gaierror(-2, "Name or service not known")
+        return real(host, *args, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", no_such_name)
     addresses = ("http://127.0.0.1:9/thing.zip", "http://no-such-host.invalid/x")
     with pytest.raises(FetchError) as error:
         fetch.fetch(entry(*addresses))
     first, second = str(error.value).splitlines()[1:3]
     assert first.startswith(f"  {addresses[0]}: no connection (")
-    assert "no-such-host.invalid" in second
+    assert "the name no-such-host.invalid is not known" in second
     assert "put thing.zip into" in str(error.value) and "DL_MIRROR" in str(error.value)
     assert left_in(home) == []
 
@@ -308,7 +323,7 @@ def test_offline_asks_nothing_and_takes_what_is_there(server, home, monkeypatch)
     assert (home / "thing.bin.part").read_bytes() == BODY[:-1]  # it may be completed one day
     (home / "thing.bin.part").write_bytes(BODY)
     assert fetch.fetch(thing) and not fetch.fetch(thing)
-    assert (home / "thing.bin").read_bytes() == BODY and server.requests == []
+    assert left_in(home) == ["thing.bin"] and (home / "thing.bin").read_bytes() == BODY and server.requests == []
 
 
 @pytest.mark.parametrize("where", ["beside", "torch", "clip"])
@@ -371,7 +386,7 @@ def test_a_damaged_file_is_replaced_and_again_replaces_any(server, home):
 def test_fifty_processes_fetch_once(server, home):
     address = server.give("/file", BODY, cuts=[60_000], stall=0.3)
     context = multiprocessing.get_context("fork")
-    all_of_them = [context.Process(target=fetch.fetch, args=(entry(address, digest=sha256(BODY)),)) for _ in range(50)]
+    all_of_them = [context.Process(target=fetch_alone, args=(entry(address, digest=sha256(BODY)),)) for _ in range(50)]
     for process in all_of_them:
         process.start()
     for process in all_of_them:
@@ -379,6 +394,12 @@ def test_fifty_processes_fetch_once(server, home):
     assert [process.exitcode for process in all_of_them] == [0] * 50
     assert (home / "thing.bin").read_bytes() == BODY and left_in(home) == ["thing.bin"]
     assert ranges(server) == [None, "bytes=60000-"]
+
+
+def fetch_alone(thing):
+    """In a forked process: with a lock of its own for tqdm, which would otherwise die with that of its parent."""
+    tqdm.set_lock(threading.RLock())
+    fetch.fetch(thing)
 
 
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="needs fork")
@@ -395,7 +416,7 @@ def test_killed_at_any_moment_the_same_call_finishes_and_nothing_partial_has_the
     thing = entry(address, digest=sha256(body), **changes)
     context, moments = multiprocessing.get_context("fork"), random.Random(1)
     for _ in range(KILLS):
-        process = context.Process(target=fetch.fetch, args=(thing,))
+        process = context.Process(target=fetch_alone, args=(thing,))
         process.start()
         process.join(moments.uniform(0.0, 0.06))
         process.kill()

@@ -174,7 +174,8 @@ def _receive(wanted: Wanted, response: http.client.HTTPResponse, file: BinaryIO,
     """Append the body of a response to `file`, or write it anew where the server does not resume; whether it was resumed."""
     validator = _validator(response)
     length = response.headers.get("Content-Length")
-    if response.status == http.client.PARTIAL_CONTENT:
+    partial = response.status == http.client.PARTIAL_CONTENT
+    if partial:
         found = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", response.headers.get("Content-Range", ""))
         if found is None or int(found[1]) != have - overlap:
             _start_anew(file, "the server resumed at another place")
@@ -182,13 +183,14 @@ def _receive(wanted: Wanted, response: http.client.HTTPResponse, file: BinaryIO,
         if have and _differs(known, validator=validator, total=total):
             _start_anew(file, "the file has changed on the server meanwhile")
     else:
-        have, overlap = file.truncate(0), 0
         total = int(length) if length else None
-    first = _first_bytes(response, wanted, have)
+    first = _first_bytes(response, wanted, from_beginning=not partial)
     if wanted.size is not None and total not in (None, wanted.size):
         raise DownloadError(f"it has a file of {total:,} bytes, not {wanted.size:,}")
     if wanted.limit is not None and total is not None and total > wanted.limit:
         raise DownloadError(f"it has a file of {total:,} bytes, no more than {wanted.limit:,} are wanted")
+    if not partial:  # only now that it is the file: a login page must not cost what was there
+        have, overlap = file.truncate(0), 0
     if not have:
         _remember(wanted, validator, total)
     if overlap:
@@ -201,9 +203,9 @@ def _receive(wanted: Wanted, response: http.client.HTTPResponse, file: BinaryIO,
     return have > 0
 
 
-def _first_bytes(response: http.client.HTTPResponse, wanted: Wanted, have: int) -> bytes:
+def _first_bytes(response: http.client.HTTPResponse, wanted: Wanted, from_beginning: bool) -> bytes:
     first = _read(response)
-    if "text/html" in response.headers.get("Content-Type", "") or (not have and is_web_page(first)):
+    if "text/html" in response.headers.get("Content-Type", "") or (from_beginning and is_web_page(first)):
         asked, came = urlsplit(wanted.address).netloc, urlsplit(response.geturl()).netloc
         portal = f" from {came}: a login page of this network (captive portal)? Open a browser and log in"
         raise WebPage("it sends a web page instead of the file" + (portal if came != asked else " (a login or a notice?)"))

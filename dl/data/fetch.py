@@ -115,8 +115,10 @@ def _from_this_disk(entry: Entry) -> bool:
     for file in (*beside, *known, *parts):
         if not file.is_file() or file == entry.location:
             continue
-        problems = _install(entry, file, keep=True)
+        problems = _install(entry, file, keep=file not in parts)
         if not problems:
+            for part in parts:
+                part.unlink(missing_ok=True)
             say(f"{entry.name}: taken from {settings.shown(file)}, which is no longer needed.")
             return True
         say(f"{entry.name}: {settings.shown(file)} is not used: {'; '.join(problems)}.")
@@ -285,6 +287,8 @@ def _disk_message(entry: Entry, error: OSError) -> str:
             f"{entry.name}: the disk of {folder} is too full ({free:.0f} MB free; {error.strerror}). "
             "Delete something there, or set DL_HOME to a folder on another disk."
         )
+    if error.filename and not Path(error.filename).is_relative_to(folder):
+        return f"{entry.name}: {error.filename} cannot be used ({error.strerror}). See that you may read it, or name another."
     return f"{entry.name}: cannot write to {folder} ({error}). Set DL_HOME to a folder that you can write to."
 
 

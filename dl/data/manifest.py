@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,14 +40,15 @@ def differences(entry: Entry, thorough: bool = False) -> list[str] | None:
     if recorded is None:
         return None
     checked, files = recorded
+    place = str(entry.location)  # a path of strings: this runs for thousands of files
     problems, fresh = [], {}
     for name, (size, changed, sha256) in progress(
         iterable=files.items(), desc=f"{entry.name}: verifying", unit="file", shown=thorough
     ):
-        file = entry.location / name if name else entry.location
+        file = os.path.join(place, name) if name else place
         shown = f"{name} " if name else "it "
         try:
-            now = file.stat()
+            now = os.stat(file)
         except OSError:
             problems.append(f"{shown}is missing")
             continue
@@ -61,7 +63,7 @@ def differences(entry: Entry, thorough: bool = False) -> list[str] | None:
     return problems
 
 
-def digest(path: Path, kind: str) -> str:
+def digest(path: str | Path, kind: str) -> str:
     """Hash of a file, hexadecimal; `kind` as in hashlib."""
     made = hashlib.new(kind, usedforsecurity=False)
     with open(path, "rb") as file:

@@ -60,24 +60,30 @@ def read_weights(name: str) -> dict[str, Tensor]:
 
 def quick_problems(entry: Entry) -> list[str]:
     """What a reader can see of an entry that is present: milliseconds with a manifest, seconds without."""
-    recorded = manifest.differences(entry)
-    if recorded is not None:
-        return recorded
-    problems = _as_published(entry) or entry.problems(entry.location)
-    if not problems and not entry.is_folder:  # a folder has not been read to its end
-        manifest.record(entry)
-    return problems
+    try:
+        recorded = manifest.differences(entry)
+        if recorded is not None:
+            return recorded
+        problems = _as_published(entry) or entry.problems(entry.location)
+        if not problems and not entry.is_folder:  # a folder has not been read to its end
+            manifest.record(entry)
+        return problems
+    except OSError as error:
+        return [_unreadable(error)]
 
 
 def problems_of(entry: Entry) -> list[str]:
     """All that is wrong with a fetched entry; size and hash of an archive cannot be told from the folder it became."""
     if not entry.present:
         return [f"it is not there; fetch it with: python -m dl data fetch {entry.name}"]
-    recorded = manifest.differences(entry, thorough=True) if entry.collect is None else None
-    problems = recorded or _as_published(entry) or entry.problems(entry.location)
-    if not problems and recorded is None and entry.read_all is not None:  # what was read once and is the same, is good
-        problems = entry.read_all(entry.location)
-    return problems
+    try:
+        recorded = manifest.differences(entry, thorough=True) if entry.collect is None else None
+        problems = recorded or _as_published(entry) or entry.problems(entry.location)
+        if not problems and recorded is None and entry.read_all is not None:  # what was read once and is the same, is good
+            problems = entry.read_all(entry.location)
+        return problems
+    except OSError as error:
+        return [_unreadable(error)]
 
 
 def file_problems(entry: Entry, file: Path) -> list[str]:
@@ -91,6 +97,10 @@ def file_problems(entry: Entry, file: Path) -> list[str]:
         if not got.startswith(wanted):
             return [f"its {kind} begins with {got[:16]}, not {wanted[:16]}"]
     return []
+
+
+def _unreadable(error: OSError) -> str:
+    return f"{error.filename or 'it'} cannot be read ({error.strerror or error})"
 
 
 def _as_published(entry: Entry) -> list[str]:
