@@ -77,10 +77,10 @@ def collect(again: bool) -> list[str]:
     """
     from dl.image_utils import NoServerError, image_from_url, kept_file
 
-    folder = _folder()
+    folder, urls = _folder(), _addresses()
     folder.mkdir(parents=True, exist_ok=True)
     vanished: dict[str, str] = {}
-    for url in _addresses():
+    for url in urls:
         if again:
             kept_file(url).unlink(missing_ok=True)
         try:

@@ -141,9 +141,9 @@ def _from_first_good_address(entry: Entry) -> None:
     part = _part(entry)
     failures: list[str] = []
     for address in _addresses(entry):
-        say_unless_terminal(f"{entry.name}: {entry.megabytes} from {address}")
         if failures and address.startswith("http:"):
             say(f"{entry.name}: going on without encryption, at {address}.")
+        say_unless_terminal(f"{entry.name}: {entry.megabytes} from {address}")
         problem = _try_address(entry, address, part)
         if problem is None:
             return
