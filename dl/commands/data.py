@@ -9,7 +9,7 @@ from dl.console import FAILURE, SUCCESS, UsageError
 from dl.data import manifest
 from dl.data.fetch import FetchError, adopt, fetch
 from dl.data.registry import ENTRIES, TOPICS, Entry
-from dl.data.verify import problems_of
+from dl.data.verify import is_converted, problems_of
 
 
 def show_list() -> int:
@@ -84,7 +84,8 @@ def verify_entries(names: list[str]) -> int:
 def _verified(entry: Entry) -> str:
     if entry.is_folder:
         return "every file and content verified"
-    published = [what for what, known in (("size", entry.size), ("hash", entry.digest)) if known and not entry.convertible]
+    saved_anew = is_converted(entry, entry.location)
+    published = [what for what, known in (("size", entry.size), ("hash", entry.digest)) if known and not saved_anew]
     return " and ".join([*published, "content"]) + " verified"
 
 

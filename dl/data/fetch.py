@@ -22,7 +22,7 @@ from dl.data import manifest
 from dl.data.download import DownloadError, Wanted, download
 from dl.data.registry import ENTRIES, MB, Entry
 from dl.data.unpack import unpack
-from dl.data.verify import file_problems, problems_of
+from dl.data.verify import file_problems, is_converted, problems_of
 
 UNPACKED_SHARE = 1.5  # free space wanted for an archive's content, of the archive's size
 DEEPEST = 5  # folders below the one that `adopt` is given
@@ -214,7 +214,7 @@ def _install(entry: Entry, source: Path, keep: bool) -> list[str]:
         if source == place:
             _want_none(problems_of(entry))
         else:
-            if source.is_file() and not _converted(entry, source):
+            if source.is_file() and (source == _part(entry) or not is_converted(entry, source)):
                 _want_none(file_problems(entry, source))
             if keep or entry.archive:
                 for left in place.parent.glob(f".{place.name}-*.part"):  # of a killed process: the lock is ours
@@ -257,10 +257,6 @@ def _prepare(entry: Entry, source: Path, new: Path) -> None:
     _want_none(entry.problems(new))
     if entry.read_all is not None:
         _want_none(entry.read_all(new))
-
-
-def _converted(entry: Entry, source: Path) -> bool:
-    return entry.convertible and not entry.problems(source)
 
 
 def _part(entry: Entry) -> Path:

@@ -40,7 +40,7 @@ class Entry:
         digest: "sha256:…" or "md5:…" of the download, as many leading hex digits as were published; None if not.
         archive: the download is a zip or tar file; `path` is the folder inside it, or the folder of it all.
         read_all: as `problems`, but reads every file of a folder as the readers do, which may take a minute.
-        convertible: in place of the download as published, a plain state dict of the same network is taken as well.
+        convertible: a file put there by hand may hold the same saved anew: another size, and content that fits.
         collect: fetches a collection, given whether to fetch anew what is there, and returns what is to be told; for an
             entry that is no single download.
     """
@@ -101,6 +101,7 @@ _ENTRIES = (
         topic="captioning",
         path="coco.pt",
         size=396_583_632,
+        convertible=True,
         about=397 * MB,
         addresses=(
             "https://web.eecs.umich.edu/~justincj/teaching/eecs498/coco.pt",
@@ -210,6 +211,7 @@ _ENTRIES = (
         size=86_728_949,
         digest="sha256:55c8b267f479b614ec20858947ce361ba804846c193e20be74263a096bb6d75e",
         about=87 * MB,
+        convertible=True,
         addresses=("https://dl.fbaipublicfiles.com/dino/dino_deitsmall8_pretrain/dino_deitsmall8_pretrain.pth",),
         licence="Apache-2.0",
         problems=partial(content.weights, network="dino_vits8"),

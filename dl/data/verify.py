@@ -104,5 +104,13 @@ def _unreadable(error: OSError) -> str:
 
 
 def _as_published(entry: Entry) -> list[str]:
-    """Nothing where the content check decides: for folders, and for a file that may be a converted one."""
-    return [] if entry.is_folder or entry.convertible else file_problems(entry, entry.location)
+    """Nothing where the content check decides: for folders, and for a converted file."""
+    return [] if entry.is_folder or is_converted(entry, entry.location) else file_problems(entry, entry.location)
+
+
+def is_converted(entry: Entry, file: Path) -> bool:
+    """Whether a file may be the entry saved anew: it has another size, where it may have one.
+
+    A file of the published size has to have the published hash: else it is damaged.
+    """
+    return entry.convertible and file.stat().st_size != entry.size
