@@ -45,6 +45,7 @@ def load_coco_captions(path: str | Path | None = None, verbose: bool = True) -> 
         FileNotFoundError: if the file is absent. ValueError: if it is cut, foreign, lacks a key, or contradicts itself;
             every problem is named.
     """
+    from dl.data import content
     from dl.data.coco import coco_file, coco_problems
 
     path = coco_file() if path is None else user_path(path)
@@ -52,12 +53,10 @@ def load_coco_captions(path: str | Path | None = None, verbose: bool = True) -> 
         raise FileNotFoundError(
             f'load_coco_captions: {path} not found. Run "python -m dl data fetch coco", or leave the path out for the sample.'
         )
-    remedy = "Fetch it again with python -m dl data fetch coco, or leave the path out for the sample."
-    try:
-        data = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a cut zip, a foreign pickle, a text file: torch has a different exception for each
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"load_coco_captions: {path} is no readable coco.pt ({reason}). {remedy}") from error
+    remedy = "Fetch it again with python -m dl data fetch --again coco, or leave the path out for the sample."
+    data, problems = content.load_saved(path)
+    if problems:
+        raise ValueError(f"load_coco_captions: {path} is no readable coco.pt: {'; '.join(problems)}. {remedy}")
     problems = coco_problems(data)
     if problems:
         raise ValueError(f"load_coco_captions: {path} is not what it should be: {'; '.join(problems)}. {remedy}")

@@ -228,9 +228,9 @@ def pretrained_regnet() -> tuple[dict[str, Tensor], str]:
 
     if settings.data_mode() == settings.SAMPLE:
         return weights.load("regnet"), "trained by this project on its sample world"
-    from dl.data import require
+    from dl.data import read_weights
 
-    state = torch.load(require("regnet"), map_location="cpu", weights_only=True)
+    state = read_weights("regnet")
     return {key: value for key, value in state.items() if not key.startswith("fc.")}, "ImageNet (IMAGENET1K_V1)"
 
 

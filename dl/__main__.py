@@ -113,13 +113,23 @@ def parser() -> argparse.ArgumentParser:
     submit.add_argument("--partial", action="store_true", help="write what there is, even if files are missing")
     submit.set_defaults(command=_submit)
 
-    data = _verb(verbs, "data", "list, fetch and verify the real data sets and weights", "data fetch coco regnet")
+    data = _verb(verbs, "data", "list, fetch, adopt and verify the real data sets and weights", "data fetch coco regnet")
     actions = data.add_subparsers(dest="action", metavar="ACTION", required=True)
     listing = _verb(actions, "list", "every entry: address, size, licence, place, what is there", "data list")
     listing.set_defaults(command=_data_list)
-    fetch = _verb(actions, "fetch", "fetch entries; an interrupted download is resumed", "data fetch coco regnet")
-    fetch.add_argument("names", nargs="+", metavar="NAME", help='an entry of "data list"')
+    fetch = _verb(actions, "fetch", "fetch entries; an interrupted download is resumed", "data fetch coco clip_dino")
+    fetch.add_argument("names", nargs="*", metavar="NAME", help='an entry of "data list", a topic, or a notebook')
+    fetch.add_argument("--all", action="store_true", help="everything: no network is needed afterwards")
+    fetch.add_argument("--again", action="store_true", help="fetch anew what is there, to repair it")
     fetch.set_defaults(command=_data_fetch)
+    adopt = _verb(
+        actions,
+        "adopt",
+        "copy to their places, verified, archives, weights and unpacked data from another folder",
+        "data adopt ~/cs231n/datasets",
+    )
+    adopt.add_argument("path", metavar="PATH", help="a file, or a folder that holds such things")
+    adopt.set_defaults(command=_data_adopt)
     verify = _verb(actions, "verify", "check size, hash and content of fetched entries", "data verify coco")
     verify.add_argument("names", nargs="*", metavar="NAME", help="default: every entry that is there")
     verify.set_defaults(command=_data_verify)
@@ -262,7 +272,13 @@ def _data_list(args: argparse.Namespace) -> int:
 def _data_fetch(args: argparse.Namespace) -> int:
     from dl.commands import data as manage
 
-    return manage.fetch_entries(args.names)
+    return manage.fetch_entries(args.names, args.all, args.again)
+
+
+def _data_adopt(args: argparse.Namespace) -> int:
+    from dl.commands import data as manage
+
+    return manage.adopt_entries(args.path)
 
 
 def _data_verify(args: argparse.Namespace) -> int:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import os
 import re
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,11 +28,11 @@ def trainable() -> list[str]:
     return [name for name in WEIGHTS if (Path(__file__).parent / "training" / f"{name}.py").is_file()]
 
 
-def progress(**options):
+def progress(shown: bool = True, **options):
     """A tqdm bar on a terminal, silent otherwise: in a log, the command's plain lines take its place."""
     from tqdm import tqdm
 
-    return tqdm(disable=not sys.stderr.isatty(), dynamic_ncols=True, leave=False, **options)
+    return tqdm(disable=not (shown and sys.stderr.isatty()), dynamic_ncols=True, leave=False, **options)
 
 
 def say(line: str) -> None:
@@ -41,6 +43,12 @@ def say(line: str) -> None:
     sys.stdout.flush()
 
 
+@functools.cache
+def say_once(line: str) -> None:
+    """Print a line the first time only that this process has it to say."""
+    say(line)
+
+
 def say_unless_terminal(line: str) -> None:
     """Print a line of progress where there is no terminal and so no bar."""
     if not sys.stderr.isatty():
@@ -48,14 +56,17 @@ def say_unless_terminal(line: str) -> None:
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file beside `path`, then rename it: a killed run leaves the old file."""
+    """Let `write` make a file or folder of the same name in a temporary folder beside `path`, then move it to its place.
+
+    What was at `path` stays until then, whatever happens to the process.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        write(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}-", suffix=".part", dir=path.parent) as temporary:
+        made = Path(temporary) / path.name
+        write(made)
+        if made.is_dir() and path.exists():
+            path.rename(Path(temporary) / "old")  # nothing is renamed onto a folder
+        os.replace(made, path)
 
 
 def write_json(path: str | Path, report: dict) -> None:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import http.client
 import io
 import re
-import urllib.error
 import urllib.parse
-import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +14,7 @@ from dl import settings
 from dl.files import rgb
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # per channel, RGB, of images in [0, 1]
-TIMEOUT = 20.0  # seconds without an answer
+TIMEOUT, ATTEMPTS = 15.0, 2  # seconds without an answer; connections to one address
 LARGEST = 50_000_000  # bytes; pictures of COCO have less than one million
 CACHE = "pictures_by_url"  # folder below `data_home()`
 
@@ -26,7 +23,8 @@ def image_from_url(url: str) -> np.ndarray:
     """A picture by its address, http or https, or by its path within the sample world's folder of captioned pictures.
 
     What came from the network is kept below the data folder, under the SHA-256 of its address, and read from there
-    the next time.
+    the next time; where nothing can be kept, that is said once. DL_MIRROR is asked first, and for a photograph of
+    Flickr also the host that serves all of them today.
 
     Args:
         url: such as "https://…/x.jpg", or "images/val/00000.png" with DL_DATA=sample.
@@ -44,9 +42,16 @@ def image_from_url(url: str) -> np.ndarray:
             f"image_from_url: wanted an address that begins with http:// or https://, got {url!r}. "
             "Pass an address from val_urls."
         )
-    kept = settings.data_home() / CACHE / hashlib.sha256(str(url).encode()).hexdigest()
+    kept = kept_file(url)
     if kept.is_file():
-        return _decode(kept.read_bytes(), url)
+        try:
+            return _decode(kept.read_bytes(), url)
+        except ValueError as error:
+            if settings.offline():
+                raise ValueError(
+                    f"image_from_url: {settings.shown(kept)}, which holds {url}, is cut or damaged, and DL_OFFLINE forbids "
+                    "the network. Unset DL_OFFLINE and run this again, or python -m dl data fetch --again coco_examples."
+                ) from error
     if settings.offline():
         raise FileNotFoundError(
             f"image_from_url: {url} was not fetched before, and DL_OFFLINE forbids the network. "
@@ -54,10 +59,26 @@ def image_from_url(url: str) -> np.ndarray:
         )
     content = _download(_in_ascii(str(url)))
     picture = _decode(content, url)
-    from dl.console import write_whole
+    from dl.console import say_once, write_whole
 
-    write_whole(kept, lambda file: file.write_bytes(content))
+    try:
+        write_whole(kept, lambda file: file.write_bytes(content))
+    except OSError as error:
+        say_once(f"image_from_url: pictures cannot be kept in {settings.shown(kept.parent)} ({error.strerror}); going on.")
     return picture
+
+
+def kept_file(url: str) -> Path:
+    """Where the picture of an address is kept, whether or not it is there."""
+    return settings.data_home() / CACHE / hashlib.sha256(str(url).encode()).hexdigest()
+
+
+def addresses_of(url: str) -> list[str]:
+    """Where a picture may be: on the mirror, on Flickr's present host, at its own address."""
+    mirror, name = settings.mirror(), urllib.parse.urlsplit(url).path.rpartition("/")[2]
+    flickr = re.fullmatch(r"https?://(?:farm\d+|c\d+|live)\.static\.?flickr\.com/(?:\d+/)?(\d+/\d+_\w+\.jpg)", url)
+    moved = f"https://live.staticflickr.com/{flickr[1]}" if flickr else None
+    return [address for address in (mirror and f"{mirror}/{name}", moved, url) if address]
 
 
 def _local(path: str) -> Path:
@@ -89,25 +110,34 @@ def _in_ascii(url: str) -> str:
 
 
 def _download(url: str) -> bytes:
-    request = urllib.request.Request(url, headers={"User-Agent": "dl-assignment"})
-    advice = "Check the network, or use another picture: some have vanished from their site."
-    try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
-            if "unavailable" in urllib.parse.urlsplit(response.geturl()).path:  # Flickr's stand-in for what was removed
-                raise ConnectionError(f"image_from_url: {url} has been removed, wanted its picture. {advice}")
-            content = response.read(LARGEST + 1)
-            wanted = response.headers.get("Content-Length")
-    except urllib.error.HTTPError as error:  # before URLError, which it is a kind of
-        raise ConnectionError(f"image_from_url: {url}: the server answered {error.code} {error.reason}. {advice}") from error
-    except (urllib.error.URLError, http.client.HTTPException, TimeoutError) as error:
-        reason = getattr(error, "reason", None) or error
-        raise ConnectionError(f"image_from_url: {url}: no answer ({reason}). {advice}") from error
-    if len(content) > LARGEST or (wanted and len(content) < int(wanted)):
-        raise ConnectionError(
-            f"image_from_url: {url}: got {len(content):,} bytes, wanted "
-            f"{wanted or 'at most'} and no more than {LARGEST:,}. {advice}"
-        )
-    return content
+    from dl.data.download import DownloadError, Wanted, WebPage, download
+
+    failures: list[tuple[str, DownloadError]] = []
+    for address in addresses_of(url):
+        file = io.BytesIO()
+        try:
+            wanted = Wanted(name="picture", address=address, limit=LARGEST, timeout=TIMEOUT, attempts=ATTEMPTS)
+            came_from = download(wanted, file).address
+            if "unavailable" in urllib.parse.urlsplit(came_from).path:  # Flickr's stand-in for what was removed
+                raise DownloadError("it has been removed")
+            return file.getvalue()
+        except DownloadError as error:
+            failures.append((address, error))
+    address, last = failures[-1]
+    if isinstance(last, WebPage):
+        raise ValueError(
+            f"image_from_url: {url} gives a web page, wanted a picture. Open the address in a browser to see "
+            "what is there, or use another one."
+        ) from last
+    kind = NoServerError if not any(failure.answered for _, failure in failures) else ConnectionError
+    raise kind(
+        f"image_from_url: {url}: {last}, wanted its picture. Check the network, or use another picture: some have "
+        "vanished from their site."
+    ) from last
+
+
+class NoServerError(ConnectionError):
+    """No server answered: others there will not either."""
 
 
 def _decode(content: bytes, url: str) -> np.ndarray:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from dl import settings
+from dl.console import write_json
 from dl.grad import rel_error
 
 LEARNT = (  # beginnings of the claims that a training of a few steps cannot meet
@@ -108,7 +109,6 @@ class Session:
 
     def save_results(self) -> None:
         """Write scores and checks with data, device, versions and seconds to `results/<name>.json`; prints the path."""
-        from dl.console import write_json
         from dl.submit.files import code_of
 
         path = self.root / "results" / f"{self.name}.json"

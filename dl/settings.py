@@ -1,7 +1,8 @@
 """Where things are and which data are used: the only module that reads the environment.
 
 `DL_DATA` chooses the embedded sample world or the real data sets, `DL_DEVICE` the device,
-`DL_HOME` where real data and weights are kept, `DL_OFFLINE=1` forbids the network, `DL_QUICK=1` shortens trainings.
+`DL_HOME` where real data and weights are kept, `DL_MIRROR` the server that is asked first, `DL_OFFLINE=1` forbids the
+network, `DL_QUICK=1` shortens trainings.
 """
 
 from __future__ import annotations
@@ -32,6 +33,12 @@ def other_copy() -> Path | None:
     root = project_root()
     here = next((folder for folder in (Path.cwd(), *Path.cwd().parents) if (folder / "a2_helper.py").is_file()), None)
     return here if here is not None and here.resolve() != root.resolve() else None
+
+
+def shown(path: Path) -> str:
+    """A path as messages show it: relative to the project where it lies in it."""
+    root = project_root()
+    return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
 
 
 def data_mode() -> str:
@@ -77,6 +84,21 @@ def shortened(steps: int, few: int) -> int:
     return min(steps, few) if quick() else steps
 
 
+def mirror() -> str | None:
+    """Address of a server that keeps the files of the registry, `$DL_MIRROR/FILENAME`; None if there is none.
+
+    Raises:
+        ValueError: if `DL_MIRROR` is no http or https address.
+    """
+    address = os.environ.get("DL_MIRROR", "").strip().rstrip("/")
+    if address and not address.startswith(("http://", "https://")):
+        raise ValueError(
+            f"mirror: DL_MIRROR is {address!r}; it must begin with http:// or https://. Correct it or unset it; "
+            'for files on a disk there is "python -m dl data adopt PATH".'
+        )
+    return address or None
+
+
 def get_device(name: str | None = None) -> torch.device:
     """The device to compute on.
 
@@ -115,5 +137,6 @@ def _is_set(variable: str) -> bool:
 
 
 def _home() -> Path:
+    """`DL_HOME`, from the project's root where it is relative, so that notebooks and commands mean the same folder."""
     home = os.environ.get("DL_HOME", "").strip()
-    return project_root() / Path(home).expanduser()  # an absolute path stays as it is
+    return project_root() / Path(home).expanduser() if home else project_root()

@@ -44,6 +44,7 @@ from dl import clip_dino as lesson
 from dl.models import scores
 from dl.checks.published import EXPECTED
 from dl.coco_utils import decode_captions, load_coco_data
+from dl.data.examples import coco_examples
 from dl.figures import clip_dino as draw
 from dl.grad import rel_error
 from dl.image_utils import image_from_url
@@ -99,13 +100,16 @@ for key, value in data.items():
 # Ten captions are decoded, and the words for begin, end and unknown erased. The pictures belong to the captions through `val_image_idxs`.
 
 # %%
-chosen = [3, 11, 16, 23, 29, 56, 103, 105, 226, 244]
-if REAL:
-    chosen = expected["coco_examples"]["val_caption_indices"]
-captions = decode_captions(data["val_captions"][chosen], data["idx_to_word"])
-for word in ("<START>", "<END>", "<UNK>"):
-    captions = [caption.replace(word, "").strip() for caption in captions]
-images = [image_from_url(data["val_urls"][index]) for index in data["val_image_idxs"][chosen]]
+if REAL:  # photographs at Flickr; where one has vanished, a drawing takes its place, and that is said
+    examples = coco_examples(data)
+    images, captions = [example.image for example in examples], [example.caption for example in examples]
+    judged = [place for place in range(10) if examples[place].is_photograph]
+else:
+    chosen, judged = [3, 11, 16, 23, 29, 56, 103, 105, 226, 244], list(range(10))
+    captions = decode_captions(data["val_captions"][chosen], data["idx_to_word"])
+    for word in ("<START>", "<END>", "<UNK>"):
+        captions = [caption.replace(word, "").strip() for caption in captions]
+    images = [image_from_url(data["val_urls"][index]) for index in data["val_image_idxs"][chosen]]
 
 # %%
 figure = draw.titled_pictures(images, captions, "Ten pictures and their captions")
@@ -176,8 +180,8 @@ figure = draw.similarity_matrix(similarity, captions, images, "Cosine similarity
 # *A row for each caption, a column for each picture, the cosine in each cell; bright cells are high.* Read a row: the brightest cell is the picture that CLIP would choose for the caption. Then look at the second best of each row: what do the two pictures share, the thing, its colour, or the place?
 
 # %%
-session.check("every caption finds its picture", (similarity.argmax(axis=1) == np.arange(10)).all())
-session.check("every picture finds its caption", (similarity.argmax(axis=0) == np.arange(10)).all())
+session.check("every caption finds its picture", (similarity.argmax(axis=1) == np.arange(10))[judged].all())
+session.check("every picture finds its caption", (similarity.argmax(axis=0) == np.arange(10))[judged].all())
 others = similarity[~np.eye(10, dtype=bool)]
 session.record(diagonal=similarity.diagonal().mean(), off_diagonal=others.mean(), off_diagonal_largest=others.max())
 print(f"mean cosine {similarity.diagonal().mean():.2f} on the diagonal, {others.mean():.2f} off it")
@@ -209,10 +213,10 @@ session.exercise("clip_zero_shot_classifier")
 classes = ["a star", "a fish", "a tree", "a car", "a cup"]
 right = ["a fish", "a car", "a tree", "a cup", "a star", "a car", "a fish", "a star", "a tree", "a cup"]
 if REAL:
-    classes, right = expected["clip"]["classes"], expected["clip"]["expected_predictions"]
+    classes, right = expected["clip"]["classes"], [example.answer for example in examples]
 predictions = lesson.clip_zero_shot_classifier(clip_model, clip_preprocess, images, classes, DEVICE)
 print(predictions)
-session.check("all ten pictures are named rightly", predictions == right)
+session.check("all ten pictures are named rightly", all(predictions[place] == right[place] for place in judged))
 
 # %%
 figure = draw.titled_pictures(images, predictions, f"Which of {len(classes)} texts fits best?")
@@ -288,7 +292,8 @@ if REAL:
     queries = {"sports": {0, 6}, "black and white": {1, 8}}
 found = {query: retriever.retrieve(query) for query in queries}
 for query, wanted in queries.items():
-    session.check(f'"{query}" finds its two pictures', set(found[query]) == wanted, f"best first: {found[query]}")
+    if wanted <= set(judged):
+        session.check(f'"{query}" finds its two pictures', set(found[query]) == wanted, f"best first: {found[query]}")
 session.check("asked for more than there are, it gives all", sorted(retriever.retrieve(next(iter(queries)), k=99)) == list(range(10)))
 
 # %%

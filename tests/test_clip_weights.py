@@ -3,6 +3,7 @@
 import copy
 import json
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ import torch
 from PIL import Image
 
 from dl import weights
+from dl.data import ENTRIES
+from dl.data.manifest import digest
 from dl.models import small_clip
 from dl.models.scores import attention_scores, patch_coverage
 from dl.models.small_clip import SmallCLIP, load_clip, preprocessing, quiet_clip_import
@@ -118,6 +121,7 @@ def published_like() -> CLIP:
 def real_home(tmp_path, monkeypatch):
     monkeypatch.setenv("DL_DATA", "real")
     monkeypatch.setenv("DL_HOME", str(tmp_path))
+    monkeypatch.setattr(small_clip, "published_network", published_like)
     (tmp_path / "pretrained_model").mkdir()
     return tmp_path / "pretrained_model" / "ViT-B-32.pt"
 
@@ -140,9 +144,10 @@ def test_a_plain_state_dict_of_clip_loads(real_home):
 def test_openais_archive_is_opened_only_if_its_hash_is_right(real_home, monkeypatch):
     original = published_like()
     torch.jit.save(torch.jit.trace(original, (torch.zeros(1, 3, 32, 32), clip.tokenize("a star"))), real_home)
-    with pytest.raises(ValueError, match="ViT-B-32.pt is neither OpenAI's file .* Fetch it again: .*data fetch clip"):
+    with pytest.raises(ValueError, match="not the published hash.*archive, which holds code .*data fetch --again clip"):
         load_clip("cpu")
-    monkeypatch.setattr("dl.data.fetch.problems_of", lambda entry: [])
+    published = replace(ENTRIES["clip"], digest=f"sha256:{digest(real_home, 'sha256')}")
+    monkeypatch.setitem(ENTRIES, "clip", published)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         check_published(*load_clip("cpu"), original)
@@ -152,7 +157,7 @@ def test_a_damaged_or_missing_file_of_clip_names_the_command(real_home):
     with pytest.raises(FileNotFoundError, match="data fetch clip"):
         load_clip("cpu")
     real_home.write_bytes(b"<html>not found</html>")
-    with pytest.raises(ValueError, match="Fetch it again: python -m dl data fetch clip"):
+    with pytest.raises(ValueError, match="it is a web page.*python -m dl data fetch --again clip"):
         load_clip("cpu")
 
 

@@ -1,447 +1,364 @@
-"""Fetching against a server on this machine that can cut, refuse, lie and stall; verification; the registry itself."""
+"""What must be in fetched files: verification, manifest, the readers' quick checks; the registry; the commands."""
 
 import errno
 import hashlib
 import io
 import json
-import multiprocessing
+import os
 import pickle
-import stat
-import tarfile
-import threading
-import time
-import zipfile
+import shutil
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import SimpleNamespace
 
 import h5py
 import numpy as np
 import pytest
+import stand_ins
 import torch
+from fault_server import serving
+from stand_ins import READERS, coco_data, stand_in
 
 from dl import settings
 from dl.__main__ import main
-from dl.commands import data as manage
-from dl.console import UsageError
-from dl.data import ENTRIES, Entry, content, fetch, registry, require
-from dl.data.fetch import FetchError
+from dl.data import ENTRIES, content, download, fetch, manifest, registry, require, verify
 
 ROOT = Path(__file__).resolve().parent.parent
-BODY = bytes(range(256)) * 400
-
-
-class Handler(BaseHTTPRequestHandler):
-    """Serves `server.files[path]`, a namespace: body, and how to misbehave."""
-
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self):
-        file = self.server.files.get(self.path)
-        wanted = self.headers.get("Range")
-        self.server.requests.append((self.path, wanted))
-        if file is None or file.failures:
-            if file:
-                file.failures -= 1
-            return self.send_error(404 if file is None else 503)
-        start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted and file.ranges else 0
-        if wanted and file.ranges and start >= len(file.body):
-            self.send_response(416)
-            self.send_header("Content-Range", f"bytes */{len(file.body)}")
-            self.send_header("Content-Length", "0")
-            return self.end_headers()
-        self.send_response(206 if start else 200)
-        if start:
-            end = len(file.body) - 1
-            self.send_header("Content-Range", f"bytes {start + file.shift}-{end}/{len(file.body)}")
-        self.send_header("Content-Type", file.kind)
-        self.send_header("Content-Length", str(len(file.body) - start))
-        self.end_headers()
-        cut, file.cut = file.cut, None
-        self.wfile.write(file.body[start:cut])
-        self.wfile.flush()
-        if cut is not None:
-            time.sleep(file.stall)
-            self.close_connection = True
-
-    def log_message(self, *args):
-        """Keep the test's output quiet."""
-
-
-@pytest.fixture
-def server(monkeypatch):
-    """`server.give(path, body, …)` offers a file and returns its address; `server.requests` are those that came."""
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr(fetch, "PAUSE", 0.0)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    server.files, server.requests = {}, []
-
-    usual = dict(body=BODY, cut=None, ranges=True, shift=0, kind="application/octet-stream", failures=0, stall=0)
-
-    def give(path="/file", **behaviour):
-        server.files[path] = SimpleNamespace(**{**usual, **behaviour})
-        return f"http://127.0.0.1:{server.server_port}{path}"
-
-    server.give = give
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+FILES = [name for name in READERS if name not in stand_ins.ARCHIVES]
 
 
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch):
     """Real data live in a temporary folder."""
-    monkeypatch.setenv("DL_HOME", str(tmp_path))
-    monkeypatch.delenv("DL_OFFLINE", raising=False)
-    return tmp_path / "datasets"
+    monkeypatch.setenv("DL_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("DL_DATA", "real")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setenv("HOME", str(tmp_path / "user"))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr(download, "PAUSE", 0.0)
+    for name in ("DL_OFFLINE", "DL_MIRROR"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path / "home"
 
 
-def entry(*addresses, **changes):
-    made = Entry(
-        name="thing",
-        kind="data",
-        addresses=addresses,
-        path="thing.bin",
-        about=len(BODY),
-        licence="none",
-        problems=content.hash_only,
-    )
-    return replace(made, **changes)
+@pytest.fixture(scope="session")
+def bodies(tmp_path_factory):
+    """The download of each entry, made once while the networks are small."""
+    made = {}
+
+    def body(name):
+        if name not in made:
+            made[name] = stand_ins.download_of(name, tmp_path_factory.mktemp(name))
+        return made[name]
+
+    return body
 
 
-def sha256(body):
-    return f"sha256:{hashlib.sha256(body).hexdigest()}"
+@pytest.fixture
+def offered(monkeypatch, bodies, tmp_path):
+    """`offered(name)` lets the registry want a small stand-in, which a server on this machine gives; returns the entry."""
+    stand_ins.shrink_networks(monkeypatch)
+    with serving() as server:
+
+        def offer(name):
+            body = bodies(name)
+            stand_in(monkeypatch, name, body, server.give(f"/{name}", body))
+            if name == "cifar10":
+                fetch.unpack(write(tmp_path / "cifar.tar.gz", body), tmp_path / "cifar", name)
+                stand_ins.publish_cifar(monkeypatch, tmp_path / "cifar" / ENTRIES[name].path)
+            return ENTRIES[name]
+
+        yield offer
 
 
-def left_in(home):
-    """Names of what is in the data folder, the lock aside."""
-    return sorted(path.name for path in home.iterdir() if not path.name.endswith(".lock")) if home.exists() else []
+def write(path, content):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
 
 
-# --- Download ---
+def flip(file):
+    """One byte in the middle is another; size and time are the same."""
+    before, whole = file.stat(), bytearray(file.read_bytes())
+    whole[len(whole) // 2] ^= 0x55
+    file.write_bytes(whole)
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
-def test_a_file_is_fetched_once_and_then_recognised(server, home, capsys):
-    thing = entry(server.give(), size=len(BODY), digest=sha256(BODY))
-    assert fetch.fetch(thing)
-    assert (home / "thing.bin").read_bytes() == BODY
-    assert left_in(home) == ["thing.bin"]
-    assert "thing: 0 MB from http://127.0.0.1" in capsys.readouterr().out
-    assert not fetch.fetch(thing)
-    assert len(server.requests) == 1
+def cut(file):
+    file.write_bytes(file.read_bytes()[: file.stat().st_size * 2 // 3])
 
 
-def test_a_cut_download_is_resumed_where_it_was_cut(server, home):
-    thing = entry(server.give(cut=60_000), digest=sha256(BODY))
-    assert fetch.fetch(thing)
-    assert (home / "thing.bin").read_bytes() == BODY
-    assert server.requests == [("/file", None), ("/file", "bytes=60000-")]
+def page(file):
+    file.write_bytes(b"<!DOCTYPE html><title>Not found</title>")
 
 
-def test_what_a_failed_call_left_is_used_by_the_next(server, home, monkeypatch):
-    thing = entry(server.give(cut=50_000), digest=sha256(BODY))
-    monkeypatch.setattr(fetch, "ATTEMPTS", 1)
-    with pytest.raises(FetchError, match=r"cut after 50,000 of 102,400 bytes, 1 times\n.*again. 0 MB are kept"):
-        fetch.fetch(thing)
-    assert left_in(home) == ["thing.bin.part"]
-    assert fetch.fetch(thing)
-    assert server.requests[-1] == ("/file", "bytes=50000-")
-    assert (home / "thing.bin").read_bytes() == BODY
+class Evil:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
 
 
-def test_a_server_without_range_starts_again(server, home):
-    thing = entry(server.give(cut=60_000, ranges=False), digest=sha256(BODY))
-    assert fetch.fetch(thing)
-    assert (home / "thing.bin").read_bytes() == BODY
+def hostile(file):
+    torch.save({"weight": Evil(file.with_name("ran"))}, file)
 
 
-def test_a_server_that_resumes_at_another_place_is_not_believed(server, home):
-    address = server.give(cut=60_000, shift=7)
-    assert fetch.fetch(entry(address))
-    assert (home / "thing.bin").read_bytes() == BODY
-    assert server.requests[-1] == ("/file", None)
+def hostile_pickle(file):
+    file.write_bytes(pickle.dumps({"weight": Evil(file.with_name("ran"))}, protocol=2))
 
 
-@pytest.mark.parametrize("extra, last", [(b"", "bytes=102400-"), (b"more", None)])
-def test_a_whole_part_is_taken_and_one_too_long_is_not(server, home, extra, last):
-    home.mkdir()
-    (home / "thing.bin.part").write_bytes(BODY + extra)
-    assert fetch.fetch(entry(server.give(), digest=sha256(BODY)))
-    assert (home / "thing.bin").read_bytes() == BODY
-    assert server.requests[-1] == ("/file", last)
+def check_refused(entry, *words):
+    """The reader gives a three-part error that names file and command; `verify` does not say "verified"."""
+    with pytest.raises((ValueError, FileNotFoundError)) as error:
+        READERS[entry.name]()
+    message = str(error.value)
+    assert entry.location.name in message and f"dl data fetch --again {entry.name}" in message, message
+    assert "weights_only" not in message and "arbitrary code" not in message
+    assert all(word in message for word in words), message
+    assert main(["data", "verify", entry.name]) == 1
+    assert not list(entry.location.parent.rglob("ran"))
 
 
-def test_a_stalled_server_is_left_and_resumed(server, home, monkeypatch):
-    monkeypatch.setattr(fetch, "TIMEOUT", 0.3)
-    assert fetch.fetch(entry(server.give(cut=60_000, stall=1.0)))
-    assert (home / "thing.bin").read_bytes() == BODY
-    assert server.requests[-1] == ("/file", "bytes=60000-")
+# --- Fetched, read, damaged, refused, repaired: every entry ---
 
 
-def test_a_server_in_trouble_is_asked_again(server, home):
-    assert fetch.fetch(entry(server.give(failures=2)))
-    assert len(server.requests) == 3
+@pytest.mark.parametrize("name", READERS)
+def test_every_entry_is_fetched_verified_and_read(offered, name, capsys):
+    entry = offered(name)
+    assert main(["data", "fetch", name]) == 0
+    assert main(["data", "verify", name]) == 0
+    assert "1 of 1 are as they should be" in capsys.readouterr().out
+    assert READERS[name]()
+    record = json.loads(entry.location.with_name(f"{entry.location.name}.manifest.json").read_text())
+    recorded = {file: facts[2] for file, facts in record["files"].items()}
+    found = [file for file in entry.location.rglob("*") if file.is_file()] or [entry.location]
+    assert len(recorded) == len(found)
+    for file in found:
+        relative = file.relative_to(entry.location).as_posix() if file != entry.location else ""
+        assert recorded[relative] == hashlib.sha256(file.read_bytes()).hexdigest()
 
 
-# --- Refusals: the next address is tried, nothing stays under the final name ---
+@pytest.mark.parametrize("damage", [flip, cut, page, hostile, hostile_pickle])
+@pytest.mark.parametrize("fetched", [True, False], ids=["fetched", "by-hand"])
+@pytest.mark.parametrize("name", ["coco", "regnet", "simclr", "clip", "dino_vits8"])
+def test_a_damaged_file_is_refused_by_its_reader_and_by_verify(offered, bodies, name, damage, fetched):
+    entry = offered(name)
+    if fetched:
+        fetch.fetch(entry)
+    else:
+        write(entry.location, bodies(name))
+    damage(entry.location)
+    check_refused(entry)
 
 
-@pytest.mark.parametrize(
-    "bad, reason",
-    [
-        (dict(body=BODY[::-1]), "its sha256 begins with .* not"),
-        (dict(body=BODY[:-1]), "it has a file of 102,399 bytes, not 102,400"),
-        (dict(body=b"<html>log in</html>", kind="text/html; charset=utf-8"), "a web page instead of the file"),
-        (dict(body=b"\n<!DOCTYPE html>" + BODY[:-16]), "a web page instead of the file"),
-    ],
-    ids=["hash", "size", "html-type", "html-body"],
-)
-def test_a_wrong_file_is_refused_and_the_mirror_used(server, home, bad, reason):
-    address = server.give("/bad", **bad)
-    thing = entry(address, size=len(BODY), digest=sha256(BODY))
-    with pytest.raises(FetchError, match=f"thing could not be fetched:\n  {address}: .*{reason}"):
-        fetch.fetch(thing)
-    assert left_in(home) == []
-    assert fetch.fetch(replace(thing, addresses=(address, server.give("/good"))))
-    assert (home / "thing.bin").read_bytes() == BODY
+@pytest.mark.parametrize("name", FILES)
+def test_again_repairs_a_file(offered, bodies, name):
+    entry = offered(name)
+    fetch.fetch(entry)
+    flip(entry.location)
+    assert verify.problems_of(entry)
+    assert main(["data", "fetch", "--again", name]) == 0
+    assert entry.location.read_bytes() == bodies(name) and READERS[name]()
 
 
-def test_absent_files_and_hosts_are_all_named(server, home):
-    addresses = (f"http://127.0.0.1:{server.server_port}/none", "http://127.0.0.1:1/none")
-    with pytest.raises(FetchError) as error:
-        fetch.fetch(entry(*addresses))
-    first, second = str(error.value).splitlines()[1:3]
-    assert first == f"  {addresses[0]}: the server answered 404 Not Found"
-    assert second.startswith(f"  {addresses[1]}: no connection (")
-    assert "put it at" in str(error.value) and "python -m dl data verify thing" in str(error.value)
-    assert left_in(home) == []
+@pytest.mark.parametrize("name", stand_ins.ARCHIVES)
+def test_every_file_of_a_folder_counts_and_again_repairs(offered, name):
+    entry = offered(name)
+    fetch.fetch(entry)
+    files = [file for file in sorted(entry.location.rglob("*")) if file.is_file() and file.suffix != ".txt"]
+    for damage in (flip, cut, Path.unlink):
+        for file in files[:: max(1, len(files) // 4)]:
+            damage(file)
+            check_refused(entry)
+            assert file.name in verify.problems_of(entry)[0]
+            assert main(["data", "fetch", "--again", name]) == 0 and READERS[name]()
 
 
-def test_content_that_the_readers_would_not_understand_is_refused(server, home):
-    thing = entry(server.give(), problems=lambda path: ["it lacks everything"])
-    with pytest.raises(FetchError, match="it lacks everything"):
-        fetch.fetch(thing)
-    assert left_in(home) == []
+def test_a_cut_jpeg_put_there_by_hand_is_named(offered):
+    entry = offered("davis")
+    fetch.fetch(entry)
+    entry.location.with_name("DAVIS.manifest.json").unlink()
+    frame = entry.location / "JPEGImages" / "480p" / "garden" / "00001.jpg"
+    cut(frame)
+    check_refused(entry, "00001.jpg cannot be read")
+    assert "JPEGImages/480p/garden/00001.jpg cannot be read" in verify.problems_of(entry)[0]
 
 
-def test_offline_asks_nothing_and_takes_what_is_there(server, home, monkeypatch):
-    monkeypatch.setenv("DL_OFFLINE", "1")
-    thing = entry(server.give())
-    with pytest.raises(UsageError, match="DL_OFFLINE forbids the network. Unset DL_OFFLINE"):
-        fetch.fetch(thing)
-    assert server.requests == []
-    home.mkdir()
-    (home / "thing.bin").write_bytes(BODY)
-    assert not fetch.fetch(thing)
+def test_other_weights_of_the_same_network_are_told_by_hash_or_manifest(offered):
+    for name in ("regnet", "simclr"):  # a published hash; none
+        entry = offered(name)
+        fetch.fetch(entry)
+        other = io.BytesIO()  # a file's name goes into its bytes
+        torch.save({key: value + 1 for key, value in stand_ins.state_dict(name).items()}, other)
+        entry.location.write_bytes(other.getvalue())
+        check_refused(entry, "another content than when it was verified")
+        manifest._path(entry).unlink()
+    with pytest.raises(ValueError, match="its sha256 begins with"):
+        READERS["regnet"]()
 
 
-def test_a_damaged_file_is_replaced(server, home):
-    home.mkdir()
-    (home / "thing.bin").write_bytes(BODY[:99])
-    assert fetch.fetch(entry(server.give(), size=len(BODY)))
-    assert (home / "thing.bin").read_bytes() == BODY
+def test_clip_of_another_network_is_refused_and_a_plain_state_dict_of_its_own_is_not(offered, monkeypatch):
+    entry = offered("clip")
+    write(entry.location, b"")
+    torch.save(stand_ins.state_dict("clip"), entry.location)
+    assert READERS["clip"]() and main(["data", "verify", "clip"]) == 0
+    torch.save({**stand_ins.state_dict("clip"), "visual.proj": torch.ones(64, 9)}, entry.location)
+    check_refused(entry, "not the clip")
+    manifest._path(entry).unlink()
+    check_refused(entry, "visual.proj has shape (64, 9), not (64, 8)")
 
 
-@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="needs fork")
-def test_two_processes_fetch_once(server, home):
-    address = server.give(cut=60_000, stall=0.5)
-    context = multiprocessing.get_context("fork")
-    both = [context.Process(target=fetch.fetch, args=(entry(address),)) for _ in range(2)]
-    for process in both:
-        process.start()
-    for process in both:
-        process.join(30)
-    assert [process.exitcode for process in both] == [0, 0]
-    assert (home / "thing.bin").read_bytes() == BODY
-    assert server.requests == [("/file", None), ("/file", "bytes=60000-")]
+def test_verify_never_praises_what_only_looks_right(offered):
+    entry = offered("simclr")
+    good = stand_ins.state_dict("simclr")
+    name = "f.0.weight"
+    for bad, words in (
+        ({**good, name: good[name].half()}, "f.0.weight is torch.float16, not torch.float32"),
+        ({**good, name: good[name][:8]}, "f.0.weight has shape (8, 3, 3, 3), not (32, 3, 3, 3)"),
+        ({key: value for key, value in good.items() if key != name}, "it has no tensor f.0.weight"),
+        ({**good, "extra": good[name]}, "its tensor extra is none of the network's"),
+        ({**good, name: good[name] * float("nan")}, "f.0.weight holds numbers that are not finite"),
+        ([good], "not a dictionary of tensors"),
+    ):
+        torch.save(bad, write(entry.location, b""))
+        assert words in "; ".join(verify.problems_of(entry))
+        check_refused(entry, words)
+    counters = {"total_ops": torch.zeros(1), "f.1.total_params": torch.zeros(1)}
+    torch.save({**good, **counters}, entry.location)
+    assert verify.problems_of(entry) == []
 
 
-# --- Disk ---
+def test_networks_have_the_published_shapes():
+    shapes = {
+        "regnet": {"stem.0.weight": (32, 3, 3, 3), "fc.weight": (1000, 400)},
+        "simclr": {"f.0.weight": (64, 3, 3, 3), "g.3.weight": (128, 512)},
+        "dino_vits8": {"pos_embed": (1, 785, 384), "patch_embed.proj.weight": (384, 3, 8, 8)},
+        "dino_vits16": {"pos_embed": (1, 197, 384), "patch_embed.proj.weight": (384, 3, 16, 16)},
+        "clip": {"visual.conv1.weight": (768, 3, 32, 32), "text_projection": (512, 512), "positional_embedding": (77, 512)},
+    }
+    torch.manual_seed(0)
+    for network, some in shapes.items():
+        found = content.network_tensors(network)
+        assert {name: tuple(found[name].shape) for name in some} == some
+    drawn = torch.rand(1)
+    torch.manual_seed(0)
+    assert torch.equal(drawn, torch.rand(1))
 
 
-def test_too_little_space_is_told_before_the_download(server, home, monkeypatch):
-    monkeypatch.setattr(fetch.shutil, "disk_usage", lambda path: SimpleNamespace(free=len(BODY) - 1))
-    with pytest.raises(FetchError, match=r"the disk of .* is too full .* Delete something there, or set DL_HOME"):
-        fetch.fetch(entry(server.give()))
-    assert left_in(home) == []
+def test_torchvisions_own_network_is_recognised_in_both_formats(tmp_path):
+    from torchvision.models import regnet_x_400mf
+
+    for zipped in (True, False):
+        torch.save(regnet_x_400mf().state_dict(), tmp_path / "regnet.pth", _use_new_zipfile_serialization=zipped)
+        assert ENTRIES["regnet"].problems(tmp_path / "regnet.pth") == []
 
 
-def test_a_disk_that_fills_meanwhile_is_told(server, home, monkeypatch):
-    def full(*args):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(fetch, "_copy", full)
-    with pytest.raises(FetchError, match="is too full .* No space left"):
-        fetch.fetch(entry(server.give()))
-    assert "thing.bin" not in left_in(home)
+# --- Manifest ---
 
 
-def test_a_place_that_cannot_be_written_is_told(server, tmp_path, monkeypatch):
-    (tmp_path / "file").write_text("in the way")
-    monkeypatch.setenv("DL_HOME", str(tmp_path / "file"))
-    with pytest.raises(FetchError, match=r"cannot write to .*Set DL_HOME to a folder that you can write to"):
-        fetch.fetch(entry(server.give()))
+def test_readers_hash_only_what_may_have_changed(offered, monkeypatch):
+    entry = offered("davis")
+    fetch.fetch(entry)
+    hashed = []
+    real = manifest.digest
+    monkeypatch.setattr(manifest, "digest", lambda path, kind: hashed.append(Path(path).name) or real(path, kind))
+    require("davis")
+    assert hashed  # unpacked a moment ago: a change within the clock's grain would show no other time
+    record = json.loads(manifest._path(entry).read_text())
+    record["checked"] += 10 * manifest.GRAIN
+    manifest._path(entry).write_text(json.dumps(record))
+    hashed.clear()
+    require("davis")
+    assert hashed == []
+    touched = entry.location / "JPEGImages" / "480p" / "garden" / "00000.jpg"
+    os.utime(touched)
+    require("davis")
+    assert hashed == ["00000.jpg"]
+    assert verify.problems_of(entry) == [] and len(hashed) > 10
 
 
-# --- Archives ---
+def test_a_manifest_that_cannot_be_read_is_none_and_files_of_systems_are_no_matter(offered):
+    entry = offered("davis")
+    fetch.fetch(entry)
+    for name in ("Thumbs.db", "._00000.jpg", ".DS_Store"):
+        write(entry.location / "JPEGImages" / "480p" / "garden" / name, b"x")
+    assert verify.problems_of(entry) == []
+    for broken in (b"", b"{}", b"[1]", b'{"files": {"a": 1}, "checked": 2}', b"\xff\xfe"):
+        write(manifest._path(entry), broken)
+        assert manifest.differences(entry) is None
+    assert verify.problems_of(entry) == []
 
 
-def zipped(*members):
-    """Members are (name, text) or (name, text, file mode)."""
-    body = io.BytesIO()
-    with zipfile.ZipFile(body, "w") as file:
-        for name, text, *mode in members:
-            info = zipfile.ZipInfo(name)
-            info.external_attr = (mode[0] if mode else stat.S_IFREG | 0o644) << 16
-            file.writestr(info, text)
-    return body.getvalue()
+def test_what_is_put_there_by_hand_and_good_is_recorded_where_that_is_possible(offered, bodies, monkeypatch, capsys):
+    entry = offered("regnet")
+    write(entry.location, bodies("regnet"))
+
+    def read_only(*args):
+        raise PermissionError(errno.EROFS, "Read-only file system")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(manifest, "write_whole", read_only)
+        manifest.say_once.cache_clear()
+        assert READERS["regnet"]() and READERS["regnet"]()
+        assert capsys.readouterr().out.count("cannot be kept (Read-only file system); going on") == 1
+    assert READERS["regnet"]() and manifest._path(entry).is_file()
 
 
-def tarred(*members):
-    """Members are (name, text) or (name, target, type of link)."""
-    body = io.BytesIO()
-    with tarfile.open(fileobj=body, mode="w:gz") as file:
-        for name, text, *kind in members:
-            info = tarfile.TarInfo(name)
-            if kind:
-                info.type, info.linkname = kind[0], text
-            else:
-                info.size = len(text)
-            file.addfile(info, io.BytesIO(b"" if kind else text.encode()))
-    return body.getvalue()
+# --- Adopt ---
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        zipped(("folder/", ""), ("folder/a/b.txt", "hello"), ("__MACOSX/x", "")),
-        zipped(("a/b.txt", "hello")),
-        tarred(("folder/a/b.txt", "hello")),
-    ],
-    ids=["zip", "zip-without-its-folder", "tar"],
-)
-def test_an_archive_becomes_its_folder(server, home, body):
-    (home / "folder").mkdir(parents=True)  # a damaged one, which must give way
-    (home / "folder" / "old").touch()
-    thing = entry(server.give(body=body), path="folder", archive=True, problems=lacks_b)
-    assert fetch.fetch(thing)
-    assert (home / "folder" / "a" / "b.txt").read_text() == "hello"
-    assert not (home / "folder" / "old").exists()
-    assert left_in(home) == ["folder"]
+def test_what_others_unpacked_or_downloaded_is_adopted(offered, bodies, tmp_path, capsys):
+    wanted = {name: offered(name) for name in ("cifar10", "davis", "regnet", "coco")}
+    other = tmp_path / "other"
+    shutil.copytree(tmp_path / "cifar", other / "data")  # torchvision's root
+    write(other / "downloads" / "davis", bodies("davis"))  # the archive, under the name that the address gives it
+    write(other / "models" / wanted["regnet"].path, bodies("regnet"))
+    write(other / "coco.pt", b"<html>")
+    assert main(["data", "adopt", str(other)]) == 1
+    out = capsys.readouterr().out
+    assert "cifar10: adopted to" in out and "davis: adopted to" in out and "regnet: adopted to" in out
+    assert "coco.pt: it is a web page" in out and "3 of 4 found are there and verified." in out
+    for name in ("cifar10", "davis", "regnet"):
+        assert READERS[name]() and manifest.differences(wanted[name]) == []
+    assert (other / "data" / wanted["cifar10"].path / "test_batch").is_file()  # copied, not moved
+    assert not wanted["coco"].location.exists()
 
 
-def lacks_b(folder):
-    return [] if (folder / "a" / "b.txt").is_file() else ["a/b.txt is missing"]
-
-
-@pytest.mark.parametrize(
-    "body, reason",
-    [
-        (zipped(("../out.txt", "x")), r"\.\./out.txt \(leads out\)"),
-        (zipped(("a/../../out.txt", "x")), "leads out"),
-        (zipped(("/out.txt", "x")), "absolute"),
-        (zipped(("a\\..\\..\\out.txt", "x")), "absolute|leads out"),
-        (zipped(("C:/out.txt", "x")), "absolute"),
-        (zipped(("a", "/etc", stat.S_IFLNK | 0o777)), "a link or device"),
-        (tarred(("../out.txt", "x")), "leads out"),
-        (tarred(("/out.txt", "x")), "absolute"),
-        (tarred(("a", "..", tarfile.SYMTYPE), ("a/out.txt", "x")), "a link or device"),
-        (tarred(("a", "/etc/passwd", tarfile.LNKTYPE)), "a link or device"),
-        (zipped(("a/b.txt", "hello" * 99))[:300], "damaged"),
-        (tarred(("a/b.txt", "".join(map(str, range(3000)))))[:-200], "damaged"),
-        (zipped(("other/c.txt", "hello")), "a/b.txt is missing"),
-    ],
-)
-def test_an_archive_that_reaches_out_or_is_damaged_leaves_nothing(server, home, tmp_path, body, reason):
-    with pytest.raises(FetchError, match=reason):
-        fetch.fetch(entry(server.give(body=body), path="folder", archive=True, problems=lacks_b))
-    assert left_in(home) == []
-    assert not list(tmp_path.rglob("out.txt"))
-
-
-def test_an_archive_wants_space_for_its_content_too(server, home, monkeypatch):
-    body = zipped(("a/b.txt", "hello"))
-    monkeypatch.setattr(fetch.shutil, "disk_usage", lambda path: SimpleNamespace(free=2 * len(body)))
-    with pytest.raises(FetchError, match="too full"):
-        fetch.fetch(entry(server.give(body=body), path="folder", archive=True, about=len(body)))
+def test_a_folder_of_another_name_is_adopted_and_nothing_is_said_to_be_nothing(offered, tmp_path, bodies, capsys):
+    entry = offered("davis")
+    fetch.unpack(write(tmp_path / "davis.zip", bodies("davis")), tmp_path / "all", "davis")
+    (tmp_path / "all" / "DAVIS").rename(tmp_path / "davis2017")
+    assert main(["data", "adopt", str(tmp_path / "davis2017")]) == 0 and READERS["davis"]()
+    assert main(["data", "adopt", str(entry.location)]) == 0  # where it is already
+    (tmp_path / "empty").mkdir()
+    assert main(["data", "adopt", str(tmp_path / "empty")]) == 2
+    assert "nothing of the registry is in" in capsys.readouterr().err
+    assert main(["data", "adopt", str(tmp_path / "none")]) == 2
 
 
 # --- Content ---
 
 
-def coco_data():
-    words = ["<NULL>", "<START>", "<END>", "<UNK>", "cat"]
-    data = {"vocab": {"idx_to_token": words, "token_to_idx": {word: index for index, word in enumerate(words)}}}
-    for split, count in (("train", 3), ("val", 2)):
-        data[f"{split}_images"] = torch.zeros(count, 3, 8, 8, dtype=torch.uint8)
-        data[f"{split}_captions"] = torch.ones(count, 17, dtype=torch.int64)
-    return data
-
-
-def test_coco_is_checked_for_keys_agreement_and_damage(tmp_path):
+def test_coco_is_checked_for_keys_agreement_damage_and_holes(tmp_path):
     path = tmp_path / "coco.pt"
     torch.save(coco_data(), path)
     assert content.coco(path) == []
-    torch.save({**coco_data(), "val_captions": torch.ones(1, 17, dtype=torch.int64)}, path)
-    assert content.coco(path) == ["val has 2 images but 1 captions"]
+    one = torch.ones(1, 17, dtype=torch.int64)
+    for changes, problem in (
+        ({"val_captions": one}, "val has 2 images but 1 captions"),
+        ({"val_captions": one.repeat(2, 1) * 7}, "val_captions hold indices outside the vocabulary of 5 words"),
+        ({"train_captions": torch.cat([one, one * 0, one])}, "train_captions has 1 without a word"),
+        ({"train_images": torch.zeros(3, 3, 112, 112, dtype=torch.uint8)}, "train_images has 3 black ones"),
+    ):
+        torch.save({**coco_data(), **changes}, path)
+        assert problem in content.coco(path)
     torch.save(coco_data(), path)
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    assert content.coco(path)[0].startswith("torch cannot read it")
-    at = whole.index(torch.ones(17, dtype=torch.int64).numpy().tobytes())
-    path.write_bytes(whole[:at] + b"\7" + whole[at + 1 :])
+    assert content.coco(path)[0].startswith("it is cut or damaged")
+    path.write_bytes(whole[:50_000] + bytes(9_000) + whole[59_000:])
     assert "is damaged" in content.coco(path)[0]
-
-
-def test_a_pickle_that_runs_code_is_refused_and_does_not_run(tmp_path):
-    class Evil:
-        def __reduce__(self):
-            return open, (str(tmp_path / "ran"), "w")
-
-    path = tmp_path / "weights.pth"
-    path.write_bytes(pickle.dumps({"f.0.weight": Evil()}, protocol=2))
-    assert content.state_dict(path, {})[0].startswith("torch cannot read it")
-    torch.save({"f.0.weight": Evil()}, path)
-    assert content.state_dict(path, {})[0].startswith("torch cannot read it")
-    assert not (tmp_path / "ran").exists()
-
-
-def test_weights_of_another_model_are_told_by_their_shapes(tmp_path):
-    path = tmp_path / "weights.pth"
-    torch.save({"a": torch.zeros(2, 3), "b": torch.zeros(1)}, path)
-    assert content.state_dict(path, {"a": (2, 3)}) == []
-    problems = content.state_dict(path, {"a": (2, 4), "c": (1,)})
-    assert problems == ["a has shape (2, 3), not (2, 4)", "it has no tensor c"]
-    torch.save([1], path)
-    assert content.state_dict(path, {"a": (1,)}) == ["it holds a list, not a dictionary of tensors"]
-    torch.save({"a": torch.zeros(2, 3)}, path, _use_new_zipfile_serialization=False)
-    assert content.state_dict(path, {"a": (2, 3)}) == []
-
-
-def test_the_encoder_of_torchvision_is_recognised(tmp_path):
-    from torchvision.models import regnet_x_400mf
-
-    torch.save(regnet_x_400mf().state_dict(), tmp_path / "regnet.pth")
-    assert ENTRIES["regnet"].problems(tmp_path / "regnet.pth") == []
-
-
-def test_cifar_batches_are_checked_by_their_md5s_without_being_opened(tmp_path, monkeypatch):
-    from torchvision.datasets import CIFAR10
-
-    monkeypatch.setattr(CIFAR10, "train_list", [["data_batch_1", hashlib.md5(b"one").hexdigest()]])
-    monkeypatch.setattr(CIFAR10, "test_list", [["test_batch", hashlib.md5(b"two").hexdigest()]])
-    monkeypatch.setitem(CIFAR10.meta, "md5", hashlib.md5(b"meta").hexdigest())
-    for name, body in (("data_batch_1", b"one"), ("test_batch", b"two"), ("batches.meta", b"meta")):
-        (tmp_path / name).write_bytes(body)
-    assert content.cifar10(tmp_path) == []
-    (tmp_path / "data_batch_1").write_bytes(b"0ne")
-    (tmp_path / "test_batch").unlink()
-    assert content.cifar10(tmp_path) == ["data_batch_1 has another MD5 than published", "test_batch is missing"]
 
 
 def test_captioning_folder_is_checked_across_its_files(tmp_path):
@@ -457,37 +374,34 @@ def test_captioning_folder_is_checked_across_its_files(tmp_path):
         for kind in ("", "_pca"):
             with h5py.File(tmp_path / f"{split}2014_vgg16_fc7{kind}.h5", "w") as file:
                 file["features"] = np.zeros((3, 2), np.float32)
-    assert content.coco_captioning(tmp_path) == []
+    assert content.coco_captioning(tmp_path) == [] == content.coco_features(tmp_path)
     (tmp_path / "val2014_urls.txt").write_text("http://a\nhttp://b\n")
-    (tmp_path / "coco2014_vocab.json").write_text(json.dumps({**vocab, "idx_to_word": words[::-1]}))
-    assert content.coco_captioning(tmp_path) == [
-        "coco2014_vocab.json: word_to_idx is not the inverse of idx_to_word",
-        "val: picture 2 is named, but there are 2 addresses",
+    (tmp_path / "coco2014_vocab.json").write_text(json.dumps({**vocab, "idx_to_word": words[::-1][:1]}))
+    (found,) = content.coco_captioning(tmp_path)
+    assert "word_to_idx is not the inverse of idx_to_word" in found
+    assert "val names picture 2, but there are 2 addresses" in found
+    assert "val_captions hold indices outside the vocabulary of 1 words" in found
+    assert [problem.split(" has")[0] for problem in content.coco_features(tmp_path)] == [
+        "val2014_vgg16_fc7.h5",
+        "val2014_vgg16_fc7_pca.h5",
     ]
-    captions = tmp_path / "coco2014_captions.h5"
-    with h5py.File(captions, "a") as file:
-        del file["train_image_idxs"]
-        file["train_image_idxs"] = np.array([0, 1], np.int32)
-    assert content.coco_captioning(tmp_path)[1] == "train: (4, 17) captions and (2,) picture indices"
-    captions.write_bytes(captions.read_bytes()[:700])
-    assert content.coco_captioning(tmp_path)[0].startswith("a file cannot be read")
-    captions.unlink()
-    assert content.coco_captioning(tmp_path) == ["coco2014_captions.h5 is missing"]
+    with h5py.File(tmp_path / "train2014_vgg16_fc7.h5", "a") as file:
+        file["features"][1, 1] = np.nan
+    assert content.coco_features(tmp_path)[0] == "train2014_vgg16_fc7.h5 holds numbers that are not finite"
+    cut(tmp_path / "coco2014_captions.h5")
+    assert "coco2014_captions.h5 cannot be read" in content.coco_captioning(tmp_path)[0]
+    (tmp_path / "coco2014_captions.h5").unlink()
+    (tmp_path / "val2014_vgg16_fc7.h5").unlink()
+    assert content.coco_captioning(tmp_path) == ["val2014_vgg16_fc7.h5 is missing"]
 
 
-def test_davis_videos_have_as_many_masks_as_frames(tmp_path):
-    for split, video in (("train", "bear"), ("val", "soapbox")):
-        (tmp_path / "ImageSets" / "2017").mkdir(parents=True, exist_ok=True)
-        (tmp_path / "ImageSets" / "2017" / f"{split}.txt").write_text(f"{video}\n")
-        for kind, ending in (("JPEGImages", "jpg"), ("Annotations", "png")):
-            folder = tmp_path / kind / "480p" / video
-            folder.mkdir(parents=True)
-            for frame in range(2):
-                (folder / f"{frame:05d}.{ending}").touch()
-    assert content.davis(tmp_path) == []
-    (tmp_path / "Annotations" / "480p" / "soapbox" / "00001.png").unlink()
-    (tmp_path / "ImageSets" / "2017" / "train.txt").unlink()
-    assert content.davis(tmp_path) == ["ImageSets/2017/train.txt is missing", "soapbox has 2 frames and 1 masks"]
+def test_cifar_batches_are_checked_by_their_md5s_without_being_opened(offered):
+    entry = offered("cifar10")
+    fetch.fetch(entry)
+    hostile_pickle(entry.location / "data_batch_1")
+    (entry.location / "test_batch").unlink()
+    assert content.cifar10(entry.location) == ["data_batch_1 has another MD5 than published", "test_batch is missing"]
+    assert not list(entry.location.rglob("ran"))
 
 
 # --- Registry and commands ---
@@ -500,6 +414,7 @@ def test_places_are_those_that_the_readers_use():
         "cifar10": "datasets/cifar-10-batches-py",
         "davis": "datasets/DAVIS",
         "coco_captioning": "datasets/coco_captioning",
+        "coco_examples": "datasets/pictures_by_url",
         "regnet": "pretrained_model/regnet_x_400mf-adf1edd5.pth",
         "simclr": "pretrained_model/pretrained_simclr_model.pth",
         "clip": "pretrained_model/ViT-B-32.pt",
@@ -507,10 +422,23 @@ def test_places_are_those_that_the_readers_use():
         "dino_vits16": "pretrained_model/dino_deitsmall16_pretrain.pth",
     }
     for made in ENTRIES.values():
-        assert all(address.startswith(("https://", "http://")) for address in made.addresses)
+        schemes = [address.partition("://")[0] for address in made.addresses]
+        assert set(schemes) <= {"https", "http"} and schemes == sorted(schemes, reverse=True)  # encrypted ones first
         if made.digest:
             kind, digits = made.digest.split(":")
             assert kind in ("sha256", "md5") and int(digits, 16)
+
+
+def test_published_sizes_and_hashes_are_those_that_were_found():
+    facts = {name: (entry.size, (entry.digest or "")[-6:]) for name, entry in ENTRIES.items() if entry.size}
+    assert facts == {
+        "coco": (396_583_632, ""),
+        "cifar10": (170_498_071, "74349a"),
+        "davis": (832_766_765, "a2aa492"[-6:]),
+        "clip": (353_976_522, "8eba950af"[-6:]),
+        "dino_vits8": (86_728_949, "bb6d75e"[-6:]),
+    }
+    assert ENTRIES["regnet"].about == 22_300_000 and len(ENTRIES["clip"].addresses) == 2
 
 
 def test_the_table_for_people_says_what_the_registry_says():
@@ -525,41 +453,83 @@ def test_the_table_for_people_says_what_the_registry_says():
 def test_require_names_the_command_and_the_size(home, monkeypatch):
     with pytest.raises(FileNotFoundError, match=r'coco.pt not found. Run "python -m dl data fetch coco" \(397 MB\)'):
         require("coco")
-    home.mkdir()
-    (home / "coco.pt").touch()
-    assert require("coco") == home / "coco.pt"
+    write(home / "datasets" / "coco.pt", b"")
+    with pytest.raises(ValueError, match=r'it is cut or damaged.* Run "python -m dl data fetch --again coco", or leave'):
+        require("coco")
     monkeypatch.delenv("DL_HOME")
     assert ENTRIES["coco"].shown_location == "datasets/coco.pt"
     assert ENTRIES["regnet"].location == settings.weights_home() / "regnet_x_400mf-adf1edd5.pth"
 
 
-def test_commands_fetch_verify_and_list(server, home, monkeypatch, capsys):
-    made = {
-        "good": entry(server.give(), name="good", digest=sha256(BODY)),
-        "bad": entry(f"http://127.0.0.1:{server.server_port}/none", name="bad", path="bad.bin"),
-    }
-    monkeypatch.setattr(manage, "ENTRIES", made)
+def test_a_relative_home_is_within_the_project_wherever_one_is(monkeypatch, tmp_path):
+    monkeypatch.setenv("DL_HOME", "bigdisk")
+    monkeypatch.chdir(tmp_path)
+    assert settings.data_home() == ROOT / "bigdisk" / "datasets"
+    monkeypatch.setenv("DL_HOME", "~/big")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert settings.weights_home() == tmp_path / "big" / "pretrained_model"
+
+
+@pytest.fixture
+def small_registry(monkeypatch):
+    """Entries that need nothing but a few bytes, from a server on this machine."""
+    with serving() as server:
+        for name, made in list(ENTRIES.items()):
+            address = server.give(f"/{name}", name.encode())
+            changed = dict(addresses=(address,), size=None, digest=None, archive=False, problems=content.hash_only)
+            small = replace(made, **changed, read_all=None, collect=None, convertible=False, about=9, path=f"{name}.bin")
+            monkeypatch.setitem(ENTRIES, name, small)
+        yield server
+
+
+def test_all_topics_and_notebooks_are_fetched_by_name(small_registry, home, capsys, monkeypatch):
+    assert main(["data", "fetch", "clip_dino"]) == 0
+    assert [path for path, _ in small_registry.requests] == [
+        "/coco_captioning",
+        "/coco_examples",
+        "/davis",
+        "/clip",
+        "/dino_vits8",
+    ]
+    small_registry.requests.clear()
+    assert main(["data", "fetch", "simclr", "rnn_lstm_captioning"]) == 0  # the entry, not the topic of that name
+    assert [path for path, _ in small_registry.requests] == ["/simclr", "/coco", "/regnet"]
+    assert main(["data", "fetch", "Self_Supervised_Learning"]) == 0
+    assert main(["data", "fetch", "--all"]) == 0
+    assert len(list(home.rglob("*.bin"))) == len(ENTRIES) == 10
+    monkeypatch.setenv("DL_OFFLINE", "1")
+    assert main(["data", "fetch", "--all"]) == 0  # a prepared machine needs no network
+    assert capsys.readouterr().out.endswith("10 of 10 are there and verified.\n")
+    assert main(["data", "fetch"]) == 2 and main(["data", "fetch", "god"]) == 2
+    err = capsys.readouterr().err
+    assert "name what to fetch" in err and "no entry called god; there are: coco, " in err and "CLIP_DINO" in err
+
+
+def test_commands_fetch_verify_and_list(small_registry, home, monkeypatch, capsys):
     assert main(["data", "verify"]) == 0
     assert capsys.readouterr().out == "Nothing has been fetched yet.\n"
-    assert main(["data", "fetch", "bad", "good"]) == 1
-    assert capsys.readouterr().out.endswith("1 of 2 are there and verified. Failed: bad.\n")
+    del small_registry.files["/regnet"]
+    assert main(["data", "fetch", "regnet", "coco"]) == 1
+    assert capsys.readouterr().out.endswith("1 of 2 are there and verified. Failed: regnet.\n")
     assert main(["data", "verify"]) == 0
-    assert capsys.readouterr().out == "good: hash and content verified\n1 of 1 are as they should be.\n"
-    (home / "thing.bin").write_bytes(BODY[1:])
-    assert main(["data", "verify", "good", "bad"]) == 1
+    assert capsys.readouterr().out == "coco: content verified\n1 of 1 are as they should be.\n"
+    (home / "datasets" / "coco.bin").write_bytes(b"xxxx")
+    assert main(["data", "verify", "coco", "regnet"]) == 1
     out = capsys.readouterr().out
-    assert "good: its sha256 begins with" in out and "bad: it is not there; fetch it with" in out
+    assert "coco: it has the right size but another content" in out and "regnet: it is not there; fetch it with" in out
+    assert out.endswith("Fetch again: python -m dl data fetch --again coco regnet\n")
+    monkeypatch.setenv("DL_MIRROR", "http://m.example/")
     assert main(["data", "list"]) == 0
     out = capsys.readouterr().out
-    assert "good: data, about 0 MB, present, " in out and "bad: data, about 0 MB, not fetched, " in out
-    assert main(["data", "fetch", "god"]) == 2
-    assert "no entry called god; there are: good, bad." in capsys.readouterr().err
+    assert "coco: data, about 0 MB, present, " in out and "regnet: weights, about 0 MB, not fetched, " in out
+    assert "DL_MIRROR is asked first: http://m.example\n" in out
+    monkeypatch.delenv("DL_MIRROR")
     monkeypatch.setenv("DL_OFFLINE", "1")
-    assert main(["data", "fetch", "bad"]) == 2
+    assert main(["data", "fetch", "regnet"]) == 2
     assert "DL_OFFLINE" in capsys.readouterr().err
 
 
 def test_megabytes_are_exact_only_where_published():
-    assert ENTRIES["coco"].megabytes == "397 MB"
-    assert ENTRIES["clip"].megabytes == "about 338 MB"
+    assert ENTRIES["coco"].megabytes == "397 MB" and ENTRIES["clip"].megabytes == "354 MB"
+    assert ENTRIES["regnet"].megabytes == "about 22 MB"
     assert registry.MB == 10**6

@@ -4,6 +4,8 @@ import sys
 from types import ModuleType, SimpleNamespace
 
 import pytest
+import torch
+from stand_ins import coco_data
 
 from dl import console as command
 from dl import settings, weights
@@ -104,13 +106,35 @@ def test_only_real_mode_needs_real_data_and_only_sample_mode_the_shipped_weights
     assert needed == [f"python -m dl train-weights {name}" for name in command.trainable()]
     monkeypatch.setenv("DL_DATA", "real")
     needed = {finding.remedy for finding in doctor.data_and_weights() if finding.needed}
-    assert needed == {f"python -m dl data fetch {name}" for name in ENTRIES if name != "dino_vits16"}
+    assert needed == {f"python -m dl data fetch {name}" for name in ENTRIES if name not in ("dino_vits16", "coco_examples")}
     (tmp_path / "datasets").mkdir()
     (tmp_path / "datasets" / "coco.pt").touch()
-    needed = {finding.remedy for finding in doctor.data_and_weights() if finding.needed}
-    assert "python -m dl data fetch coco" not in needed
+    (damaged,) = [finding for finding in doctor.data_and_weights() if finding.says.startswith("real data coco: ")]
+    assert "damaged: it is cut or damaged" in damaged.says and damaged.needed
+    assert damaged.remedy == "python -m dl data fetch --again coco"
+    torch.save(coco_data(), tmp_path / "datasets" / "coco.pt")
+    assert not [finding for finding in doctor.data_and_weights() if finding.needed and "coco.pt" in finding.says]
     monkeypatch.setenv("DL_DATA", "rael")
     assert [finding.remedy for finding in doctor.data_and_weights()] == ["unset DL_DATA"]
+
+
+def test_the_mirror_is_named_and_must_be_an_address(monkeypatch):
+    monkeypatch.delenv("DL_MIRROR", raising=False)
+    assert "not set" in doctor.mirror().says
+    monkeypatch.setenv("DL_MIRROR", "https://course.example/dl/")
+    assert doctor.mirror().says == "DL_MIRROR is https://course.example/dl, asked first"
+    monkeypatch.setenv("DL_MIRROR", "course.example")
+    assert doctor.mirror().needed and doctor.mirror().remedy == "unset DL_MIRROR"
+
+
+def test_space_is_asked_where_the_real_data_go(monkeypatch, tmp_path):
+    monkeypatch.setenv("DL_DATA", "real")
+    monkeypatch.setenv("DL_HOME", str(tmp_path / "new" / "disk"))
+    free = {settings.project_root(): 2e9, tmp_path: 1e9}
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda path: SimpleNamespace(free=free[path]))
+    here, there = doctor.disk()
+    assert not here.needed and there.needed and "new/disk" in there.says.replace("\\", "/")
+    assert there.remedy == "free at least 6.1 GB there"
 
 
 def test_a_full_disk_is_serious(monkeypatch):

@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import json
 import math
+import pickle
 import random
 import shutil
 from collections import Counter
@@ -420,31 +421,59 @@ def test_the_sample_carries_checksums_of_its_own_and_cifar10_keeps_its(sample_ro
         CIFAR10(sample_root)
 
 
-def test_damaged_and_missing_sample_files_are_named(damaged_root):
+def test_damaged_and_missing_sample_files_are_named(damaged_root, monkeypatch):
     folder = damaged_root / CIFAR10.base_folder
+    monkeypatch.setattr("dl.simclr.data_utils._sample_folder", lambda: folder)
     batch = folder / "data_batch_3"
     batch.write_bytes(batch.read_bytes()[:-1] + b"x")
-    with pytest.raises(ValueError, match=r"^load_cifar10: in .* do not have their recorded MD5: data_batch_3. Put the files"):
-        load_cifar10(train=True, root=damaged_root)
+    with pytest.raises(ValueError, match=r"^load_cifar10: in .* do not have their recorded MD5: data_batch_3. Delete"):
+        load_cifar10(train=True)
     batch.unlink()
     (folder / "test_batch").unlink()
-    with pytest.raises(FileNotFoundError, match=r"^load_cifar10: .* lacks data_batch_3, test_batch. Put the"):
-        load_cifar10(train=True, root=damaged_root)
+    with pytest.raises(FileNotFoundError, match=r"^load_cifar10: .* lacks data_batch_3, test_batch. Delete this"):
+        load_cifar10(train=True)
 
 
-def test_files_missing_at_the_first_use_are_named(tmp_path):
+def test_files_missing_at_the_first_use_are_named(tmp_path, monkeypatch):
     write_cifar(tmp_path / CIFAR10.base_folder, batch=2, test=2)
     (tmp_path / CIFAR10.base_folder / "batches.meta").unlink()
-    with pytest.raises(FileNotFoundError, match=r"lacks batches.meta. Put the files"):
+    monkeypatch.setattr("dl.simclr.data_utils._sample_folder", lambda: tmp_path / CIFAR10.base_folder)
+    with pytest.raises(FileNotFoundError, match=r"lacks batches.meta. Delete this folder"):
+        load_cifar10(train=True)
+
+
+def test_a_users_own_folder_is_only_read_and_never_to_be_deleted(tmp_path, monkeypatch):
+    folder = tmp_path / CIFAR10.base_folder
+    write_cifar(folder, batch=2, test=2)
+    before = {file.name: file.stat().st_mtime_ns for file in folder.iterdir()}
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert len(load_cifar10(train=True, root="~")) == 10
+    assert {file.name: file.stat().st_mtime_ns for file in folder.iterdir()} == before
+    (folder / "data_batch_3").unlink()
+    with pytest.raises(FileNotFoundError, match=r"lacks data_batch_3. Copy these files there once more, or leave root out"):
         load_cifar10(train=True, root=tmp_path)
+
+
+def test_a_pickle_of_a_users_own_folder_runs_no_code(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return open, (str(tmp_path / "ran"), "w")
+
+    folder = tmp_path / CIFAR10.base_folder
+    write_cifar(folder, batch=2, test=2)
+    (folder / "data_batch_2").write_bytes(pickle.dumps({"data": Evil()}, protocol=2))
+    (folder / "test_batch").write_bytes(b"cut")
+    with pytest.raises(ValueError, match="hold more than arrays and plain values, .*: data_batch_2, test_batch. Copy"):
+        load_cifar10(train=True, root=tmp_path)
+    assert not (tmp_path / "ran").exists()
 
 
 def test_a_real_folder_that_is_not_cifar10_is_refused(damaged_root, monkeypatch):
     monkeypatch.setenv("DL_DATA", "real")
-    with pytest.raises(ValueError, match=r"data_batch_1, .*batches.meta. Run \"python -m dl data fetch cifar10\""):
+    with pytest.raises(ValueError, match=r"data_batch_1, .*batches.meta. Run \"python -m dl data fetch --again cifar10\""):
         load_cifar10(train=True, root=damaged_root)
     (damaged_root / CIFAR10.base_folder / "data_batch_2").unlink()
-    with pytest.raises(FileNotFoundError, match=r"lacks data_batch_2. Run \"python -m dl data fetch cifar10\""):
+    with pytest.raises(FileNotFoundError, match=r"lacks data_batch_2. Run \"python -m dl data fetch --again cifar10\""):
         load_cifar10(train=True, root=damaged_root)
 
 
@@ -792,8 +821,9 @@ def test_the_courses_weights_are_asked_of_the_registry(monkeypatch, tmp_path):
         starting_weights("resnet50")
     path = tmp_path / "pretrained_model" / "pretrained_simclr_model.pth"
     path.parent.mkdir()
-    torch.save({"f.0.weight": torch.ones(1), "total_ops": torch.zeros(1)}, path)
-    assert list(starting_weights("resnet50")) == ["f.0.weight", "total_ops"]
+    good = {name: tensor for name, tensor in Model(encoder="resnet50").state_dict().items()}
+    torch.save({**good, "total_ops": torch.zeros(1)}, path)
+    assert list(starting_weights("resnet50")) == [*good, "total_ops"]
 
 
 # --- Training and evaluation ---

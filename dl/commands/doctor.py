@@ -6,6 +6,7 @@ exit code 2; the others only inform. Nothing of this project that needs torch is
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import platform
 import shutil
@@ -17,14 +18,16 @@ from importlib import metadata
 from importlib.machinery import PathFinder
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dl.console import SUCCESS, WRONG_USE, trainable
+
+if TYPE_CHECKING:
+    from dl.data import Entry
 
 DISTRIBUTION = "dl-assignment"
 INSTALL = 'pip install -c constraints.txt -e ".[dev]"'
 LOW_DISK = 1_000_000_000  # bytes: below this, notebooks and the sample world may not fit
-NOT_READ_BY_NOTEBOOKS = ("dino_vits16",)
 ALTERNATIVES = {"opencv-python": "opencv-python-headless"}
 REASONS = {
     "setuptools": "import clip needs its pkg_resources, gone in 82, and torch needs 77.0.3",
@@ -179,6 +182,7 @@ def data_and_weights() -> Iterator[Finding]:
         return
     network = ", DL_OFFLINE forbids the network" if settings.offline() else ""
     yield Finding(f"DL_DATA is {settings.data_mode()}{network}")
+    yield mirror()
     made = settings.sample_home().is_dir()
     yield Finding(f"sample world: {'in ' + str(settings.sample_home()) if made else 'made on first use'}")
     for name in trainable():
@@ -186,20 +190,51 @@ def data_and_weights() -> Iterator[Finding]:
         remedy = "" if shipped else f"python -m dl train-weights {name}"
         yield Finding(f"sample weights {name}: {'here' if shipped else 'missing'}", remedy, bool(remedy) and not real)
     for entry in ENTRIES.values():
-        needed = real and not entry.present and entry.name not in NOT_READ_BY_NOTEBOOKS
-        remedy = "" if entry.present else f"python -m dl data fetch {entry.name}" if real else ""
-        where = entry.shown_location if entry.present else f"not fetched ({entry.megabytes})"
-        yield Finding(f"real {entry.kind} {entry.name}: {where}", remedy, needed)
+        yield real_entry(entry, real)
+
+
+def mirror() -> Finding:
+    """The server that is asked before the registry's own addresses."""
+    from dl import settings
+
+    try:
+        address = settings.mirror()
+    except ValueError as error:
+        return Finding(str(error), "unset DL_MIRROR", needed=True)
+    return Finding(f"DL_MIRROR is {address}, asked first" if address else "DL_MIRROR is not set: no server of the course")
+
+
+def real_entry(entry: Entry, real: bool) -> Finding:
+    """Whether an entry of the registry is there and, where DL_DATA=real will read it, what it was fetched as."""
+    from dl.data.verify import quick_problems
+
+    title = f"real {entry.kind} {entry.name}"
+    if not entry.present:
+        needed = real and bool(entry.topic) and not entry.collect  # a collection is fetched, or drawn, by its reader
+        remedy = f"python -m dl data fetch {entry.name}" if real else ""
+        return Finding(f"{title}: not fetched ({entry.megabytes})", remedy, needed)
+    problems = quick_problems(entry) if real else []
+    if problems:
+        return Finding(f"{title}: {entry.shown_location}, damaged: {'; '.join(problems)}", entry.command, bool(entry.topic))
+    return Finding(f"{title}: {entry.shown_location}")
 
 
 def disk() -> Iterator[Finding]:
-    """Free space where results, sample world and real data go."""
+    """Free space where results and sample world go, and where real data and weights go."""
     from dl import settings
+    from dl.data import ENTRIES
 
     root = settings.project_root()
-    free = shutil.disk_usage(root).free
-    says = f"{free / 1e9:.1f} GB free at {root}"
-    yield Finding(says) if free >= LOW_DISK else Finding(says, "free at least 1 GB there", needed=True)
+    wanted: dict[Path, float] = {root: LOW_DISK}
+    with contextlib.suppress(ValueError):  # another examination says what is wrong with DL_DATA
+        if settings.data_mode() == settings.REAL:
+            missing = [entry.about * (2.5 if entry.archive else 1) for entry in ENTRIES.values() if not entry.present]
+            wanted[settings.data_home().parent] = sum(missing)
+    for folder, least in wanted.items():
+        there = next(parent for parent in (folder, *folder.parents) if parent.exists())
+        free = shutil.disk_usage(there).free
+        says = f"{free / 1e9:.1f} GB free at {folder}"
+        yield Finding(says) if free >= least else Finding(says, f"free at least {least / 1e9:.1f} GB there", needed=True)
 
 
 EXAMINATIONS: tuple[tuple[str, Callable[[], Iterator[Finding]]], ...] = (

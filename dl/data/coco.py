@@ -54,4 +54,17 @@ def coco_problems(data: object) -> list[str]:
             problems.append(f"{split} has {len(images)} images but {len(captions)} captions")
         if len(captions) and not 0 <= int(captions.min()) <= int(captions.max()) < len(tokens):
             problems.append(f"{split}_captions hold indices outside the vocabulary of {len(tokens)} words")
+        problems += [f"{split}_{problem}" for problem in _zeros(images, captions)]
+    return problems
+
+
+def _zeros(images: Tensor, captions: Tensor) -> list[str]:
+    """What a hole of a broken copy leaves behind: neighbouring images that are black, captions of padding alone."""
+    problems = []
+    black = images.flatten(1).amax(1) == 0 if images.numel() else torch.zeros(0, dtype=torch.bool)
+    if (black[1:] & black[:-1]).any():
+        problems.append(f"images has {int(black.sum())} black ones")
+    empty = (captions == 0).all(1)
+    if empty.any() and captions.numel():
+        problems.append(f"captions has {int(empty.sum())} without a word")
     return problems

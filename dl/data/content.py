@@ -1,47 +1,160 @@
 """What must be in a fetched file or folder for the readers to understand it. Each check lists every problem it finds.
 
-Nothing is executed: pickles are read weights-only or not at all.
+Nothing is executed: pickles are read weights-only or not at all. The checks of a few seconds (`problems` of an entry)
+also serve readers where no manifest vouches for a file; `read_all` reads every file of a folder.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
+import pickle
 import zipfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
-from dl.files import numbered_files, read_lines, read_text
+import numpy as np
+import torch
+from torch import Tensor
+
+from dl.console import progress
+from dl.data.download import is_web_page
+from dl.data.manifest import digest
+from dl.files import read_lines
 
 SPLITS = ("train", "val")
+FEATURES = tuple(f"{split}2014_vgg16_fc7{width}.h5" for split in SPLITS for width in ("", "_pca"))
+ROWS = 4096  # of features read at once
+SHOWN = 5  # problems that a message lists before it counts the rest
 
 
 def hash_only(path: Path) -> list[str]:
-    """For a file whose published SHA-256 covers everything, and which only its own package may read."""
+    """For a file whose published SHA-256 covers everything."""
     return []
+
+
+def load_saved(path: Path) -> tuple[Any, list[str]]:
+    """What `torch.save` wrote, read weights-only; or why it cannot be read. The checksums inside are verified."""
+    try:
+        with open(path, "rb") as file:
+            if is_web_page(file.read(1024)):
+                return None, ["it is a web page, saved in the file's place"]
+        if is_torchscript(path):
+            return None, ["it is a TorchScript archive, which holds code and is not opened without its published hash"]
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                damaged = archive.testzip()
+            if damaged:
+                return None, [f"its part {damaged} is damaged"]
+        return torch.load(path, map_location="cpu", weights_only=True), []
+    except pickle.UnpicklingError:  # torch's own words advise to read it all the same
+        return None, ["it is cut or damaged, or holds more than tensors (objects, code), which is not read"]
+    except Exception as error:  # a cut zip, a text file: torch has a different exception for each
+        return None, [f"it is cut or damaged, or no file of tensors ({type(error).__name__})"]
+
+
+def is_torchscript(path: Path) -> bool:
+    """Whether a file is a TorchScript archive, which holds code beside its tensors."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any("/code/" in name for name in archive.namelist())
+
+
+# --- Weights ---
+
+
+def weights(path: Path, network: str) -> list[str]:
+    """A dictionary of tensors: exactly those of the network, each with its shape and dtype."""
+    data, problems = load_saved(path)
+    return problems or tensor_problems(data, network)
+
+
+def clip(path: Path) -> list[str]:
+    """ViT-B/32 as OpenAI publishes it, told by its hash and not opened; else a plain state dict of the same network."""
+    from dl.data.registry import ENTRIES
+
+    if published(path, ENTRIES["clip"].digest):
+        return []
+    problems = weights(path, "clip")
+    return ["it has not the published hash, nor the tensors of that network", *problems] if problems else []
+
+
+def published(path: Path, wanted: str | None) -> bool:
+    """Whether a file has the published hash, "kind:hex" as in an entry; False where none was published."""
+    kind, _, digits = (wanted or "").partition(":")
+    return bool(digits) and digest(path, kind).startswith(digits)
+
+
+def tensor_problems(data: object, network: str) -> list[str]:
+    """How a state dict differs from a network's; counters of profilers, and of batch normalisation, may come or go."""
+    if not isinstance(data, dict) or not all(isinstance(value, Tensor) for value in data.values()):
+        return [f"it holds a {type(data).__name__} of other things, not a dictionary of tensors"]
+    wanted = network_tensors(network)
+    problems = []
+    for name, tensor in wanted.items():
+        if name not in data:
+            if not name.endswith("num_batches_tracked"):
+                problems.append(f"it has no tensor {name}")
+        elif data[name].shape != tensor.shape:
+            problems.append(f"{name} has shape {tuple(data[name].shape)}, not {tuple(tensor.shape)}")
+        elif not _dtype_fits(data[name].dtype, tensor.dtype, network):
+            problems.append(f"{name} is {data[name].dtype}, not {tensor.dtype}")
+        elif tensor.is_floating_point() and not data[name].isfinite().all():
+            problems.append(f"{name} holds numbers that are not finite")
+    unknown = [name for name in data if name not in wanted and name.split(".")[-1] not in ASIDE]
+    return _shortened(problems + [f"its tensor {name} is none of the network's" for name in unknown])
+
+
+def network_tensors(network: str) -> dict[str, Tensor]:
+    """Name, shape and dtype of every tensor of a network; the values mean nothing, and no random number is drawn."""
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        return NETWORKS[network]()
+
+
+def _dtype_fits(got: torch.dtype, wanted: torch.dtype, network: str) -> bool:
+    """CLIP is kept in half precision, wholly or in part, and loads from either."""
+    return got == wanted or (network == "clip" and {got, wanted} == {torch.float16, torch.float32})
+
+
+def _regnet() -> dict[str, Tensor]:
+    with torch.device("cpu"):  # torchvision computes its widths with tensors
+        return import_module("torchvision.models").regnet_x_400mf().state_dict()
+
+
+def _simclr() -> dict[str, Tensor]:
+    return import_module("dl.simclr.model").Model().state_dict()
+
+
+def _dino(patch_size: int) -> dict[str, Tensor]:
+    vit = import_module("dl.models.vit")
+    return vit.VisionTransformer(**vit.DINO_CONFIGURATIONS[patch_size]).state_dict()
+
+
+def _clip() -> dict[str, Tensor]:
+    return import_module("dl.models.small_clip").published_network().state_dict()
+
+
+ASIDE = ("total_ops", "total_params", "input_resolution", "context_length", "vocab_size")  # thop's; CLIP's sizes
+NETWORKS: dict[str, Callable[[], dict[str, Tensor]]] = {
+    "regnet": _regnet,
+    "simclr": _simclr,
+    "dino_vits8": lambda: _dino(8),
+    "dino_vits16": lambda: _dino(16),
+    "clip": _clip,
+}
+
+
+# --- Data ---
 
 
 def coco(path: Path) -> list[str]:
     """The captioning data file `coco.pt`."""
     from dl.data.coco import coco_problems
 
-    data, problems = _load(path)
+    data, problems = load_saved(path)
     return problems or coco_problems(data)
-
-
-def state_dict(path: Path, shapes: dict[str, tuple[int, ...]]) -> list[str]:
-    """A dictionary of tensors in which these have these shapes: enough to tell the model from every other."""
-    data, problems = _load(path)
-    if problems:
-        return problems
-    if not isinstance(data, dict):
-        return [f"it holds a {type(data).__name__}, not a dictionary of tensors"]
-    for name, shape in shapes.items():
-        found = tuple(data[name].shape) if name in data else None
-        if found is None:
-            problems.append(f"it has no tensor {name}")
-        elif found != shape:
-            problems.append(f"{name} has shape {found}, not {shape}")
-    return problems
 
 
 def cifar10(folder: Path) -> list[str]:
@@ -53,74 +166,88 @@ def cifar10(folder: Path) -> list[str]:
     for name, md5 in wanted:
         if not (folder / name).is_file():
             problems.append(f"{name} is missing")
-        elif hashlib.md5((folder / name).read_bytes()).hexdigest() != md5:
+        elif digest(folder / name, "md5") != md5:
             problems.append(f"{name} has another MD5 than published")
     return problems
 
 
 def coco_captioning(folder: Path) -> list[str]:
-    """The captions, features, vocabulary and picture addresses that `dl.coco_utils` reads."""
-    features = [f"{split}2014_vgg16_fc7{kind}.h5" for split in SPLITS for kind in ("", "_pca")]
-    addresses = [f"{split}2014_urls.txt" for split in SPLITS]
-    names = ["coco2014_captions.h5", "coco2014_vocab.json", *features, *addresses]
-    missing = [f"{name} is missing" for name in names if not (folder / name).is_file()]
-    if missing:
-        return missing
-    try:
-        return _captioning_problems(folder, features)
-    except (OSError, ValueError, KeyError) as error:  # h5py, json: cut or foreign files, absent parts
-        return [f"a file cannot be read: {error}"]
+    """The captions, vocabulary and picture addresses, read by `load_coco_data` itself; the features are there."""
+    from dl.coco_utils import captioning_problems
+
+    missing = [f"{name} is missing" for name in FEATURES if not (folder / name).is_file()]
+    return missing or captioning_problems(folder)
 
 
-def _captioning_problems(folder: Path, features: list[str]) -> list[str]:
+def coco_features(folder: Path) -> list[str]:
+    """The features to their end: finite numbers, a row for every picture."""
     import h5py
 
     problems = []
-    vocab = json.loads(read_text(folder / "coco2014_vocab.json"))
-    if vocab["word_to_idx"] != {word: index for index, word in enumerate(vocab["idx_to_word"])}:
-        problems.append("coco2014_vocab.json: word_to_idx is not the inverse of idx_to_word")
-    with h5py.File(folder / "coco2014_captions.h5") as file:
-        for split in SPLITS:
-            captions, pictures = file[f"{split}_captions"], file[f"{split}_image_idxs"]
-            count = len(read_lines(folder / f"{split}2014_urls.txt"))
-            if captions.ndim != 2 or len(captions) != len(pictures):
-                problems.append(f"{split}: {captions.shape} captions and {pictures.shape} picture indices")
-            elif len(pictures) and int(pictures[:].max()) >= count:
-                problems.append(f"{split}: picture {int(pictures[:].max())} is named, but there are {count} addresses")
-    for name in features:
-        with h5py.File(folder / name) as file:
-            if file["features"].ndim != 2:
-                problems.append(f"{name}: features of shape {file['features'].shape}, not (pictures, values)")
+    for name in progress(iterable=FEATURES, desc="coco_captioning: reading", unit="file"):
+        pictures = len(read_lines(folder / f"{name.split('_')[0]}_urls.txt"))
+        try:
+            with h5py.File(folder / name) as file:
+                features = file["features"]
+                if features.ndim != 2 or len(features) != pictures or features.dtype.kind != "f":
+                    problems.append(f"{name} has {features.dtype} {features.shape}, not a row for each of {pictures} pictures")
+                elif not all(np.isfinite(features[row : row + ROWS]).all() for row in range(0, pictures, ROWS)):
+                    problems.append(f"{name} holds numbers that are not finite")
+        except (OSError, KeyError, AttributeError) as error:  # h5py: cut or foreign, another content
+            problems.append(f"{name} cannot be read ({error})")
     return problems
 
 
 def davis(folder: Path) -> list[str]:
-    """DAVIS 2017 at 480p: each listed video has as many frames as masks."""
+    """DAVIS 2017 at 480p: each listed video has a mask for each frame."""
+    from dl.data.davis import video_problems
+
     problems = []
     for split in SPLITS:
         listing = folder / "ImageSets" / "2017" / f"{split}.txt"
         if not listing.is_file():
             problems.append(f"ImageSets/2017/{split}.txt is missing")
             continue
-        for video in filter(None, read_lines(listing)):
-            frames = len(numbered_files(folder / "JPEGImages" / "480p" / video, ".jpg"))
-            masks = len(numbered_files(folder / "Annotations" / "480p" / video, ".png"))
-            if not frames or frames != masks:
-                problems.append(f"{video} has {frames} frames and {masks} masks")
-    return problems
+        names = [name for name in read_lines(listing) if name]
+        problems += [problem for name in names if (problem := video_problems(folder, name))]
+    return _shortened(problems)
 
 
-def _load(path: Path) -> tuple[object, list[str]]:
-    """What `torch.save` wrote, read weights-only; or why it cannot be read. The checksums inside are verified."""
-    import torch
+def davis_pictures(folder: Path) -> list[str]:
+    """Every picture can be decoded, and the reader reads every video that it offers."""
+    from dl.data.davis import read_moments, video_names
 
-    is_zip = zipfile.is_zipfile(path)
+    problems = undecodable(folder)
+    for name in progress(iterable=video_names(folder), desc="davis: reading", unit="video"):
+        try:
+            for _ in read_moments(folder, name):
+                pass
+        except ValueError as error:
+            problems.append(str(error).removeprefix("DavisDataset: ").split(". ")[0])
+    return _shortened(list(dict.fromkeys(problems)))
+
+
+def undecodable(folder: Path) -> list[str]:
+    """JPEG and PNG files below a folder that cannot be decoded, or not to their end."""
+    files = [file for file in sorted(folder.rglob("*")) if file.suffix in (".jpg", ".png") and not file.name.startswith(".")]
+    with ThreadPoolExecutor() as pool:
+        found = progress(iterable=pool.map(picture_problem, files), total=len(files), desc="decoding", unit="picture")
+        problems = [f"{file.relative_to(folder).as_posix()} {problem}" for file, problem in zip(files, found) if problem]
+    return _shortened(problems)
+
+
+def picture_problem(file: Path) -> str:
+    """Why a picture cannot be decoded, "" if it can."""
+    from PIL import Image
+
     try:
-        if is_zip:
-            with zipfile.ZipFile(path) as archive:
-                damaged = archive.testzip()
-            if damaged:
-                return None, [f"its part {damaged} is damaged"]
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip or None), []
-    except Exception as error:  # a cut zip, a foreign pickle, a text file: torch has a different exception for each
-        return None, [f"torch cannot read it ({str(error).splitlines()[0] if str(error) else type(error).__name__})"]
+        with Image.open(file) as picture:
+            picture.load()
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        return f"cannot be read ({error})"
+    return ""
+
+
+def _shortened(problems: list[str]) -> list[str]:
+    more = len(problems) - SHOWN
+    return [*problems[:SHOWN], f"and {more} more"] if more > 0 else problems

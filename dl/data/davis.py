@@ -53,16 +53,24 @@ def video_names(folder: Path) -> list[str]:
     listing = folder / "ImageSets" / "2017" / "val.txt"
     if not listing.is_file():
         raise FileNotFoundError(
-            f"DavisDataset: {_shown(listing)} not found, wanted a folder with ImageSets/, JPEGImages/ "
-            f"and Annotations/. {remedy()}"
+            f"DavisDataset: {settings.shown(listing)} not found, wanted a folder with ImageSets/, JPEGImages/ "
+            f"and Annotations/. {remedy(again=False)}"
         )
     try:
         names = [name for name in read_lines(listing) if name]
     except ValueError as error:
         raise ValueError(f"DavisDataset: {error}") from error
     if not names:
-        raise ValueError(f"DavisDataset: {_shown(listing)} names no video, wanted one a line. {remedy()}")
+        raise ValueError(f"DavisDataset: {settings.shown(listing)} names no video, wanted one a line. {remedy()}")
     return in_course_order(names)
+
+
+def video_problems(folder: Path, name: str) -> str:
+    """What keeps a video from having a mask for each of at least one frame, "" if nothing does."""
+    frames, masks = _pictures(folder, name)
+    if frames and [path.stem for path in frames] == [path.stem for path in masks]:
+        return ""
+    return f"video {name!r} has {len(frames)} frames and {len(masks)} masks"
 
 
 def frame_files(folder: Path, name: str) -> list[tuple[Path, Path]]:
@@ -71,14 +79,10 @@ def frame_files(folder: Path, name: str) -> list[tuple[Path, Path]]:
     Raises:
         ValueError: if there are no frames, or some have no mask.
     """
-    frames = numbered_files(folder / "JPEGImages" / RESOLUTION / name, ".jpg")
-    masks = numbered_files(folder / "Annotations" / RESOLUTION / name, ".png")
-    if not frames or [path.stem for path in frames] != [path.stem for path in masks]:
-        raise ValueError(
-            f"DavisDataset: video {name!r} has {len(frames)} frames and {len(masks)} masks, wanted a mask "
-            f"for each of at least one frame. {remedy()}"
-        )
-    return list(zip(frames, masks))
+    problem = video_problems(folder, name)
+    if problem:
+        raise ValueError(f"DavisDataset: {problem}, wanted a mask for each of at least one frame. {remedy()}")
+    return list(zip(*_pictures(folder, name)))
 
 
 def read_moments(folder: Path, name: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -93,22 +97,29 @@ def read_moments(folder: Path, name: str) -> Iterator[tuple[np.ndarray, np.ndarr
         size = size or frame.shape[:2]
         if frame.shape[:2] != size or mask.shape[:2] != size:
             raise ValueError(
-                f"DavisDataset: {_shown(frame_file)} is {frame.shape[:2]} and its mask {mask.shape[:2]}, wanted "
+                f"DavisDataset: {settings.shown(frame_file)} is {frame.shape[:2]} and its mask {mask.shape[:2]}, wanted "
                 f"all of the video at {size}. {remedy()}"
             )
         if mask.max() == VOID:
             raise ValueError(
-                f"DavisDataset: {_shown(mask_file)} has pixels of {VOID}, wanted object ids that count from 0. "
+                f"DavisDataset: {settings.shown(mask_file)} has pixels of {VOID}, wanted object ids that count from 0. "
                 "Set undecided pixels to 0, or use the masks of DAVIS 2017."
             )
         yield frame, mask
 
 
-def remedy() -> str:
-    """What to do about absent or damaged videos."""
+def remedy(again: bool = True) -> str:
+    """What to do about damaged videos, or absent ones (`again` False)."""
     if settings.data_mode() == settings.SAMPLE:
         return "Delete this folder if it is the sample world's: the next call makes it again."
-    return 'Run "python -m dl data fetch davis", or leave DL_DATA=sample.'
+    return f'Run "python -m dl data fetch{" --again" if again else ""} davis", or leave DL_DATA=sample.'
+
+
+def _pictures(folder: Path, name: str) -> tuple[list[Path], list[Path]]:
+    """Frames and masks of a video, each in order."""
+    frames = numbered_files(folder / "JPEGImages" / RESOLUTION / name, ".jpg")
+    masks = numbered_files(folder / "Annotations" / RESOLUTION / name, ".png")
+    return frames, masks
 
 
 def _read(file: Path, modes: tuple[str, ...]) -> np.ndarray:
@@ -119,15 +130,10 @@ def _read(file: Path, modes: tuple[str, ...]) -> np.ndarray:
             mode = picture.mode
             pixels = np.array(picture)
     except (OSError, SyntaxError, ValueError) as error:  # PIL: cut, foreign or absent
-        raise ValueError(f"DavisDataset: {_shown(file)} cannot be read ({error}). {remedy()}") from error
+        raise ValueError(f"DavisDataset: {settings.shown(file)} cannot be read ({error}). {remedy()}") from error
     if mode not in modes:
         raise ValueError(
-            f"DavisDataset: {_shown(file)} has the mode {mode}, wanted {' or '.join(modes)}"
+            f"DavisDataset: {settings.shown(file)} has the mode {mode}, wanted {' or '.join(modes)}"
             f"{', whose pixels are object ids' if 'P' in modes else ''}. {remedy()}"
         )
     return pixels
-
-
-def _shown(path: Path) -> str:
-    root = settings.project_root()
-    return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()

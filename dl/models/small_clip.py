@@ -10,7 +10,6 @@ Notebook: notebooks/CLIP_DINO.ipynb.
 from __future__ import annotations
 
 import json
-import pickle
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -143,30 +142,30 @@ def quiet_clip_import() -> Iterator[None]:
         yield
 
 
+def published_network() -> nn.Module:
+    """An untrained network of the shape of ViT-B/32 (Radford et al. 2021, tables 19 and 20)."""
+    with quiet_clip_import():
+        from clip.model import CLIP
+    return CLIP(512, 224, 12, 768, 32, 77, 49408, 512, 8, 12)
+
+
 def _load_published(device: str) -> tuple[nn.Module, object]:
     """ViT-B/32 from the fetched file: the TorchScript archive of OpenAI if its hash is right, else a plain state dict.
 
     Only a file with the published hash is opened as an archive, which may hold code; anything else as tensors alone.
     `clip.load` itself cannot read a plain state dict, and torch may drop the archives one day.
     """
-    from dl.data import ENTRIES, require
-    from dl.data.fetch import problems_of
+    from dl.data import ENTRIES, content, read_weights, require
 
     path = require("clip")
     with quiet_clip_import():
         from clip.model import build_model
-    if not problems_of(ENTRIES["clip"]):
+    if content.published(path, ENTRIES["clip"].digest) and content.is_torchscript(path):
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*torch.jit.*")
             state_dict = torch.jit.load(path, map_location="cpu").state_dict()
     else:
-        try:
-            state_dict = torch.load(path, map_location="cpu", weights_only=True)
-        except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
-            raise ValueError(
-                f"load_clip: {path.name} is neither OpenAI's file (its SHA-256 differs) nor a plain state dict "
-                f"({type(error).__name__}). Fetch it again: python -m dl data fetch clip"
-            ) from error
+        state_dict = read_weights("clip")
     model = build_model(state_dict).to(device)  # eval mode; float16 where CLIP keeps it
     if device == "cpu":
         model.float()

@@ -261,7 +261,7 @@ def load_dino(device: torch.device | str, patch_size: int = 8) -> VisionTransfor
     the project's small one, trained on the sample world, which has patches of 8.
 
     Raises:
-        ValueError: if there are no weights with such patches.
+        ValueError: if there are no weights with such patches, or the published ones are damaged.
         FileNotFoundError: if the published weights have not been fetched.
     """
     real = settings.data_mode() == settings.REAL
@@ -271,10 +271,10 @@ def load_dino(device: torch.device | str, patch_size: int = 8) -> VisionTransfor
             "16 pixels. Pass one of these."
         )
     if real:
-        from dl.data import require
+        from dl.data import read_weights
 
         model = VisionTransformer(**DINO_CONFIGURATIONS[patch_size])
-        state_dict = torch.load(require(f"dino_vits{patch_size}"), map_location="cpu", weights_only=True)
+        state_dict = read_weights(f"dino_vits{patch_size}")
     else:
         model = VisionTransformer(**small_configuration())
         state_dict = weights.load("dino")

@@ -11,8 +11,6 @@ Notebook: notebooks/Self_Supervised_Learning.ipynb
 
 from __future__ import annotations
 
-import hashlib
-import os
 import pickle
 import random
 from collections.abc import Callable
@@ -26,13 +24,22 @@ from torchvision.datasets import CIFAR10
 from torchvision.datasets.utils import check_integrity
 
 from dl import settings
-from dl.files import read_text, user_path
+from dl.console import write_whole
+from dl.data.manifest import digest
 
 CIFAR10_MEAN = (0.4914, 0.4822, 0.4465)
 CIFAR10_STD = (0.2023, 0.1994, 0.2010)
 CHECKSUMS = "checksums.md5"  # of the sample's files: lines "MD5  name", as md5sum writes and checks them
-REAL_REMEDY = 'Run "python -m dl data fetch cifar10", or leave DL_DATA=sample.'
-OWN_REMEDY = "Put the files there, give another root, or leave it out."
+REAL_REMEDY = 'Run "python -m dl data fetch --again cifar10", or leave DL_DATA=sample.'
+NUMPY_NAMES = {
+    ("numpy.core.multiarray", "_reconstruct"),
+    ("numpy.core.multiarray", "scalar"),
+    ("numpy.core.numeric", "_frombuffer"),
+    ("numpy", "ndarray"),
+    ("numpy", "dtype"),
+    ("_codecs", "encode"),
+}
+OWN_REMEDY = "Copy these files there once more, or leave root out."
 SAMPLE_REMEDY = "Delete this folder: the next call makes the sample pictures again."
 
 
@@ -95,10 +102,9 @@ class CIFAR10Pair(CIFAR10):
 
 
 class SampleFiles:
-    """Lets torchvision's class verify the sample world's files by checksums of their own."""
+    """Lets torchvision's class verify other files than CIFAR-10's by checksums of their own."""
 
-    def __init__(self, root: str | Path, train: bool = True, **options) -> None:
-        sums = sample_checksums(Path(root) / self.base_folder, record=False)
+    def __init__(self, root: str | Path, train: bool, sums: dict[str, str], **options) -> None:
         self.train_list, self.test_list = (
             [[name, sums[name]] for name, _ in files] for files in (self.train_list, self.test_list)
         )
@@ -124,20 +130,19 @@ def load_cifar10(
             2,000 or 600.
         transform: PIL picture -> tensor.
         pairs: True for a `CIFAR10Pair`, with items (x_i, x_j, target); False for items (x, target).
-        root: folder that holds `cifar-10-batches-py`; None takes the fetched data, or the sample world's.
+        root: folder that holds `cifar-10-batches-py`, which is only read; None takes the fetched data, or the sample
+            world's. With DL_DATA=sample it may hold any pictures in CIFAR-10's format.
     Raises:
         FileNotFoundError: if files are absent. ValueError: if files are damaged. All of them are named.
     """
+    own = Path(root).expanduser() / CIFAR10.base_folder if root else None
     if settings.data_mode() == settings.SAMPLE:
-        folder = user_path(root) / CIFAR10.base_folder if root else _sample_folder()
-        _check_files(folder, sample_checksums(folder, record=not root), OWN_REMEDY if root else SAMPLE_REMEDY)
-        kind = SampleCIFAR10Pair if pairs else SampleCIFAR10
-        try:
-            return _few(kind(folder.parent, train, transform=transform))
-        except (pickle.UnpicklingError, EOFError, KeyError, IndexError, UnicodeDecodeError) as error:
-            raise ValueError(f"load_cifar10: the files in {folder} cannot be read ({error!r}). {OWN_REMEDY}") from error
-    folder = user_path(root) / CIFAR10.base_folder if root else _real_folder()
-    _check_files(folder, published_checksums(), REAL_REMEDY)
+        folder = own or _sample_folder()
+        sums = own_checksums(own) if own else sample_checksums(folder)
+        _check_files(folder, dict(sums), OWN_REMEDY if own else SAMPLE_REMEDY)
+        return _few((SampleCIFAR10Pair if pairs else SampleCIFAR10)(folder.parent, train, sums, transform=transform))
+    folder = own or _real_folder()
+    _check_files(folder, dict(published_checksums()), REAL_REMEDY)
     return _few((CIFAR10Pair if pairs else CIFAR10)(folder.parent, train, transform))
 
 
@@ -157,11 +162,25 @@ def sample_checksums(folder: Path, record: bool = True) -> dict[str, str | None]
         return dict.fromkeys(published_checksums())
     if not file.is_file():
         _check_files(folder, dict.fromkeys(published_checksums()), SAMPLE_REMEDY)
-        lines = [f"{hashlib.md5((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in published_checksums()]
-        temporary = folder / f"{CHECKSUMS}.{os.getpid()}.part"
-        temporary.write_text("".join(lines), encoding="utf-8")
-        os.replace(temporary, file)
-    return {name: md5 for md5, name in (line.split() for line in read_text(file).splitlines())}
+        lines = "".join(f"{digest(folder / name, 'md5')}  {name}\n" for name in published_checksums())
+        write_whole(record, lambda file: file.write_text(lines, encoding="utf-8"))
+    return {name: md5 for md5, name in (line.split() for line in record.read_text(encoding="utf-8").splitlines())}
+
+
+def own_checksums(folder: Path) -> dict[str, str]:
+    """MD5 of each file of a folder that a user names, once its pickles are known to hold arrays and plain values alone.
+
+    Raises:
+        FileNotFoundError, ValueError: naming all files that are absent, or hold something else.
+    """
+    _check_files(folder, dict.fromkeys(published_checksums()), OWN_REMEDY)
+    foreign = [name for name in published_checksums() if not _holds_arrays_alone(folder / name)]
+    if foreign:
+        raise ValueError(
+            f"load_cifar10: in {folder}, these files are damaged, or hold more than arrays and plain values, which is not "
+            f"read: {', '.join(foreign)}. {OWN_REMEDY}"
+        )
+    return {name: digest(folder / name, "md5") for name in published_checksums()}
 
 
 def picture_tensors(dataset: CIFAR10, count: int | None = None) -> tuple[Tensor, Tensor]:
@@ -200,6 +219,23 @@ def _sample_folder() -> Path:
     from dl.world.export import sample_path
 
     return sample_path(CIFAR10.base_folder)
+
+
+class _ArraysAlone(pickle.Unpickler):
+    """Reads pickles that name nothing but numpy's arrays; no code of the file runs."""
+
+    def find_class(self, module: str, name: str) -> object:
+        if (module.replace("numpy._core", "numpy.core"), name) not in NUMPY_NAMES:
+            raise pickle.UnpicklingError(f"{module}.{name}")
+        return super().find_class(module, name)
+
+
+def _holds_arrays_alone(file: Path) -> bool:
+    try:
+        with open(file, "rb") as opened:
+            return isinstance(_ArraysAlone(opened, encoding="latin1").load(), dict)
+    except Exception:  # a damaged pickle can raise anything
+        return False
 
 
 def _check_files(folder: Path, sums: dict[str, str | None], remedy: str) -> None:

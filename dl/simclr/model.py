@@ -9,7 +9,6 @@ Notebook: notebooks/Self_Supervised_Learning.ipynb
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -85,15 +84,15 @@ def starting_weights(encoder: str = "resnet50") -> dict[str, Tensor]:
     """State dict that the notebook starts from: the course's file for "resnet50", the project's own for "small".
 
     Raises:
-        FileNotFoundError: if the course's file has not been fetched.
+        FileNotFoundError: if the course's file has not been fetched. ValueError: if it is damaged.
     """
     if encoder == "small":
         from dl import weights
 
         return weights.load("simclr")
-    from dl.data import require
+    from dl.data import read_weights
 
-    return torch.load(require("simclr"), map_location="cpu", weights_only=True)
+    return read_weights("simclr")
 
 
 def load_pretrained(module: Model | Classifier, state_dict: dict[str, Tensor]) -> list[str]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import io
 import os
-import shutil
 import subprocess
 import time
 from collections.abc import Iterable
@@ -19,7 +18,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from dl import settings
-from dl.console import FAILURE, SUCCESS, UsageError, say
+from dl.console import FAILURE, SUCCESS, UsageError, say, write_whole
 from dl.student import leaks, markers
 
 KEPT = (
@@ -106,7 +105,7 @@ def write(folder: str | Path, seeds: int = 10) -> int:
         say("\n  ".join(["These would give solutions away:", *map(str, found)]))
         say(f"Nothing was written: {len(found)} leaks.")
         return FAILURE
-    _write_whole(target, contents)
+    _write_edition(target, contents)
     size, seconds = sum(map(len, contents.values())) / 1e6, time.perf_counter() - start
     say(f"Written to {target}: {len(contents)} files, {size:.0f} MB, {seconds:.0f} s. Its README.md says how to start.")
     return SUCCESS
@@ -263,21 +262,18 @@ def _check_target(target: Path) -> None:
         raise UsageError(f"{target} is not empty, and nothing in it is to be lost. Name a folder that is new or empty.")
 
 
-def _write_whole(target: Path, contents: dict[str, bytes]) -> None:
-    """Write into a folder beside the target and rename it at the end."""
-    target = target.resolve()
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
+def _write_edition(target: Path, contents: dict[str, bytes]) -> None:
+    """Write all files into the folder, or none."""
+
+    def write(folder: Path) -> None:
         for path, content in contents.items():
-            (temporary / path).parent.mkdir(parents=True, exist_ok=True)
-            (temporary / path).write_bytes(content)
-        if target.is_dir():
-            target.rmdir()
-        temporary.rename(target)
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_bytes(content)
+
+    try:
+        write_whole(target.resolve(), write)
     except OSError as error:
         raise UsageError(
             f"{target} cannot be written: {error.strerror or error}. Make room there or name another folder; "
             "nothing was written."
         ) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

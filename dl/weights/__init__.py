@@ -7,10 +7,11 @@ same name in `dl/training/`, run by `python -m dl train-weights <name>`.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from torch import Tensor
+
+from dl.console import write_whole
 
 FILES = Path(__file__).parent / "files"
 
@@ -39,23 +40,19 @@ def save(name: str, state_dict: dict[str, Tensor], metadata: dict[str, str], hal
     """Write `files/<name>.safetensors` in one step (a killed run leaves the old file); returns its path."""
     from safetensors.torch import save_file
 
-    FILES.mkdir(exist_ok=True)
     path = FILES / f"{name}.safetensors"
     tensors = {
         key: (value.half() if half and value.is_floating_point() else value).detach().cpu().contiguous()
         for key, value in state_dict.items()
     }
-    temporary = path.with_suffix(".part")
-    save_file(tensors, temporary, metadata=metadata)
-    os.replace(temporary, path)
+    write_whole(path, lambda file: save_file(tensors, file, metadata=metadata))
     return path
 
 
 def write_card(name: str, text: str) -> Path:
     """Write the card `files/<name>.md`; returns its path."""
-    FILES.mkdir(exist_ok=True)
     path = FILES / f"{name}.md"
-    path.write_text(text.strip() + "\n", encoding="utf-8")
+    write_whole(path, lambda file: file.write_text(text.strip() + "\n", encoding="utf-8"))
     return path
 
 

@@ -12,10 +12,7 @@ libraries give the same bytes in every process and on every machine of one kind.
 from __future__ import annotations
 
 import json
-import os
 import pickle
-import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,9 +20,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from filelock import FileLock
 from tqdm.auto import tqdm
 
 from dl import settings
+from dl.console import write_whole
 from dl.world.captions import describe
 from dl.world.render import render
 from dl.world.scenes import CLASSES, Scene, generator, sample_scene
@@ -81,16 +80,9 @@ def sample_path(name: str) -> Path:
     path = settings.sample_home() / f"v{VERSION}" / name
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        workspace = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=path.parent))
-        try:
-            WRITERS[name](workspace / name)
-            try:
-                os.rename(workspace / name, path)
-            except OSError:  # another process was faster; its bytes are the same
-                if not path.exists():
-                    raise
-        finally:
-            shutil.rmtree(workspace, ignore_errors=True)
+        with FileLock(settings.sample_home() / f".{name}.lock"):
+            if not path.exists():  # else another process was faster
+                write_whole(path, WRITERS[name])
     return path
 
 

@@ -1,0 +1,172 @@
+"""The ten captioned pictures of the CLIP notebook: photographs named by address, each with a substitute that is stated.
+
+Photographs vanish from their site. One that cannot be had is replaced by a drawing of the sample world, with the
+drawing's own caption and answer, so that no dead address stops the notebook.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from dl import settings
+from dl.console import say, say_once, write_whole
+
+PUBLISHED = Path(__file__).parent.parent / "checks" / "expected" / "clip_dino.json"
+VANISHED = "vanished.json"  # addresses that gave nothing, with the reason: not asked again by readers
+DRAWN = ("star", "heart", "boat", "car", "cup", "umbrella", "flower", "house", "fish", "tree")  # one for each picture
+ANSWERS = {"fish": "an animal", "tree": "a landscape"}  # of the drawings; all others are "other"
+SIDE = 240  # pixels of a drawing
+DRAWING_SEED = 20
+
+
+@dataclass(frozen=True)
+class Example:
+    """A picture uint8 (H, W, 3), its caption, and which of the notebook's classes it is; a photograph or a drawing."""
+
+    image: np.ndarray
+    caption: str
+    answer: str
+    is_photograph: bool
+
+
+def coco_examples(data: dict) -> list[Example]:
+    """The ten pictures, fetched now if they are not kept and the network is allowed; prints which are substituted.
+
+    Args:
+        data: from `load_coco_data`.
+    """
+    examples, asking = [], not settings.offline()
+    for position, (caption_index, answer) in enumerate(_published()):
+        image, why, answered = _photograph(data, caption_index, asking)
+        asking = asking and answered
+        if image is None:
+            examples.append(drawing(position))
+            say_once(f"Picture {position} cannot be had ({why}); in its place: {examples[-1].caption}.")
+        else:
+            examples.append(Example(image, _caption(data, caption_index), answer, True))
+    return examples
+
+
+def drawing(position: int) -> Example:
+    """The substitute of a picture, drawn by the sample world: always the same, 240 x 240."""
+    from dl.world.render import render
+    from dl.world.scenes import generator, sample_scene
+
+    wanted, rng = DRAWN[position], generator(DRAWING_SEED, position)
+    scene = sample_scene(rng, close_up=True)
+    while scene.objects[0].category != wanted:
+        scene = sample_scene(rng, close_up=True)
+    item = scene.objects[0]
+    article = "an" if item.colour[0] in "aeiou" else "a"
+    caption = f"a drawing of {article} {item.colour} {item.category}"
+    return Example(render(scene, SIDE)[0], caption, ANSWERS.get(wanted, "other"), False)
+
+
+def collect(again: bool) -> list[str]:
+    """Fetch the photographs into the cache of `image_from_url`; returns what is to be told of those that vanished.
+
+    Args:
+        again: fetch anew what is kept.
+    Raises:
+        FileNotFoundError: if the captions, which name the addresses, have not been fetched. OSError: if nothing can be kept.
+    """
+    from dl.image_utils import NoServerError, image_from_url, kept_file
+
+    folder, urls = _folder(), _addresses()
+    folder.mkdir(parents=True, exist_ok=True)
+    vanished: dict[str, str] = {}
+    for url in urls:
+        if again:
+            kept_file(url).unlink(missing_ok=True)
+        try:
+            image_from_url(url)
+        except NoServerError as error:
+            say(f"coco_examples: {error}")
+            break
+        except (ConnectionError, ValueError) as error:
+            vanished[url] = _reason(error)
+    content = json.dumps(vanished, indent=1)
+    write_whole(folder / VANISHED, lambda file: file.write_text(content, encoding="utf-8"))
+    return [f"{url} is replaced by a drawing: {why}" for url, why in vanished.items()]
+
+
+def problems(folder: Path) -> list[str]:
+    """Kept pictures that cannot be decoded, and how many of the ten were neither fetched nor found vanished."""
+    from dl.data.content import picture_problem
+    from dl.image_utils import kept_file
+
+    found = [file for file in sorted(folder.iterdir()) if not file.name.startswith(".") and file.suffix == ""]
+    bad = [f"{file.name} {problem}" for file in found if (problem := picture_problem(file))]
+    try:
+        absent = [url for url in _addresses() if not kept_file(url).is_file() and url not in _vanished()]
+    except (FileNotFoundError, ValueError) as error:
+        return [*bad, str(error)]
+    return bad + ([f"{len(absent)} of {len(DRAWN)} are not fetched yet"] if absent else [])
+
+
+# --- Helpers ---
+
+
+@cache
+def _published() -> tuple[tuple[int, str], ...]:
+    """(caption index, class) of each picture."""
+    expected = json.loads(PUBLISHED.read_text(encoding="utf-8"))
+    return tuple(zip(expected["coco_examples"]["val_caption_indices"], expected["clip"]["expected_predictions"]))
+
+
+def _photograph(data: dict, caption_index: int, asking: bool) -> tuple[np.ndarray | None, str, bool]:
+    """The photograph, or None and the reason; and whether there is a network."""
+    from dl.image_utils import NoServerError, image_from_url, kept_file
+
+    if caption_index >= len(data["val_captions"]):
+        return None, "the data are shorter than COCO's", True
+    url = str(data["val_urls"][data["val_image_idxs"][caption_index]])
+    if not kept_file(url).is_file():
+        if url in _vanished():
+            return None, f"vanished: {_vanished()[url]}", True
+        if not asking and "://" in url:
+            return None, "not fetched, and no network", False
+    try:
+        return image_from_url(url), "", True
+    except (ConnectionError, FileNotFoundError, ValueError) as error:
+        return None, _reason(error), not isinstance(error, NoServerError)
+
+
+def _caption(data: dict, index: int) -> str:
+    from dl.coco_utils import decode_captions
+
+    words = str(decode_captions(data["val_captions"][index], data["idx_to_word"])).split()
+    return " ".join("" if word == "<UNK>" else word for word in words if word not in ("<START>", "<END>"))
+
+
+def _addresses() -> list[str]:
+    """Of the ten, as the captions of this machine name them; shorter captions name fewer."""
+    from dl.coco_utils import read_folder
+    from dl.data.verify import require
+
+    data = read_folder(require("coco_captioning"))
+    pictures, urls = data["val_image_idxs"], data["val_urls"]
+    return [str(urls[pictures[index]]) for index, _ in _published() if index < len(pictures)]
+
+
+def _folder() -> Path:
+    from dl.image_utils import CACHE
+
+    return settings.data_home() / CACHE
+
+
+def _vanished() -> dict[str, str]:
+    try:
+        kept = json.loads((_folder() / VANISHED).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return kept if isinstance(kept, dict) else {}
+
+
+def _reason(error: Exception) -> str:
+    return str(error).removeprefix("image_from_url: ").split(", wanted")[0]
