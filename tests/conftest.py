@@ -1,4 +1,8 @@
-"""Shared by all tests: one thread, so that neighbours on the machine do not change the timing of the suite."""
+"""Shared by all tests: one thread per process, also in those that a test starts; `make test` runs one process per core."""
+
+import os
+
+os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
 import torch

@@ -215,7 +215,7 @@ def test_in_quick_mode_only_what_a_training_learns_is_not_asked(session, capsys,
     monkeypatch.setenv("DL_QUICK", "1")
     session.check("four rows by heart, seed 0", False, "0.25")
     assert capsys.readouterr().out.splitlines()[-1] == "not asked in quick mode: four rows by heart, seed 0 (0.25)"
-    assert session.not_asked == ["four rows by heart, seed 0 (0.25)"] and session.checks == []
+    assert session.not_asked == ["four rows by heart, seed 0 (0.25)"] and session.checks == {}
     with pytest.raises(AssertionError, match="not so: shapes fit"):
         session.check("shapes fit", False)
     with pytest.raises(AssertionError, match="not so: y agrees"):
@@ -239,7 +239,7 @@ def test_checks_print_assert_and_are_saved(session, capsys, tmp_path):
 
 
 def test_a_check_counts_once_and_only_while_it_holds(session, monkeypatch, tmp_path):
-    from dl.checks import check
+    from dl.checks import examiner
 
     for _ in range(2):
         session.check("shapes fit", True)
@@ -247,8 +247,8 @@ def test_a_check_counts_once_and_only_while_it_holds(session, monkeypatch, tmp_p
     session.checks["rnn_forward"] = "rnn_forward (3 checks)"
     with pytest.raises(AssertionError):
         session.check("learns", False, "loss 3.90")
-    monkeypatch.setattr(check, "require", lambda *_, **__: (_ for _ in ()).throw(check.NotSolved("no")))
-    with pytest.raises(check.NotSolved):
+    monkeypatch.setattr(examiner, "require", lambda *_, **__: (_ for _ in ()).throw(examiner.NotSolved("no")))
+    with pytest.raises(examiner.NotSolved):
         session.exercise("rnn_forward")
     session.record(loss=float("nan"), best=float("inf"))
     session.save_results()
