@@ -2,7 +2,13 @@
 
 The two lesson modules at the top of the project (`rnn_lstm_captioning.py`, `transformers.py`) and
 the lessons inside this package (`dl.simclr`, `dl.clip_dino`) import these tools, never the reverse.
-Importing `dl` loads nothing else; `python -m dl --help` lists the commands.
+Importing `dl` loads nothing else; `python -m dl --help` lists the commands. It asks OpenMP, which torch starts later, to
+let waiting threads sleep: on a machine with other work, threads that spin while they wait make everything crawl
+(`python -m benchmarks busy`). Set OMP_WAIT_POLICY to choose otherwise.
 """
+
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 __version__ = "0.1.0"

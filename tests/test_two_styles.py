@@ -16,13 +16,13 @@ from dl.checks import course
 from dl.console import SUCCESS
 from dl.notebook import LEARNT
 from tests import student_tree
-from tests.variants import style_library, style_loops
+from tests.styles import library, loops
 
 EXERCISES = {exercise.name for exercise in course.find(())}
 NOTEBOOKS = {"rnn_lstm_captioning", "Transformers", "Self_Supervised_Learning", "CLIP_DINO"}
 
 
-@pytest.mark.parametrize("style", [style_loops, style_library])
+@pytest.mark.parametrize("style", [loops, library])
 def test_all_notebooks_run_to_the_end_and_the_submission_is_made(style, tmp_path):
     bodies = {variant.exercise: variant.body for variant in style.VARIANTS}
     assert set(bodies) == EXERCISES and len(style.VARIANTS) == len(EXERCISES)
