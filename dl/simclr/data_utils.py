@@ -15,8 +15,9 @@ import hashlib
 import os
 import pickle
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
@@ -94,10 +95,14 @@ class CIFAR10Pair(CIFAR10):
         return x_i, x_j, target
 
 
-class SampleFiles:
+class SampleFiles(CIFAR10):
     """Lets torchvision's class verify the sample world's files by checksums of their own."""
 
-    def __init__(self, root: str | Path, train: bool = True, **options) -> None:
+    train_list: Any  # with None for a sum that is not recorded, which torchvision takes and its types leave out
+    test_list: Any
+    meta: Any
+
+    def __init__(self, root: str | Path, train: bool = True, **options: Any) -> None:
         sums = sample_checksums(Path(root) / self.base_folder, record=False)
         self.train_list, self.test_list = (
             [[name, sums[name]] for name, _ in files] for files in (self.train_list, self.test_list)
@@ -202,7 +207,7 @@ def _sample_folder() -> Path:
     return sample_path(CIFAR10.base_folder)
 
 
-def _check_files(folder: Path, sums: dict[str, str | None], remedy: str) -> None:
+def _check_files(folder: Path, sums: Mapping[str, str | None], remedy: str) -> None:
     """Raise unless every file is there with its MD5; None stands for any."""
     missing = [name for name in sums if not (folder / name).is_file()]
     if missing:
