@@ -306,7 +306,7 @@ def _state_fault(comparison: _Comparison, position: int) -> tuple[Fault | None, 
 
 
 def _unlike(record: Record, first: Record) -> Fault | None:
-    assert record.outputs is not None and first.outputs is not None  # neither has an error
+    assert record.outputs is not None and first.outputs is not None  # asked of calls that gave something
     faults = (compare(name, record.outputs.get(name), value, 1e-9, 1e-12) for name, value in first.outputs.items())
     return next((fault for fault in faults if fault), None)
 
