@@ -71,6 +71,7 @@ class Computed:
         record = call(self.library, case, self.inputs(exercise, case, seed), seed)
         if record.error is not None:  # a fault of the checks, not of the student
             raise RuntimeError(f"the solution of {exercise.name} fails at {case.name}: {record.error}")
+        assert record.outputs is not None  # a record without an error has outputs
         lost = [name for name, value in record.outputs.items() if name.startswith("d") and value is None]
         if lost:  # such a case would compare nothing with nothing
             raise RuntimeError(f"the solution of {exercise.name} has no gradient {', '.join(lost)} at {case.name}")

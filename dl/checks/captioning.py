@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -55,9 +56,9 @@ def _vocabulary(size: int, start: int) -> dict[str, int]:
     return {word: index for index, word in reversed(list(enumerate(words)))}  # words come in any order
 
 
-def _captioner(lesson, inputs: Values) -> nn.Module:
+def _captioner(lesson, inputs: Values) -> Any:
     """A model of the given sizes, in float64 and eval mode, with parameters drawn from the given seed, part by part."""
-    model = _build(lesson, inputs).double().eval()
+    model: Any = _build(lesson, inputs).double().eval()
     generator = torch.Generator().manual_seed(inputs["seed"])
     for name in PARTS:
         part = getattr(model, name, None)

@@ -62,7 +62,9 @@ class _Clip(nn.Module):
         super().__init__()
         self.gain = nn.Parameter(torch.ones(()))
         self.logit_scale = nn.Parameter(torch.tensor(3.0))
-        self.pictures, self.devices, self.gradient = 0, [], []
+        self.pictures = 0
+        self.devices: list[str] = []
+        self.gradient: list[bool] = []
         self.mixing = torch.randn(48, WIDTH, generator=torch.Generator().manual_seed(5))
 
     @property
@@ -249,7 +251,7 @@ def _judge_kept(inputs: Values, got: Values, right: Values) -> Fault | None:
     return _first_fault(got, right, **SINGLE)
 
 
-def _query(lesson, inputs: Values, model: nn.Module, device: str) -> None:
+def _query(lesson, inputs: Values, model: _Clip, device: str) -> None:
     retriever, _ = _made(lesson, inputs, model, device)
     model.devices.clear()
     retriever.retrieve(inputs["queries"][0])
@@ -340,8 +342,9 @@ def _shifted(draw: Draw, by: int, classes: int) -> Values:
 
 def _number(value: object) -> object:
     """A number of Python, numpy or torch as a float."""
-    alone = isinstance(value, (Tensor, np.ndarray)) and not value.ndim
-    return float(value) if alone or isinstance(value, numbers.Real) else _plain(value)
+    if isinstance(value, numbers.Real) or (isinstance(value, (Tensor, np.ndarray)) and not value.ndim):
+        return float(value)
+    return _plain(value)
 
 
 def _iou(lesson, inputs: Values, **option: bool) -> Values:

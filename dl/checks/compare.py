@@ -19,6 +19,7 @@ def differs(case: Case, right: Record, got: Record, inputs: Values) -> Fault | N
         place = f" ({got.error['place']})" if got.error["place"] else ""
         kind = "" if got.error["kind"] == "WrongReturn" else f"raised {got.error['kind']}: "
         return Fault(cut(f"{kind}{got.error['message'].splitlines()[0]}") + ("\n" + cut(f"at{place}") if place else ""))
+    assert got.outputs is not None and right.outputs is not None  # a record without an error has outputs
     if case.judge is not None:
         return case.judge(inputs, got.outputs, right.outputs)
     for name, wanted in right.outputs.items():
@@ -28,6 +29,7 @@ def differs(case: Case, right: Record, got: Record, inputs: Values) -> Fault | N
         if fault is not None:
             return fault
     for name, wanted in (case.published or {}).items():
+        assert case.limits is not None  # a published case has a limit for every output
         error = rel_error(torch.as_tensor(got.outputs[name]).double(), wanted.double())
         if not error <= case.limits[name]:
             return Fault(f"{name}: relative error {error:.1e} to the notebook's tensor, limit {case.limits[name]:.0e}")
@@ -39,7 +41,10 @@ def alike(case: Case, wrong: Record | None, got: Record) -> bool:
     if wrong is None:
         return False
     if wrong.error is not None or got.error is not None:
-        return None not in (wrong.error, got.error) and all(wrong.error[k] == got.error[k] for k in ("kind", "message"))
+        if wrong.error is None or got.error is None:
+            return False
+        return all(wrong.error[k] == got.error[k] for k in ("kind", "message"))
+    assert got.outputs is not None and wrong.outputs is not None
     return all(
         name in got.outputs and compare(name, got.outputs[name], value, case.rtol, case.atol, case.same_dtype) is None
         for name, value in wrong.outputs.items()
@@ -74,7 +79,7 @@ def compare(name: str, got: object, right: object, rtol: float, atol: float, sam
     if not isinstance(got, numbers) or isinstance(got, bool) or not isinstance(right, numbers):
         return Fault(f"{name}: got {describe(got)}, expected {describe(right)}")
     if isinstance(right, Tensor) and isinstance(got, Tensor) and same_dtype and got.dtype != right.dtype:
-        kind = (None, None)
+        kind: tuple[str | None, str | None] = (None, None)
         if got.is_floating_point() and right.is_floating_point():
             kind = ("dtype-not-followed", "a tensor made inside has a dtype of its own instead of that of the inputs")
         if got.shape == right.shape or right.dim() == 0:

@@ -10,7 +10,7 @@ mix, so that a grader can run the middle one in a process of its own and keep th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -189,7 +189,7 @@ def with_gradients(outputs: Values, wanted: Mapping[str, Tensor], seed: int = 0)
             weights = torch.randn(value.shape, generator=generator, dtype=torch.float64).to(value)
             total = (value * weights).sum() if total is None else total + (value * weights).sum()
     names, tensors = list(wanted), list(wanted.values())
-    gradients = [None] * len(tensors)
+    gradients: Sequence[Tensor | None] = [None] * len(tensors)
     if total is not None:
         gradients = torch.autograd.grad(total, tensors, allow_unused=True)
     plain = {name: value.detach() if isinstance(value, Tensor) else value for name, value in outputs.items()}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -108,6 +109,7 @@ class _Comparison:
         case, inputs, _ = self.calls[position]
         got = self.expected(position, mistake) if mistake else self.records[position]
         right = self.expected(position) if case.compares else Record(outputs={})
+        assert got is not None and right is not None  # only of a mistake a record may be missing, and this one is there
         fault = differs(case, right, got, inputs)
         if fault is None and got.reseeded and not self.exercise.seeds:
             fault = Fault(
@@ -133,7 +135,7 @@ class _Comparison:
             for name in self.answers.mistakes(self.exercise)
             if self.looks_like(name, position) and self.fault(position, name) is not None
         }
-        best = max(likeness, key=likeness.get, default=None)
+        best = max(likeness, key=likeness.__getitem__, default=None)
         return best if best is not None and likeness[best] >= ENOUGH else None
 
     def likeness(self, mistake: str) -> float:
@@ -143,7 +145,9 @@ class _Comparison:
         return sum(same) / len(known)
 
     def _both_raise(self, mistake: str, position: int) -> bool:
-        return None not in (self.expected(position, mistake).error, self.records[position].error)
+        wrong = self.expected(position, mistake)
+        assert wrong is not None  # the position is one of those known
+        return None not in (wrong.error, self.records[position].error)
 
 
 def loops_in(sources: Iterable[str], exercise: str) -> str | None:
@@ -166,13 +170,13 @@ def loops_in(sources: Iterable[str], exercise: str) -> str | None:
         if name in seen or name not in functions:
             continue
         seen.add(name)
-        for node in ast.walk(functions[name]):
-            if isinstance(node, loops) and not _is_over_a_few(node):
-                return f"{name}, line {node.lineno}"
-            if isinstance(node, ast.Call):
-                called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        for part in ast.walk(functions[name]):
+            if isinstance(part, loops) and not _is_over_a_few(part):
+                return f"{name}, line {part.lineno}"
+            if isinstance(part, ast.Call):
+                called = part.func.attr if isinstance(part.func, ast.Attribute) else getattr(part.func, "id", "")
                 if called in mappers or called == exercise:
-                    return f"{name}, line {node.lineno}"
+                    return f"{name}, line {part.lineno}"
                 waiting.append(called)
     return None
 
@@ -197,9 +201,9 @@ def notes_on(exercise: Exercise, sources: Iterable[str]) -> str:
     owner, _, method = exercise.name.partition(".")
     for source in sources:
         for node in ast.parse(source).body:
-            if getattr(node, "name", None) != owner:
+            if not isinstance(node, (ast.ClassDef, ast.FunctionDef)) or node.name != owner:
                 continue
-            parts = [m for m in node.body if getattr(m, "name", None) == method] if method else [node]
+            parts: Sequence[ast.stmt] = [m for m in node.body if getattr(m, "name", None) == method] if method else [node]
             called = {ast.unparse(n.func) for part in parts for n in ast.walk(part) if isinstance(n, ast.Call)}
             for name, text in (exercise.whole_calls or {}).items():
                 if any(call == name or call.endswith(f".{name.rpartition('.')[2]}") for call in called):
@@ -225,7 +229,8 @@ def _faults(comparison: _Comparison, collected: dict) -> Iterator[tuple[str, Fau
 def _failure(comparison: _Comparison, name: str, fault: Fault, position: int | None) -> CheckResult:
     """The result of a check that found a fault: the mistake named if it is known, and said in at most five lines."""
     diagnosis, says, hint = fault.diagnosis, fault.says, ""
-    about, given, status, inputs = "", "", FAILED, {}
+    about, given, status = "", "", FAILED
+    inputs: Values = {}
     if position is not None:
         case, inputs, _ = comparison.calls[position]
         about = f", {case.about}" if case.about else ""
@@ -267,7 +272,7 @@ def _changed(before: Values, after: Values) -> Fault | None:
     return None
 
 
-def _is_other(before: object, after: object) -> bool:
+def _is_other(before: object, after: Any) -> bool:
     if isinstance(before, Tensor):
         return not (
             isinstance(after, Tensor)
@@ -301,13 +306,16 @@ def _state_fault(comparison: _Comparison, position: int) -> tuple[Fault | None, 
 
 
 def _unlike(record: Record, first: Record) -> Fault | None:
+    assert record.outputs is not None and first.outputs is not None  # asked of calls that gave something
     faults = (compare(name, record.outputs.get(name), value, 1e-9, 1e-12) for name, value in first.outputs.items())
     return next((fault for fault in faults if fault), None)
 
 
 def _loop_fault(sources: Iterable[str], exercise: str) -> Fault | None:
     place = loops_in(sources, exercise)
-    return place and Fault(
+    if place is None:
+        return None
+    return Fault(
         f"{place} loops in Python; this exercise is to be done without a loop",
         "python-loop",
         "a Python loop stands where one operation on whole tensors should",

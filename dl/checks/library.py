@@ -123,7 +123,7 @@ class Library:
     @cached_property
     def sources(self) -> dict[str, str]:
         """The text of each module, by file name."""
-        return {Path(module.__file__).name: module.__source__ for module in self.modules}
+        return {_file(module.__name__).name: vars(module)["__source__"] for module in self.modules}
 
 
 def read(name: str, root: Path) -> str:
@@ -151,10 +151,10 @@ def _load(name: str, root: Path) -> types.ModuleType:
     module = types.ModuleType(name)
     module.__file__ = str(path)
     module.__package__ = name.rpartition(".")[0]
-    module.__source__ = read(name, root)
+    vars(module)["__source__"] = source = read(name, root)
     sys.modules[name] = module
     try:
-        exec(compile(module.__source__, str(path), "exec"), vars(module))  # the lesson itself, as an import would run it
+        exec(compile(source, str(path), "exec"), vars(module))  # the lesson itself, as an import would run it
     except SyntaxError as error:
         raise Broken(_at_line(name, error)) from error
     except (Exception, SystemExit) as error:

@@ -42,8 +42,8 @@ class Packer:
         if isinstance(value, dict):
             return {"dict": [[self.add(key), self.add(kept, strict, single)] for key, kept in value.items()]}
         if isinstance(value, (list, tuple)):
-            kept = [self.add(part, strict, single) for part in value]
-            return kept if isinstance(value, list) else {"tuple": kept}
+            parts = [self.add(part, strict, single) for part in value]
+            return parts if isinstance(value, list) else {"tuple": parts}
         if type(value) in KEPT:
             return value
         if not strict:

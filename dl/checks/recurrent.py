@@ -270,12 +270,12 @@ def _embedding_inputs(draw: Draw, **sizes: int) -> Values:
     return {"x": x, "W_embed": draw.normal(V, W)}
 
 
-def _embedding(lesson, inputs: Values) -> nn.Module:
+def _embedding(lesson, inputs: Values) -> Any:
     parameters = inputs.get("parameters", inputs)
     return _fill(lesson.WordEmbedding(*parameters["W_embed"].shape), W_embed=parameters["W_embed"])
 
 
-def _fill(layer: nn.Module, **values: Tensor) -> nn.Module:
+def _fill(layer: nn.Module, **values: Tensor) -> Any:
     """The layer with these parameters, on their device and in their dtype."""
     layer.to(next(iter(values.values())))
     for name, value in values.items():
@@ -408,7 +408,7 @@ def _lstm_parameters(draw: Draw, D: int, H: int, attends: bool) -> Values:
     return {**values, "b": draw.normal(4 * H)}
 
 
-def _lstm(lesson, inputs: Values) -> nn.Module:
+def _lstm(lesson, inputs: Values) -> Any:
     """The layer with the given parameters; with Wattn among them it is the one that attends."""
     known = inputs.get("parameters", inputs)
     values = {name: known[name] for name in ("Wx", "Wh", "Wattn", "b") if name in known}

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -115,17 +116,17 @@ def _scores(head: nn.Module, X: Tensor) -> Tensor:
     return scores
 
 
-def _classes(model: object, X: Tensor, classes: int) -> Tensor:
+def _classes(model: Any, X: Tensor, classes: int) -> Tensor:
     """By the head if it can be found, else by the student's own `inference`."""
     head = _head(model, X.shape[1], classes)
     return model.inference(X) if head is None else _scores(head, X).max(dim=1)[1]
 
 
-def _loss(head: nn.Module | None, X: Tensor, Y: Tensor) -> float | None:
-    return None if head is None else float(F.cross_entropy(_scores(head, X), Y))
+def _loss(head: nn.Module, X: Tensor, Y: Tensor) -> float:
+    return float(F.cross_entropy(_scores(head, X), Y))
 
 
-def _share(labels: object, wanted: Tensor) -> float:
+def _share(labels: Any, wanted: Tensor) -> float:
     return float((torch.as_tensor(labels).flatten() == wanted).double().mean()) if len(labels) == len(wanted) else 0.0
 
 
@@ -144,7 +145,7 @@ def _learn(head: nn.Module, optimiser: torch.optim.Optimizer, X: Tensor, Y: Tens
     head.train()
     if head(X[:2].float()).requires_grad:
         for _ in range(steps):
-            optimiser.step(loss_and_gradients)
+            optimiser.step(loss_and_gradients)  # type: ignore[arg-type]  # torch takes the tensor, its stub says float
 
 
 # --- __init__ ---
@@ -299,10 +300,11 @@ class _Start:
 
     def loss_within_reach(self, X: Tensor, Y: Tensor, steps: int) -> float | None:
         """Of the same head with the same optimiser, trained here; None if one of the two is unknown. The model is reset."""
-        if len(self._states) < 2:
+        if self.head is None or self.optimiser is None:
             return None
-        for part, state in zip((self.head, self.optimiser), self._states, strict=True):
-            part.load_state_dict(state)
+        of_head, of_optimiser = self._states
+        self.head.load_state_dict(of_head)
+        self.optimiser.load_state_dict(of_optimiser)
         _learn(self.head, self.optimiser, X, Y, steps)
         return _loss(self.head, X, Y)
 
@@ -324,9 +326,10 @@ def _train(lesson, inputs: Values, num_iters: int | None = 300, in_eval_mode: bo
     for module in _attributes(model, nn.Module) if in_eval_mode else ():
         module.eval()
     start = _Start(model, X.shape[1], classes)
-    before = _loss(start.head, X, Y)
+    before = None if start.head is None else _loss(start.head, X, Y)
     with _watched(model) as notes:
         model.train(X, Y, *(() if num_iters is None else (num_iters,)))
+    head = _head(model, X.shape[1], classes)
     facts: Values = {
         "gradients on afterwards": torch.is_grad_enabled(),
         **{key: notes[key] for key in ("steps", "steps without gradients", "probabilities", "raw scores")},
@@ -335,7 +338,7 @@ def _train(lesson, inputs: Values, num_iters: int | None = 300, in_eval_mode: bo
         "rows": min(filter(None, notes["rows"]), default=len(X)),
         "train mode": all(notes["modes"]),
         "loss before": before,
-        "loss after": _loss(_head(model, X.shape[1], classes), X, Y),
+        "loss after": None if head is None else _loss(head, X, Y),
         "old tokens": _share(_classes(model, X, classes), Y),
         "new tokens": _share(_classes(model, inputs["X_test"], classes), Y_test),
     }
@@ -431,7 +434,7 @@ def _judge_inference(inputs: Values, got: Values, right: Values) -> Fault | None
     found = compare("classes", classes, wanted, 0, 0) if got["linear"] or not comparable else None
     if found is not None:
         return found
-    rules = []
+    rules: list[tuple[Any, ...]] = []
     if not got["linear"] and scores is not None:
         low, high, last = int(classes.min()), int(classes.max()), scores.shape[1] - 1
         chosen = scores.gather(1, classes.clamp(0, last)[:, None])[:, 0]
@@ -460,7 +463,7 @@ TRAIN = (
     Case("float64 tokens", partial(_tokens, dtype=torch.float64), _shortly, judge=_judge_training_steps),
     Case("float16 tokens", partial(_tokens, dtype=torch.float16), _shortly, judge=_judge_training_steps),
 )
-_of_tokens = {
+_of_tokens: dict[str, dict[str, Any]] = {
     "most likely class": {},
     "as many tokens as classes": {"N": 4},
     "one token": {"N": 1},

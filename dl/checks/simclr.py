@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -220,7 +220,9 @@ def _gradients(run: Callable) -> Callable:
     return gradients
 
 
-def _common(draw: Callable, run: Callable, special: dict[str, Callable], scaled: tuple[Callable, Callable] = ()) -> list[Case]:
+def _common(
+    draw: Callable, run: Callable, special: Mapping[str, Callable], scaled: tuple[Callable, Callable] | None = None
+) -> list[Case]:
     """Values and gradients; further draws, by name; large and small numbers and float32, on `scaled` (draw, run) if given."""
     many, run_many = scaled or (draw, run)
     return [
@@ -351,13 +353,15 @@ def _epoch(lesson, inputs: Values, network=None, optimiser=None, **options) -> V
 def _train(lesson, inputs: Values, **options) -> Values:
     network = _Network(inputs)
     optimiser = _Watched(network.parameters(), inputs["rate"])
+    averages = network.norm.running_mean
+    assert averages is not None  # this layer keeps them
     return {
         **_epoch(lesson, inputs, network, optimiser, temperature=inputs["temperature"], **options),
         "pictures in each pass": [size for size, _ in network.passes],
         "steps with a gradient": optimiser.steps,
         "train mode": all(training for _, training in network.passes),
         "train mode afterwards": network.training,
-        "averages of the batch norm moved": bool(network.norm.running_mean.any()),
+        "averages of the batch norm moved": bool(averages.any()),
     }
 
 

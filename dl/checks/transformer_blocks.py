@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import torch
@@ -334,7 +335,8 @@ def _layers_of_model(lesson, inputs: Values) -> Values:
         part = getattr(model, name, None)
         if not isinstance(part, nn.Module):
             return {**outputs, name: "not there"}
-        outputs |= {f"layers of the {name}": len(part.layers), f"dropout of the {name}": _rates(part)}
+        layers: Any = part.layers
+        outputs |= {f"layers of the {name}": len(layers), f"dropout of the {name}": _rates(part)}
         outputs[f"shapes in the {name}"] = _counted(part.parameters())
     outputs["heads"] = len(model.encoder.layers[0].MultiHeadBlock.heads)
     return {**outputs, "vocabulary": list(model.decoder.proj_to_vocab.weight.shape), "learnt_numbers": _learnt(model)}

@@ -150,8 +150,8 @@ def _masked_course() -> Case:
     check = expected(TOPIC)["sdp_no_loop_batch_masked"]
     inputs = {"mask": torch.tensor(check["inputs"]["mask"]["bool"])}
     for key in ("value", "key", "query"):
-        low_high, shape = check["inputs"][key]["linspace"], check["inputs"][key]["shape"]
-        inputs = {key: torch.linspace(*low_high, math.prod(shape), dtype=torch.float64).reshape(shape), **inputs}
+        (low, high), shape = check["inputs"][key]["linspace"], check["inputs"][key]["shape"]
+        inputs = {key: torch.linspace(low, high, math.prod(shape), dtype=torch.float64).reshape(shape), **inputs}
     wanted, limits = {"y": torch.tensor(check["expected"]["y"])}, {"y": check["tolerance"]}
     about = "on the tensors of the notebook"
     return published("masked values of the course", inputs, _attention_output, wanted, limits, about)

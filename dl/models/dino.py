@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import copy
 import math
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +23,8 @@ from torch import Tensor, nn
 STUDENT_TEMPERATURE, TEACHER_TEMPERATURE = 0.1, 0.04  # paper, section 3 and appendix D
 CENTER_MOMENTUM = 0.9  # m in Eq. 4
 FIRST_MOMENTUM = 0.996  # of the teacher, at the first step; 1 at the last
+
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
 class DINOHead(nn.Module):
@@ -81,7 +84,7 @@ def update_center(center: Tensor, teacher_scores: Tensor, momentum: float = CENT
     return momentum * center + (1 - momentum) * teacher_scores.flatten(0, -2).mean(dim=0)
 
 
-def make_teacher(student: nn.Module) -> nn.Module:
+def make_teacher(student: ModuleT) -> ModuleT:
     """A copy of the student that takes no gradient."""
     return copy.deepcopy(student).requires_grad_(False)
 

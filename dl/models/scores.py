@@ -40,7 +40,7 @@ def recall_at_1(text_features: Tensor, image_features: Tensor, among: int, draws
     return float(np.mean(found))
 
 
-def zero_shot_score(text_features: Tensor, image_features: Tensor, answers: Sequence[int]) -> float:
+def zero_shot_score(text_features: Tensor, image_features: Tensor, answers: Sequence[int] | Tensor) -> float:
     """Share of pictures whose nearest text is the right one: texts (K, D), pictures (N, D), answers in [0, K)."""
     similarity = F.normalize(image_features, dim=1) @ F.normalize(text_features, dim=1).T  # (N, K)
     return (similarity.argmax(dim=1).cpu() == torch.as_tensor(answers)).float().mean().item()

@@ -18,6 +18,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from dl.guards import check_tensors
@@ -137,7 +138,7 @@ def simclr_loss_vectorized(
     # END SOLUTION simclr_loss_vectorized
 
 
-def rel_error(x, y) -> float:
+def rel_error(x: ArrayLike | Tensor, y: ArrayLike | Tensor) -> float:
     """Largest relative difference of two arrays: max |x - y| / max(1e-8, |x| + |y|), element by element.
 
     Args:

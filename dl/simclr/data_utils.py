@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import pickle
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
@@ -26,6 +27,7 @@ from torchvision.datasets.utils import check_integrity
 from dl import settings
 from dl.console import write_whole
 from dl.data.manifest import digest
+from dl.files import user_path
 
 CIFAR10_MEAN = (0.4914, 0.4822, 0.4465)
 CIFAR10_STD = (0.2023, 0.1994, 0.2010)
@@ -101,10 +103,14 @@ class CIFAR10Pair(CIFAR10):
         return x_i, x_j, target
 
 
-class SampleFiles:
+class SampleFiles(CIFAR10):
     """Lets torchvision's class verify other files than CIFAR-10's by checksums of their own."""
 
-    def __init__(self, root: str | Path, train: bool, sums: dict[str, str], **options) -> None:
+    train_list: Any  # with None for a sum that is not recorded, which torchvision takes and its types leave out
+    test_list: Any
+    meta: Any
+
+    def __init__(self, root: str | Path, train: bool, sums: dict[str, str], **options: Any) -> None:
         self.train_list, self.test_list = (
             [[name, sums[name]] for name, _ in files] for files in (self.train_list, self.test_list)
         )
@@ -112,7 +118,7 @@ class SampleFiles:
         super().__init__(root, train, **options)
 
 
-class SampleCIFAR10(SampleFiles, CIFAR10):
+class SampleCIFAR10(SampleFiles):
     """Close-ups of the sample world in place of CIFAR-10's photographs."""
 
 
@@ -135,14 +141,14 @@ def load_cifar10(
     Raises:
         FileNotFoundError: if files are absent. ValueError: if files are damaged. All of them are named.
     """
-    own = Path(root).expanduser() / CIFAR10.base_folder if root else None
+    own = user_path(root) / CIFAR10.base_folder if root else None
     if settings.data_mode() == settings.SAMPLE:
         folder = own or _sample_folder()
         sums = own_checksums(own) if own else sample_checksums(folder)
-        _check_files(folder, dict(sums), OWN_REMEDY if own else SAMPLE_REMEDY)
+        _check_files(folder, sums, OWN_REMEDY if own else SAMPLE_REMEDY)
         return _few((SampleCIFAR10Pair if pairs else SampleCIFAR10)(folder.parent, train, sums, transform=transform))
     folder = own or _real_folder()
-    _check_files(folder, dict(published_checksums()), REAL_REMEDY)
+    _check_files(folder, published_checksums(), REAL_REMEDY)
     return _few((CIFAR10Pair if pairs else CIFAR10)(folder.parent, train, transform))
 
 
@@ -151,16 +157,10 @@ def published_checksums() -> dict[str, str]:
     return {**dict(CIFAR10.train_list), **dict(CIFAR10.test_list), CIFAR10.meta["filename"]: CIFAR10.meta["md5"]}
 
 
-def sample_checksums(folder: Path, record: bool = True) -> dict[str, str | None]:
-    """MD5 of each file of a folder like the sample's, as recorded beside them; without a record, None, which means any.
-
-    Args:
-        record: write the record when they are first used: of the sample's own folder, never of a user's.
-    """
-    file = folder / CHECKSUMS
-    if not file.is_file() and not record:
-        return dict.fromkeys(published_checksums())
-    if not file.is_file():
+def sample_checksums(folder: Path) -> dict[str, str]:
+    """MD5 of each file of the sample's own folder, as recorded beside them; recorded when they are first used."""
+    record = folder / CHECKSUMS
+    if not record.is_file():
         _check_files(folder, dict.fromkeys(published_checksums()), SAMPLE_REMEDY)
         lines = "".join(f"{digest(folder / name, 'md5')}  {name}\n" for name in published_checksums())
         write_whole(record, lambda file: file.write_text(lines, encoding="utf-8"))
@@ -238,7 +238,7 @@ def _holds_arrays_alone(file: Path) -> bool:
         return False
 
 
-def _check_files(folder: Path, sums: dict[str, str | None], remedy: str) -> None:
+def _check_files(folder: Path, sums: Mapping[str, str | None], remedy: str) -> None:
     """Raise unless every file is there with its MD5; None stands for any."""
     missing = [name for name in sums if not (folder / name).is_file()]
     if missing:

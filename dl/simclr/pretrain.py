@@ -79,9 +79,10 @@ def pretrain(
             another recipe.
     """
     rank, world = (dist.get_rank(), dist.get_world_size()) if is_distributed() else (0, 1)
-    if recipe.batch % world or not 0 < recipe.batch <= len(dataset):
+    size = len(dataset)  # type: ignore[arg-type]  # torch leaves __len__ out of Dataset
+    if recipe.batch % world or not 0 < recipe.batch <= size:
         raise ValueError(
-            f"pretrain: got a global batch of {recipe.batch} for {world} processes and {len(dataset)} images. "
+            f"pretrain: got a global batch of {recipe.batch} for {world} processes and {size} images. "
             "Choose a batch that the processes divide evenly and that is no larger than the data set."
         )
     model = _first_model(recipe, device)
@@ -132,7 +133,7 @@ def _first_model(recipe: Recipe, device: torch.device) -> Model:
     model = Model(recipe.feature_dim, recipe.encoder)
     if is_distributed():
         synchronise_batch_norm(model)
-    return model.to(device, memory_format=torch.channels_last if recipe.channels_last else torch.preserve_format)
+    return model.to(device).to(memory_format=torch.channels_last if recipe.channels_last else torch.preserve_format)
 
 
 def _resume_everywhere(saved: Checkpoint) -> dict:

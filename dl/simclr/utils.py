@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from itertools import islice
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -282,7 +283,7 @@ def _few(loader: Iterable) -> Iterable:
     return islice(loader, 8) if settings.quick() else loader
 
 
-def _bar(loader: Iterable, shown: bool, text: str = ""):
+def _bar(loader: Iterable, shown: bool, text: str = "") -> Any:
     from tqdm.auto import tqdm
 
     return tqdm(loader, desc=text, disable=not shown, leave=False)

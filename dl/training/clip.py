@@ -232,8 +232,8 @@ def zero_shot(model: SmallCLIP, scenes: list[Scene], images: Tensor) -> dict[str
         shares[name] = zero_shot_score(features, images, answers)
     pairs = [f"a {colour} {category}" for colour in COLOURS for category in CLASSES]
     features = model.encode_text(tokenize([with_article(pair) for pair in pairs]))
-    answers = [pairs.index(f"a {scene.objects[0].colour} {scene.objects[0].category}") for scene in scenes]
-    return {**shares, "pair": zero_shot_score(features, images, answers)}
+    right_pairs = [pairs.index(f"a {scene.objects[0].colour} {scene.objects[0].category}") for scene in scenes]
+    return {**shares, "pair": zero_shot_score(features, images, right_pairs)}
 
 
 def evaluation_scenes(kind: int, number: int, **options) -> list[Scene]:

@@ -119,6 +119,7 @@ def train(steps: int = STEPS) -> None:
     while step < steps:
         losses, center = step_losses(student, teacher, center, step)
         loss = sum(weight * losses[name] for name, weight in WEIGHTS.items() if name in losses)
+        assert isinstance(loss, Tensor)  # of one loss or more
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(trained, 3.0)
@@ -223,9 +224,9 @@ def draw_pictures(indices: range, pairs: bool = False) -> Drawn:
             frame = video.frame(rng.uniform(-1, 1))[0]
             first = second = cv2.resize(frame, (SOURCE, SOURCE), interpolation=cv2.INTER_AREA)
         rows.append((first, second, middle, not paired, paired or kind != "scene" or not pairs))
-    first, second, middle, one_picture, for_cls = zip(*rows)
-    first, second = (torch.from_numpy(np.stack(p)).permute(0, 3, 1, 2).float() / 255 for p in (first, second))
-    return Drawn(first, second, torch.tensor(middle, dtype=torch.float32), torch.tensor(one_picture), torch.tensor(for_cls))
+    firsts, seconds, middles, one_picture, for_cls = zip(*rows)
+    one, another = (torch.from_numpy(np.stack(p)).permute(0, 3, 1, 2).float() / 255 for p in (firsts, seconds))
+    return Drawn(one, another, torch.tensor(middles, dtype=torch.float32), torch.tensor(one_picture), torch.tensor(for_cls))
 
 
 def multi_crop(drawn: Drawn, rng: torch.Generator) -> tuple[Tensor, tuple[Tensor, Tensor], Tensor]:
@@ -392,7 +393,7 @@ def hard_scores(models: dict[str, list[VisionTransformer]], videos: int = HARD_V
         features["colour"], features["contrast"] = [seen[..., [0, 1, 2, 6, 7]]], [seen]
         features["edges"] = [oriented_edges(raw, CONFIGURATION["patch_size"])]
         for name, group in features.items():
-            scores.setdefault(name, []).append(np.mean([one_shot_iou(each, labels, FRAMES // 2) for each in group]))
+            scores.setdefault(name, []).append(float(np.mean([one_shot_iou(each, labels, FRAMES // 2) for each in group])))
     return {name: float(np.mean(values)) for name, values in scores.items()}
 
 
@@ -415,7 +416,7 @@ def finish(model: VisionTransformer, steps: int, seconds: float) -> Path:
     shipped.load_state_dict(weights.load(NAME))  # what is shipped is what is scored, after rounding to half precision
     untrained = [untrained_like(shipped, seed) for seed in range(UNTRAINED)]
     scenes = {"learnt": scene_scores(shipped)}
-    scenes["fresh"] = {key: np.mean([each[key] for each in map(scene_scores, untrained)]) for key in scenes["learnt"]}
+    scenes["fresh"] = {key: float(np.mean([each[key] for each in map(scene_scores, untrained)])) for key in scenes["learnt"]}
     hard = hard_scores({"learnt": [shipped], "fresh": untrained})
     main = main_video_scores(shipped)
     print(f"{NAME}: {scenes} {hard} {main}", flush=True)

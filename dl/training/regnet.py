@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -22,6 +23,9 @@ from dl.training.common import resumed, write_card
 from dl.weights.checkpoint import Checkpoint
 from dl.world.render import render
 from dl.world.scenes import BACKGROUNDS, CLASSES, COLOURS, EXTENTS, TEXTURES, Scene, generator, sample_scene
+
+if TYPE_CHECKING:
+    from rnn_lstm_captioning import ImageEncoder
 
 NAME = "regnet"
 SEED = 7  # names the training scenes; the data sets of the world use other keys
@@ -76,7 +80,7 @@ def train(steps: int = STEPS) -> None:
     finish(encoder, heads, steps, time.process_time() - started)
 
 
-def make_encoder() -> nn.Module:
+def make_encoder() -> ImageEncoder:
     """The lesson's own encoder with random weights; uint8 images (N, 3, 112, 112) -> (N, 400, 4, 4)."""
     from rnn_lstm_captioning import ImageEncoder
 
@@ -133,7 +137,7 @@ def split_cell(logits: Tensor) -> tuple[Tensor, ...]:
 
 
 @torch.no_grad()
-def evaluate(encoder: nn.Module, heads: Heads, count: int = VALIDATION) -> dict[str, float]:
+def evaluate(encoder: ImageEncoder, heads: Heads, count: int = VALIDATION) -> dict[str, float]:
     """Shares right on scenes never trained on: names read at each object's cell, background, and whole pairs."""
     encoder.eval()
     right: dict[str, list] = {name: [] for name in ("category", "colour", "texture", "size", "pair", "background")}
@@ -151,7 +155,7 @@ def evaluate(encoder: nn.Module, heads: Heads, count: int = VALIDATION) -> dict[
     return {name: round(torch.cat(hits).float().mean().item(), 4) for name, hits in right.items()}
 
 
-def finish(encoder: nn.Module, heads: Heads, steps: int, seconds: float) -> Path:
+def finish(encoder: ImageEncoder, heads: Heads, steps: int, seconds: float) -> Path:
     scores = evaluate(encoder, heads, count=2000)
     facts = {"architecture": "regnet_x_400mf", "steps": str(steps), "seed": str(SEED), "scores": str(scores)}
     path = weights.save(NAME, encoder.backbone.state_dict(), facts)

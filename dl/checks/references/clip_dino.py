@@ -95,7 +95,7 @@ def compute_iou(pred, gt, num_classes, skip_absent=False):
 
 
 # what the specification names; `skip_absent` is this project's own option
-compute_iou.__signature__ = inspect.Signature(
+compute_iou.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # typeshed leaves it out
     [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in ("pred", "gt", "num_classes")]
 )
 
