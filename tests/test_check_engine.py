@@ -269,6 +269,13 @@ def test_global_settings_of_a_student_are_put_back_for_the_next_call(lesson):
     assert torch.is_grad_enabled() and torch.get_default_dtype() == torch.float32
 
 
+def test_an_error_in_the_first_call_only_is_told(lesson):
+    body = "first = not globals().get('called'); globals()['called'] = True\nif first:\n    raise ValueError('cold')\n"
+    body += "return torch.tanh(x @ Wx + prev_h @ Wh + b), None"
+    (result,) = examiner.check("rnn_step_forward", root=lesson(rnn_step_forward=body))
+    assert result.cause.status == "error" and "cold" in result.message
+
+
 def test_results_kept_for_inputs_of_the_same_sizes_are_noticed(lesson):
     kept = "h = globals().setdefault('kept', {}).setdefault(x.shape, torch.tanh(x @ Wx + prev_h @ Wh + b))\nreturn h, None"
     (result,) = examiner.check("rnn_step_forward", root=lesson(rnn_step_forward=kept))

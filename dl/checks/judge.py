@@ -290,6 +290,8 @@ def _state_fault(comparison: _Comparison, position: int) -> tuple[Fault | None, 
     """What is wrong with the third call, on the inputs of the first again, or with the second, on other ones; and where."""
     says = "something is kept from one call to the next (a cache, a global, an attribute, a default argument)"
     first, other, again = comparison.records[position], comparison.records[-2], comparison.records[-1]
+    if first.error is not None:
+        return None, position  # the case itself has said so
     if again.error is not None:
         text = "the same inputs, given a second time, raise " + cut(again.error["message"])
         return Fault(text, "keeps-state", says), position
