@@ -162,7 +162,9 @@ def test_without_randomness_both_views_are_the_picture(sample_root):
 
 
 def test_the_target_is_transformed_and_views_need_a_transform(sample_root):
-    pairs = SampleCIFAR10Pair(sample_root, target_transform=lambda label: label + 100)
+    pairs = SampleCIFAR10Pair(
+        sample_root, True, sample_checksums(sample_root / CIFAR10.base_folder), target_transform=lambda label: label + 100
+    )
     assert pairs[0] == (None, None, pairs.targets[0] + 100)
 
 

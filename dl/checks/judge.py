@@ -280,9 +280,13 @@ def _is_other(before: object, after: Any) -> bool:
             and torch.equal(before.detach().nan_to_num(), after.detach().nan_to_num())
         )
     if isinstance(before, dict):
-        return any(_is_other(value, after.get(name)) for name, value in before.items())
+        return not isinstance(after, dict) or any(_is_other(value, after.get(name)) for name, value in before.items())
     if isinstance(before, (list, tuple)):
-        return len(before) != len(after) or any(_is_other(b, a) for b, a in zip(before, after, strict=True))
+        return (
+            not isinstance(after, (list, tuple))
+            or len(before) != len(after)
+            or any(_is_other(b, a) for b, a in zip(before, after, strict=True))
+        )
     return isinstance(before, (int, float, str)) and before != after
 
 

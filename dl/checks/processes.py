@@ -74,6 +74,7 @@ class Children:
         """The layers of the sandbox that hold, tried. Waits until the process is ready."""
         self.start()
         if self._layers is None:
+            assert self._pipes is not None
             frame = child.read_frame(self._pipes[0])
             if not frame:
                 self.close()
@@ -133,7 +134,12 @@ class Children:
         """Send a request, return the answer of the student's process. Raises: Stopped."""
         assert self.layers is not None and self._pipes is not None
         late = threading.Event()
-        timer = threading.Timer(self.limits.wall + (SLACK if self.forks else 0), lambda: (late.set(), self._kill()))
+
+        def stop() -> None:
+            late.set()
+            self._kill()
+
+        timer = threading.Timer(self.limits.wall + (SLACK if self.forks else 0), stop)
         timer.daemon = True
         timer.start()
         try:
@@ -193,6 +199,7 @@ class Children:
             env=environment,
             start_new_session=True,
         )
+        assert self._process.stdout is not None and self._process.stdin is not None
         self._pipes = os.dup(self._process.stdout.fileno()), os.dup(self._process.stdin.fileno())
         self._process.stdout.close()
         self._process.stdin.close()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import struct
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -89,7 +90,7 @@ def size_of(frame: bytes | bytearray) -> int | None:
     return HEAD.size + header + body
 
 
-def from_frame(frame: bytes | bytearray) -> object:
+def from_frame(frame: bytes | bytearray) -> Any:
     """The value of a frame, with tensors of its own; of a kind that was not sent, an empty object of that name.
 
     Raises:
