@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -12,8 +12,13 @@ from torch import Tensor, nn
 
 from dl.guards import check_tensors
 
-if TYPE_CHECKING:
-    from dl.clip_dino import DINOSegmentation
+
+class SegmentationHead(Protocol):
+    """What the checks read of a `DINOSegmentation`."""
+
+    device: torch.device | str
+    num_classes: int
+    inp_dim: int
 
 
 def check_features(text: Tensor, image: Tensor) -> None:
@@ -86,7 +91,7 @@ def check_head_size(num_classes: int, inp_dim: int) -> None:
         )
 
 
-def check_tokens(head: DINOSegmentation, method: str, X: Tensor) -> Tensor:
+def check_tokens(head: SegmentationHead, method: str, X: Tensor) -> Tensor:
     """Tokens (N, D) as float32 on the head's device, without gradient."""
     function = f"DINOSegmentation.{method}"
     check_tensors(function, X=(X, f"N {head.inp_dim}"))
@@ -100,7 +105,7 @@ def check_tokens(head: DINOSegmentation, method: str, X: Tensor) -> Tensor:
     return X.detach().to(head.device, torch.float32)
 
 
-def check_finite_head(head: DINOSegmentation, X: Tensor, num_iters: int) -> None:
+def check_finite_head(head: SegmentationHead, X: Tensor, num_iters: int) -> None:
     """After training: a loss that became NaN or infinite has left its trace in the weights."""
     modules = [part for part in vars(head).values() if isinstance(part, nn.Module)]
     if not all(parameter.isfinite().all() for module in modules for parameter in module.parameters()):
@@ -110,7 +115,7 @@ def check_finite_head(head: DINOSegmentation, X: Tensor, num_iters: int) -> None
         )
 
 
-def check_patch_labels(head: DINOSegmentation, method: str, Y: Tensor, count: int) -> Tensor:
+def check_patch_labels(head: SegmentationHead, method: str, Y: Tensor, count: int) -> Tensor:
     """Classes (N,) of as many tokens, as int64 on the head's device."""
     function = f"DINOSegmentation.{method}"
     check_tensors(function, Y_train=(Y, f"{count}"))
