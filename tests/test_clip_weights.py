@@ -197,14 +197,6 @@ def test_losses_of_a_clip_step_are_those_of_the_paper(monkeypatch):
 
 
 @pytest.mark.parametrize("script", [training, dino_training])
-def test_learning_rate_warms_up_and_falls_to_nothing(script):
-    steps = script.WARM_UP + 101
-    rates = [script.rate(step, steps) for step in range(steps)]
-    assert max(rates) == pytest.approx(script.PEAK_RATE) and np.argmax(rates) in (script.WARM_UP - 1, script.WARM_UP)
-    assert rates[0] == pytest.approx(script.PEAK_RATE / script.WARM_UP) and rates[-1] < 0.001 * script.PEAK_RATE
-
-
-@pytest.mark.parametrize("script", [training, dino_training])
 def test_a_stopped_training_goes_on_as_if_it_had_not_been(script, tmp_path, monkeypatch):
     ends = []
     monkeypatch.setattr(script, "BATCH", 4)

@@ -74,6 +74,7 @@ def test_a_notebook_with_every_trap_becomes_a_pdf_that_names_what_it_does_not_sh
             f"{text(scripts, 'text cell 15')}: {no_font}",
             f"{text(scripts, 'code cell 1')}: {no_font}",
             f"{text(scripts, 'text cell 19')}: a text that is nested too deeply, its source is shown",
+            f"{text(scripts, 'code cell 5')}: an output without a printable form, text/html, its text is shown",
             f"{text(scripts, 'code cell 6')}: {no_font}",
             f"{text(scripts, 'code cell 8')}: a picture: its data are broken",
             f"{text(scripts, 'code cell 8')}: a picture: it is no drawing that can be read",

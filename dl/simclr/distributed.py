@@ -59,9 +59,9 @@ class SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
         W = dist.get_world_size()
         axes = [axis for axis in range(x.ndim) if axis != 1]
         shape = [1, -1] + [1] * (x.ndim - 2)
-        wide = x if x.dtype == torch.float64 else x.float()
-        mean = _SumOverRanks.apply(wide.mean(axes)) / W  # (C,)
-        centred = wide - mean.view(shape)
+        full = x if x.dtype == torch.float64 else x.float()
+        mean = _SumOverRanks.apply(full.mean(axes)) / W  # (C,)
+        centred = full - mean.view(shape)
         variance = _SumOverRanks.apply(centred.square().mean(axes)) / W  # (C,)
         assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None
         assert self.momentum is not None

@@ -20,9 +20,10 @@ from dl.submit.texts import Characters, as_on_a_terminal, breakable, cut, quoted
 
 TITLE = "Assignment 2: recurrent networks, Transformers, contrastive learning, CLIP and DINO"
 MOST_CODE_LINES = 1000  # of one cell
-MOST_HTML = 60_000  # characters of one output; what is longer is shown as its text
+MOST_HTML = 60_000  # characters of one output but for images inside; what is longer is shown as its text
 PICTURES = ("image/png", "image/jpeg", "image/gif", "image/webp", "image/svg+xml")
 
+_IMAGE_DATA = re.compile(r"data:image/[^\"']+")
 _MOVING = re.compile(r"<(video|audio|iframe|canvas|object|embed)\b", re.I)  # what needs a screen
 
 STYLE = f"""
@@ -182,7 +183,7 @@ class _Document:
         html = joined(data.get("text/html"))
         for tag in sorted(set(_MOVING.findall(html))):
             self.notes.append(f"{where}: a part of an output that paper cannot show: <{tag.lower()}>")
-        if html and len(html) <= MOST_HTML and _shows_something(html):
+        if html and len(_IMAGE_DATA.sub("", html)) <= MOST_HTML and _shows_something(html):
             return Part(where, html, reader="html")
         for kind in ("text/markdown", "text/latex"):
             if kind in data:

@@ -81,7 +81,7 @@ def train(steps: int = STEPS) -> None:
     model = SmallCLIP(CONFIGURATION, vocabulary())
     model.clip.visual.to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(parameter_groups(model), lr=PEAK_RATE, betas=(0.9, 0.98))
-    saved = Checkpoint(checkpoint, {"steps": steps}, model=model, optimizer=optimizer)
+    saved = Checkpoint(checkpoint, {}, model=model, optimizer=optimizer)
     rate = cosine_schedule(PEAK_RATE, WARM_UP, steps)
     progress = resumed(NAME, saved)
     step, seconds = progress["step"], progress["seconds"]

@@ -111,7 +111,7 @@ def train(steps: int = STEPS) -> None:
         {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
     ]
     optimizer = torch.optim.AdamW(groups, lr=PEAK_RATE)
-    saved = Checkpoint(checkpoint, {"steps": steps}, student=student, teacher=teacher, optimizer=optimizer)
+    saved = Checkpoint(checkpoint, {}, student=student, teacher=teacher, optimizer=optimizer)
     rate = cosine_schedule(PEAK_RATE, WARM_UP, steps)
     progress = resumed(NAME, saved)
     step, seconds, center = progress["step"], progress["seconds"], progress.get("center", center)

@@ -56,7 +56,7 @@ def train(steps: int = STEPS) -> None:
     parameters = [*encoder.parameters(), *heads.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=PEAK_RATE, weight_decay=WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, PEAK_RATE, total_steps=steps, pct_start=WARM_UP / steps)
-    saved = Checkpoint(checkpoint, {"steps": steps}, encoder=encoder, heads=heads, optimizer=optimizer, schedule=schedule)
+    saved = Checkpoint(checkpoint, {}, encoder=encoder, heads=heads, optimizer=optimizer, schedule=schedule)
     progress = resumed(NAME, saved)
     step, seconds = progress["step"], progress["seconds"]
     started = time.process_time() - seconds
