@@ -17,3 +17,13 @@ def pytest_addoption(parser):
 @pytest.fixture
 def seed(request):
     return request.config.getoption("--seed")
+
+
+@pytest.fixture(scope="session")
+def sample_root(tmp_path_factory):
+    """A folder with a small sample in CIFAR-10's format: 5 x 20 training and 40 test images."""
+    from dl.world.export import write_cifar
+
+    root = tmp_path_factory.mktemp("cifar")
+    write_cifar(root / "cifar-10-batches-py", batch=20, test=40)
+    return root

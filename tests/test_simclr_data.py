@@ -130,14 +130,6 @@ def test_the_test_transform_only_normalises():
 # --- CIFAR-10 as pairs ---
 
 
-@pytest.fixture(scope="module")
-def sample_root(tmp_path_factory):
-    """A folder with a small sample: 5 x 20 training and 40 test pictures."""
-    root = tmp_path_factory.mktemp("sample")
-    write_cifar(root / CIFAR10.base_folder, batch=20, test=40)
-    return root
-
-
 @pytest.fixture
 def damaged_root(tmp_path):
     """A copy that a test may damage, used once before, so that its checksums are on record."""
