@@ -4,7 +4,6 @@ import dataclasses
 import itertools
 import json
 import math
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +25,6 @@ from dl.simclr.contrastive_loss import (
     simclr_loss_naive,
     simclr_loss_vectorized,
 )
-from dl.simclr.data_utils import load_cifar10
 from dl.simclr.model import Classifier, Model, load_pretrained, starting_weights
 from dl.simclr.utils import knn_scores, test, train, train_probe, train_val
 
@@ -483,22 +481,6 @@ def test_progress_lines_carry_epoch_loss_and_accuracies(capsys):
     shown = capsys.readouterr().err
     assert "Train Epoch: [3/7] Loss: " in shown and "Feature extracting" in shown
     assert "Test Epoch: [3/7] Acc@1:100.00% Acc@5:100.00%" in shown
-
-
-def test_a_folder_of_the_users_own_stays_as_it_is(sample_root, tmp_path, monkeypatch):
-    mine = tmp_path / "mine" / "cifar-10-batches-py"
-    shutil.copytree(sample_root / "cifar-10-batches-py", mine, ignore=shutil.ignore_patterns("checksums.md5"))
-    before = sorted(mine.iterdir())
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("USERPROFILE", str(tmp_path))
-    assert len(load_cifar10(True, root="~/mine")) == len(load_cifar10(True, root=mine.parent)) > 0
-    assert sorted(mine.iterdir()) == before
-    (mine / "data_batch_2").write_bytes(b"cut")
-    with pytest.raises(ValueError, match="these files are damaged, or hold more than arrays and plain values.*data_batch_2. Copy"):
-        load_cifar10(True, root=mine.parent)
-    (mine / "data_batch_3").unlink()
-    with pytest.raises(FileNotFoundError, match="lacks data_batch_3. Put the files there, give another root"):
-        load_cifar10(True, root=mine.parent)
 
 
 def test_a_last_batch_of_one_picture_is_refused_in_words(small):

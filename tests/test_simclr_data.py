@@ -209,6 +209,11 @@ def test_a_users_own_folder_is_only_read_and_never_to_be_deleted(tmp_path, monke
     monkeypatch.setenv("HOME", str(tmp_path))
     assert len(load_cifar10(train=True, root="~")) == 10
     assert {file.name: file.stat().st_mtime_ns for file in folder.iterdir()} == before
+    (folder / "data_batch_2").write_bytes(b"cut")
+    with pytest.raises(
+        ValueError, match=r"are damaged, or hold more than arrays and plain values.*: data_batch_2. Copy these"
+    ):
+        load_cifar10(train=True, root=tmp_path)
     (folder / "data_batch_3").unlink()
     with pytest.raises(FileNotFoundError, match=r"lacks data_batch_3. Copy these files there once more, or leave root out"):
         load_cifar10(train=True, root=tmp_path)
