@@ -368,7 +368,7 @@ def _(clip_model, clip_preprocess, images, class_texts, device):
 
 @right("CLIPImageRetriever.__init__")
 def _(self, clip_model, clip_preprocess, images, device):
-    self.encode = lambda query: clip_model.encode_text(_tokens("CLIPImageRetriever", [query], device))
+    self.encode = lambda query: clip_model.encode_text(guards.tokenize("CLIPImageRetriever", [query], device))
     self.columns = F.normalize(encode_images(clip_model, clip_preprocess, images, device), dim=-1).T.contiguous()
 
 

@@ -462,7 +462,7 @@ def _(self, clip_model, clip_preprocess, images, device):
 
 @right("CLIPImageRetriever.retrieve")
 def _(self, query, k=2):
-    text = self.model.encode_text(_tokens("retrieve", [query], self.where))
+    text = self.model.encode_text(guards.tokenize("retrieve", [query], self.where))
     left, found = get_similarity_no_loop(text, self.features)[0].tolist(), []
     while len(found) < min(k, len(left)):
         best = max((score, -place) for place, score in enumerate(left) if place not in found)
