@@ -44,7 +44,7 @@ def fresh_tree() -> Path:
 
 def copied_tree(folder: Path) -> Path:
     """A student tree to work in, in a new folder, with the sample world if it is made already."""
-    shutil.copytree(fresh_tree(), folder, copy_function=_link_large)
+    shutil.copytree(fresh_tree(), folder)
     sample = ROOT / "datasets" / "sample"
     if sample.is_dir():
         (folder / "datasets" / "sample").symlink_to(sample)
@@ -57,10 +57,3 @@ def fill(folder: Path, bodies: dict[str, str]) -> None:
         text = (folder / path).read_text(encoding="utf-8")
         text = markers.fill(text, {name: body for name, body in bodies.items() if PLACE[name] == path})
         (folder / path).write_text(text, encoding="utf-8")
-
-
-def _link_large(source: str, target: str) -> None:
-    if Path(source).stat().st_size > 200_000:
-        os.link(source, target)  # not a symbolic one: those are not handed in
-    else:
-        shutil.copy2(source, target)
