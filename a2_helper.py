@@ -394,7 +394,8 @@ def train(
     Returns:
         `model`.
     Raises:
-        ValueError: if the training loader has no batch.
+        ValueError: if the training loader has no batch, the checkpoint is that of another architecture, or the loss of an
+            epoch is not finite.
     """
     if len(train_dataloader) == 0:
         raise ValueError(
