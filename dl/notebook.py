@@ -7,9 +7,12 @@ session = setup("Transformers")
 from __future__ import annotations
 
 import platform
+import re
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 
 import torch
@@ -19,26 +22,24 @@ from dl import settings
 from dl.console import write_json
 from dl.grad import rel_error
 
-LEARNT = (  # beginnings of the claims that a training of a few steps cannot meet
-    "the RNN learns",
-    "final loss",
-    "at 1e-3 the LSTM uses",
-    "the attention LSTM uses",
-    "rnn: ",
-    "lstm: ",
-    "attn: ",
-    "attention is not worse",
-    "attention on the named object",
-    "learnt features win",
-    "and against colour and place",
-    "four rows by heart",
-    "it knows the rule",
-    "neighbours name the class",
-    "batched views give",
-    "the probe with SimCLR",
-    "SimCLR gains",
-)
-OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+ANSWERS = "notebooks/answers.md"  # model answers; the student edition has none
+
+
+@dataclass
+class Prediction:
+    """A guess before a result. Made by `Session.predict`; `reveal` shows the result beside it."""
+
+    question: str
+    guess: str = ""
+    result: str = ""
+
+    def reveal(self, result: object, why: str = "") -> None:
+        """Show the result beside the guess, and say why it came out so."""
+        self.result = f"{result:.3g}" if isinstance(result, float) else str(result)
+        said = [("Your prediction", self.guess), ("Result", self.result), ("Why", why)]
+        said = [(title, text) for title, text in said if text]
+        rows = "".join(f"<tr><th style='text-align:left'>{escape(a)}</th><td>{escape(b)}</td></tr>" for a, b in said)
+        _display(f"<table>{rows}</table>", "\n".join(f"{a}: {b}" for a, b in said))
 
 
 @dataclass
@@ -52,8 +53,10 @@ class Session:
     versions: dict[str, str]
     scores: dict[str, float] = field(default_factory=dict)
     checks: dict[str, str] = field(default_factory=dict)  # claim -> what was printed, of those that hold now
-    not_asked: list[str] = field(default_factory=list)
+    missed: dict[str, str] = field(default_factory=dict)  # the same of targets that were not reached, and stopped nothing
+    predictions: dict[str, Prediction] = field(default_factory=dict)
     started: float = field(default_factory=time.time)
+    _said: list[str] = field(default_factory=list)  # checks of the running cell
 
     @property
     def to_float(self) -> dict:
@@ -68,20 +71,27 @@ class Session:
         return settings.shortened(count, few)
 
     def check(self, claim: str, passed: bool, detail: str = "") -> None:
-        """Assert a claim; on success print `ok: claim (detail)`, on failure raise AssertionError with the same words.
+        """Assert a claim; on success say `ok: claim (detail)`, on failure raise AssertionError with the same words.
 
-        With DL_QUICK, a claim on what a training has learnt is no failure: it is said that it was not asked.
+        The checks of one cell are summed up below its outputs: one line, the details behind it.
         """
         text = f"{claim} ({detail})" if detail else claim
         self.checks.pop(claim, None)  # a cell run again counts once, as it is now
-        if not passed and settings.quick() and claim.startswith(LEARNT):
-            self.not_asked.append(text)
-            print(f"not asked in quick mode: {text}")
-            return
+        self.missed.pop(claim, None)
         if not passed:
             raise AssertionError(f"not so: {text}")
         self.checks[claim] = text
-        print(f"ok: {text}")
+        self._said.append(f"ok: {text}")
+        if _shell() is None:
+            self.sum_up()
+
+    def target(self, claim: str, passed: bool, detail: str = "") -> None:
+        """A check of what a training should reach: with real data or DL_QUICK, a miss is reported and stops nothing."""
+        if passed or (self.data == settings.SAMPLE and not settings.quick()):
+            return self.check(claim, passed, detail)
+        self.checks.pop(claim, None)
+        self.missed[claim] = f"{claim} ({detail})" if detail else claim
+        print(f"target missed: {self.missed[claim]}")
 
     def check_error(self, name: str, got: Tensor, expected: Tensor, tolerance: float) -> None:
         """Assert that `rel_error(got, expected)` is below the tolerance."""
@@ -89,7 +99,7 @@ class Session:
         self.check(f"{name} agrees", error < tolerance, f"error {error:.1e}, limit {tolerance:.0e}")
 
     def exercise(self, *names: str) -> None:
-        """Check exercises as they are on disk now; print `ok: NAME (N checks)` for each, or raise at the first that fails.
+        """Check exercises as they are on disk now; say `ok: NAME (N checks)` for each, or raise at the first that fails.
 
         Raises:
             NotSolved: with a message of at most five lines. `hint()` says more.
@@ -107,6 +117,60 @@ class Session:
         """Keep measured scores; `save_results` writes them to `results/`."""
         self.scores.update({name: float(value) for name, value in scores.items()})
 
+    def predict(self, question: str, answers: Sequence[str] | None = None, guess: str | float | None = None) -> Prediction:
+        """Ask for a guess before a result is seen; never waits for one.
+
+        Args:
+            answers: what to choose from; None asks for a number or a few words.
+            guess: given in the cell, where no widget can be shown.
+        Returns:
+            the prediction; its `reveal` shows the result beside the guess. Both go into `results/`.
+        """
+        made = self.predictions[question] = Prediction(question, "" if guess is None else str(guess))
+        if guess is None and _shell() is not None and not settings.unattended():
+            _ask(made, answers)
+        else:
+            options = " / ".join(answers or ("a number",))
+            html = f"<p><b>Predict:</b> {escape(question)}<br><i>{escape(options)}</i></p>"
+            _display(html, f"Predict: {question}\n  {options}")
+        return made
+
+    def answer(self, name: str) -> None:
+        """Show the model answer to a question of this notebook, "Q1" or the title of a "To think about"."""
+        path = self.root / ANSWERS
+        if not path.is_file():
+            print("This copy of the course has no model answers; your instructor has them.")
+            return
+        parts = re.split(r"^## ", path.read_text(encoding="utf-8"), flags=re.M)[1:]
+        known = dict(part.partition("\n")[::2] for part in parts)
+        key = f"{self.name} {name}"
+        if key not in known:
+            mine = [title.removeprefix(f"{self.name} ") for title in known if title.startswith(self.name)]
+            raise ValueError(f"answer: no question called {name!r} in this notebook. There are: {', '.join(mine)}.")
+        text = known[key].strip()
+        _display(None, text, markdown=text)
+
+    def exercises(self):
+        """Table of this notebook's exercises: what to fill in, how hard, how long."""
+        from dl.checks.course import exercises
+        from dl.checks.exercise import TOPIC_OF_NOTEBOOK
+        from dl.figures.tables import Table
+
+        rows = [
+            {"exercise": e.name, "difficulty": e.marks, "minutes": e.minutes} for e in exercises(TOPIC_OF_NOTEBOOK[self.name])
+        ]
+        return Table(rows)
+
+    def sum_up(self, *_: object) -> None:
+        """Say which checks the cell passed: one as a line, more behind a summary. Runs after each cell."""
+        said, self._said = self._said, []
+        if len(said) < 2:
+            print(*said, sep="\n", end="\n" if said else "")
+            return
+        items = "".join(f"<li>{escape(line.removeprefix('ok: '))}</li>" for line in said)
+        html = f"<details><summary>&#10003; {len(said)} checks passed</summary><ul>{items}</ul></details>"
+        _display(html, "\n".join(said))
+
     def save_results(self) -> None:
         """Write scores and checks with data, device, versions and seconds to `results/<name>.json`; prints the path."""
         from dl.submit.files import code_of
@@ -120,7 +184,8 @@ class Session:
             "seconds": round(time.time() - self.started, 1),
             "scores": self.scores,
             "checks": list(self.checks.values()),
-            "not_asked": self.not_asked,
+            "missed": list(self.missed.values()),
+            "predictions": [{"question": p.question, "guess": p.guess, "result": p.result} for p in self.predictions.values()],
             "code": code_of(self.name, self.root),
         }
         write_json(path, report)
@@ -136,6 +201,7 @@ def setup(name: str, seed: int = 0) -> Session:
     Raises:
         ImportError: if another package called `transformers` is already loaded in this kernel.
     """
+    from dl.figures.look import use_look
     from dl.utils import reset_seed
 
     root = settings.project_root()
@@ -146,7 +212,7 @@ def setup(name: str, seed: int = 0) -> Session:
             f'are not used. Run "python -m pip install -e ." in {other} and restart the kernel.'
         )
     show_unsolved_briefly()
-    set_plot_look()
+    use_look()
     device = settings.get_device()
     data = settings.data_mode()
     import torchvision
@@ -156,12 +222,15 @@ def setup(name: str, seed: int = 0) -> Session:
     print(" · ".join(f"{package} {version}" for package, version in versions.items()))
     print({"cuda": "Using CUDA GPU", "mps": "Using Apple Silicon GPU (MPS)", "cpu": "Using CPU"}[device.type])
     if settings.quick():
-        print("Quick mode (DL_QUICK): trainings take a few steps, and what they should learn is not asked.")
+        print("Quick mode (DL_QUICK): trainings take a few steps, and targets that they miss stop nothing.")
     if data == settings.SAMPLE:
         print("Data: the embedded sample world (set DL_DATA=real before starting the kernel for the real data)")
     else:
         print(f"Data: the real data sets, kept in {settings.data_home()}")
-    return Session(name=name, root=root, device=device, data=data, versions=versions)
+    session = Session(name=name, root=root, device=device, data=data, versions=versions)
+    if (shell := _shell()) is not None:
+        shell.events.register("post_run_cell", session.sum_up)
+    return session
 
 
 def hint(name: str | None = None) -> None:
@@ -173,7 +242,7 @@ def hint(name: str | None = None) -> None:
 
 def show_unsolved_briefly() -> None:
     """In a notebook, an exercise that is missing or not right ends the cell with its message, without a traceback."""
-    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    shell = _shell()
     if shell is None:
         return
     from dl.checks.examiner import NotSolved
@@ -199,22 +268,28 @@ def use_project_modules(root: Path) -> None:
         )
 
 
-def set_plot_look() -> None:
-    """One look for every figure: seaborn's grid, colours that colour-blind readers can tell apart, sharp pixels."""
-    from cycler import cycler
-    from matplotlib import pyplot as plt
+def _shell():
+    """IPython's shell, None outside of it."""
+    return sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
 
-    style = "seaborn-v0_8"
-    if style in plt.style.available:
-        plt.style.use(style)
-    plt.rcParams.update(
-        {
-            "figure.figsize": (7.0, 4.0),
-            "figure.dpi": 90,
-            "font.size": 11,
-            "axes.titlesize": 12,
-            "image.interpolation": "nearest",
-            "image.cmap": "gray",
-            "axes.prop_cycle": cycler(color=OKABE_ITO),
-        }
-    )
+
+def _display(html: str | None, text: str, markdown: str | None = None) -> None:
+    """Show HTML or Markdown in a notebook, the text elsewhere."""
+    if _shell() is None:
+        print(text)
+        return
+    from IPython.display import display
+
+    forms = {"text/plain": text, "text/html": html, "text/markdown": markdown}
+    display({kind: form for kind, form in forms.items() if form is not None}, raw=True)
+
+
+def _ask(prediction: Prediction, answers: Sequence[str] | None) -> None:
+    """A widget that keeps the reader's choice in `prediction.guess`."""
+    import ipywidgets
+    from IPython.display import display
+
+    label = ipywidgets.HTML(f"<b>Predict:</b> {escape(prediction.question)}")
+    box = ipywidgets.RadioButtons(options=list(answers), value=None) if answers else ipywidgets.Text(placeholder="your guess")
+    box.observe(lambda change: setattr(prediction, "guess", str(change["new"])), names="value")
+    display(ipywidgets.VBox([label, box]))

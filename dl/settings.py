@@ -79,6 +79,11 @@ def quick() -> bool:
     return _is_set("DL_QUICK")
 
 
+def unattended() -> bool:
+    """True when `DL_UNATTENDED` is set to anything but 0 or nothing: nobody is there whom a notebook could ask."""
+    return _is_set("DL_UNATTENDED")
+
+
 def shortened(steps: int, few: int) -> int:
     """`steps`, or at most `few` of them when `DL_QUICK` is set: epochs, or batches of an epoch."""
     return min(steps, few) if quick() else steps

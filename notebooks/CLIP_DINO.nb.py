@@ -676,8 +676,8 @@ for rival in list(comparison)[1:]:
 learnt, fresh, colour, contrast, edges = means.values()
 session.record(hard_learnt=learnt, hard_untrained=fresh, hard_colour=colour, hard_contrast=contrast, hard_edges=edges)
 if not REAL:
-    session.check("learnt features win against the untrained network", learnt - fresh >= 0.08, f"{learnt - fresh:+.3f}, limit 0.08, {len(hard)} videos")
-    session.check("and against colour and place", learnt - colour >= 0.12, f"{learnt - colour:+.3f}, limit 0.12")
+    session.target("learnt features win against the untrained network", learnt - fresh >= 0.08, f"{learnt - fresh:+.3f}, limit 0.08, {len(hard)} videos")
+    session.target("and against colour and place", learnt - colour >= 0.12, f"{learnt - colour:+.3f}, limit 0.12")
 
 # %% [markdown]
 # *Bars: the mean over the videos; dots: single videos, in the same order from left to right in every bar.* With the sample data, on hard videos learnt features win. Notice also how far the rivals get: random convolutions answer to edges and stripes too, and the contrast within a patch tells a patterned object from plain ground. And read the first printed line once more: **on the easy video the learnt tokens do not win at all**, untrained ones and plain colours are a little better. The splendid film above was no evidence that training was worth it.

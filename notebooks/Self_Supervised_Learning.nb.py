@@ -305,7 +305,7 @@ path = session.root / "pretrained_model" / "trained_simclr_model.pth"
 path.parent.mkdir(exist_ok=True)
 torch.save(model.state_dict(), path)
 print(f"neighbours: top-1 {top1:.2f} %, top-5 {top5:.2f} %")
-session.check("neighbours name the class of most test pictures", top1 > 60, f"{top1:.1f} %, limit 60 %")
+session.target("neighbours name the class of most test pictures", top1 > 60, f"{top1:.1f} %, limit 60 %")
 session.record(simclr_loss=loss, knn_top1=top1, knn_top5=top5)
 
 # %% [markdown]
@@ -316,7 +316,7 @@ raw = DataLoader(TensorDataset(*picture_tensors(memory_data, 1024)), batch_size,
 trial = copy.deepcopy(model)
 batched_loss = train(trial, PairBatches(raw, augment, DEVICE), optim.Adam(trial.parameters(), lr=rate), 1, 1,
                      temperature=temperature, device=DEVICE)
-session.check("batched views give about the same loss", abs(batched_loss - loss) < 0.3, f"{batched_loss:.3f}, {loss:.3f}")
+session.target("batched views give about the same loss", abs(batched_loss - loss) < 0.3, f"{batched_loss:.3f}, {loss:.3f}")
 
 # %% [markdown]
 # ## A linear probe, with few labels
@@ -362,8 +362,8 @@ figure = draw.probe_curves(no_pretrain_results["test_acc@1"], pretrain_results["
 best = {name: max(results["test_acc@1"])
         for name, results in (("without", no_pretrain_results), ("with", pretrain_results))}
 gain = best["with"] - best["without"]
-session.check("the probe with SimCLR reaches 70 %", best["with"] >= 70, f"{best['with']:.1f} %")
-session.check("SimCLR gains at least 40 points", gain >= 40, f"{gain:.1f}")
+session.target("the probe with SimCLR reaches 70 %", best["with"] >= 70, f"{best['with']:.1f} %")
+session.target("SimCLR gains at least 40 points", gain >= 40, f"{gain:.1f}")
 session.record(probe_with_best=best["with"], probe_with_last=pretrain_results["test_acc@1"][-1],
                probe_without_best=best["without"], probe_without_last=no_pretrain_results["test_acc@1"][-1])
 

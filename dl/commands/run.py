@@ -53,6 +53,7 @@ class Outcome:
     status: str = PASSED
     cells: int = 0
     checks: int = 0
+    missed: list[str] = field(default_factory=list)  # targets that were not reached
     scores: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
     problem: str = ""
@@ -73,6 +74,9 @@ def run(
         outcomes.append(outcome)
         say(f"{path.stem}: {outcome.problem or outcome.status}")
     print("\n" + table(outcomes))
+    for outcome in outcomes:
+        for target in outcome.missed:
+            print(f"target missed in {outcome.notebook}: {target}")
     failed = [outcome.notebook for outcome in outcomes if outcome.status == FAILED]
     if json_file:
         write_json(
@@ -136,7 +140,7 @@ def kernel_environment(data: str | None, device: str | None) -> dict[str, str]:
     except (ValueError, RuntimeError) as error:
         raise UsageError(str(error)) from error
     paths = [str(settings.project_root()), os.environ.get("PYTHONPATH", "")]
-    environment = {**os.environ, "DL_DATA": data, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    environment = {**os.environ, "DL_DATA": data, "DL_UNATTENDED": "1", "PYTHONPATH": os.pathsep.join(filter(None, paths))}
     environment.pop("MPLBACKEND", None)  # a cluster's choice for scripts: a kernel draws into the notebook
     return {**environment, "DL_DEVICE": device} if device else environment
 
@@ -161,8 +165,9 @@ def execute(notebook: NotebookNode, name: str, folder: Path, environment: dict[s
         outcome.status = FAILED
         outcome.problem = f"{place}: the kernel died. Most often memory ran out: close programs and run it again."
     outcome.seconds = round(time.time() - started, 1)
-    printed = "".join(_printed(cell) for cell in _code_cells(notebook))
-    outcome.checks = sum(line.startswith("ok: ") for line in printed.splitlines())
+    said = "\n".join(_said(cell) for cell in _code_cells(notebook))
+    outcome.checks = sum(line.startswith("ok: ") for line in said.splitlines())
+    outcome.missed = re.findall("^target missed: (.*)", said, re.M)
     results = settings.project_root() / "results" / f"{name}.json"
     if results.is_file() and results.stat().st_mtime >= started - 1:  # some file systems keep whole seconds
         scores = json.loads(results.read_text(encoding="utf-8"))["scores"]
@@ -302,8 +307,11 @@ def _code_cells(notebook: NotebookNode) -> list[NotebookNode]:
     return [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
 
 
-def _printed(cell: NotebookNode) -> str:
-    return "".join(output.text for output in cell.outputs if output.output_type == "stream" and output.name == "stdout")
+def _said(cell: NotebookNode) -> str:
+    """What a code cell printed or showed as text."""
+    printed = (output.text for output in cell.outputs if output.output_type == "stream" and output.name == "stdout")
+    shown = (output.data.get("text/plain", "") for output in cell.outputs if output.output_type == "display_data")
+    return "\n".join([*printed, *shown])
 
 
 _ADDRESS = re.compile(r"\bat 0x[0-9a-fA-F]{6,}")

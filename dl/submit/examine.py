@@ -121,6 +121,8 @@ def _outcome(notebook: Notebook, cell: Cell) -> list[Finding]:
     """Errors and failed checks among the outputs of one executed cell."""
     errors = [output for output in cell.outputs if output.get("output_type") == "error"]
     printed = "".join(joined(output.get("text")) for output in cell.outputs if output.get("output_type") == "stream")
+    shown = (output.get("data") for output in cell.outputs if output.get("output_type") == "display_data")
+    printed += "".join(f"\n{joined(data.get('text/plain'))}" for data in shown if isinstance(data, dict))
     failed = [line for line in printed.splitlines() if line.startswith(FAILED_CHECK)]
     failed += [text for error in errors if (text := joined(error.get("evalue"))).startswith(FAILED_CHECK)]
     what = [f"a check did not pass: {line.removeprefix(FAILED_CHECK)}" for line in failed]
