@@ -22,7 +22,7 @@ from dl import settings
 from dl.console import write_json
 from dl.grad import rel_error
 
-ANSWERS = "notebooks/answers.md"  # model answers; the student edition has none
+ANSWERS = "notebooks/answers"  # folder of the model answers; the student edition has none
 
 
 @dataclass
@@ -137,18 +137,19 @@ class Session:
 
     def answer(self, name: str) -> None:
         """Show the model answer to a question of this notebook, "Q1" or the title of a "To think about"."""
-        path = self.root / ANSWERS
+        path = self.root / ANSWERS / f"{self.name}.md"
         if not path.is_file():
             print("This copy of the course has no model answers; your instructor has them.")
             return
         parts = re.split(r"^## ", path.read_text(encoding="utf-8"), flags=re.M)[1:]
-        known = dict(part.partition("\n")[::2] for part in parts)
-        key = f"{self.name} {name}"
-        if key not in known:
-            mine = [title.removeprefix(f"{self.name} ") for title in known if title.startswith(self.name)]
-            raise ValueError(f"answer: no question called {name!r} in this notebook. There are: {', '.join(mine)}.")
-        text = known[key].strip()
-        _display(None, text, markdown=text)
+        known = {title.strip(): text.strip() for title, _, text in (part.partition("\n") for part in parts)}
+        if name not in known:
+            raise ValueError(f"answer: no question called {name!r} in this notebook. There are: {', '.join(known)}.")
+        self.say(known[name])
+
+    def say(self, markdown: str) -> None:
+        """Show a text with numbers of this run in it."""
+        _display(None, markdown, markdown)
 
     def exercises(self):
         """Table of this notebook's exercises: what to fill in, how hard, how long."""

@@ -370,8 +370,9 @@ def test_a_prediction_is_kept_and_shown_beside_its_result(session, capsys):
 def test_a_model_answer_is_found_by_notebook_and_name(session, capsys, tmp_path):
     session.answer("Q1")
     assert "no model answers" in capsys.readouterr().out
-    (tmp_path / "notebooks").mkdir(exist_ok=True)
-    (tmp_path / notebook.ANSWERS).write_text("# Answers\n\n## demo Q1\n\nBecause.\n\n## other Q1\n\nNo.\n", encoding="utf-8")
+    path = tmp_path / notebook.ANSWERS / "demo.md"
+    path.parent.mkdir(parents=True)
+    path.write_text("# Answers\n\n## Q1\n\nBecause.\n", encoding="utf-8")
     session.answer("Q1")
     assert capsys.readouterr().out == "Because.\n"
     with pytest.raises(ValueError, match="no question called 'Q2' in this notebook. There are: Q1"):
