@@ -67,29 +67,44 @@ def compare(name: str, got: object, right: object, rtol: float, atol: float, sam
         same = type(got) is type(right) and got == right
         return None if same else Fault(f"{name}: got {describe(got)}, expected {describe(right)}")
     if got is None:
-        if name.startswith(("d", "grad_")) and isinstance(right, Tensor):
-            of = name.removeprefix("grad_") if name.startswith("grad_") else name[1:]
-            return Fault(
-                f"{name}: no gradient arrives, expected {describe(right)}",
-                "no-gradient",
-                f"the result is cut off from {of} (detach, no_grad, .data, .item(), or not used at all)",
-            )
-        return Fault(f"{name}: got None, expected {describe(right)}")
+        return _nothing(name, right)
     numbers = (Tensor, int, float)
     if not isinstance(got, numbers) or isinstance(got, bool) or not isinstance(right, numbers):
         return Fault(f"{name}: got {describe(got)}, expected {describe(right)}")
-    if isinstance(right, Tensor) and isinstance(got, Tensor) and same_dtype and got.dtype != right.dtype:
+    if isinstance(got, Tensor) and (fault := _other_kind(name, got, right, same_dtype)):
+        return fault
+    return _compare_values(name, _as_tensor(got), _as_tensor(right), rtol, atol)
+
+
+def _nothing(name: str, right: object) -> Fault:
+    """None where a value, or a gradient, is wanted."""
+    if name.startswith(("d", "grad_")) and isinstance(right, Tensor):
+        of = name.removeprefix("grad_") if name.startswith("grad_") else name[1:]
+        return Fault(
+            f"{name}: no gradient arrives, expected {describe(right)}",
+            "no-gradient",
+            f"the result is cut off from {of} (detach, no_grad, .data, .item(), or not used at all)",
+        )
+    return Fault(f"{name}: got None, expected {describe(right)}")
+
+
+def _other_kind(name: str, got: Tensor, right: object, same_dtype: bool) -> Fault | None:
+    """A tensor of another dtype, or without values."""
+    if isinstance(right, Tensor) and same_dtype and got.dtype != right.dtype:
         kind: tuple[str | None, str | None] = (None, None)
         if got.is_floating_point() and right.is_floating_point():
             kind = ("dtype-not-followed", "a tensor made inside has a dtype of its own instead of that of the inputs")
         if got.shape == right.shape or right.dim() == 0:
             return Fault(f"{name}: got dtype {_dtype(got)}, expected {_dtype(right)}", *kind)
-    if isinstance(got, Tensor) and got.device.type == "meta":
+    if got.device.type == "meta":
         return Fault(f"{name}: got a tensor on the device meta, expected {describe(right)} on the CPU")
-    got_tensor, right_tensor = _as_tensor(got), _as_tensor(right)
-    if got_tensor.shape != right_tensor.shape:
-        return Fault(f"{name}: got shape {tuple(got_tensor.shape)}, expected {tuple(right_tensor.shape)}")
-    x, y = got_tensor.double(), right_tensor.double()
+    return None
+
+
+def _compare_values(name: str, got: Tensor, right: Tensor, rtol: float, atol: float) -> Fault | None:
+    if got.shape != right.shape:
+        return Fault(f"{name}: got shape {tuple(got.shape)}, expected {tuple(right.shape)}")
+    x, y = got.double(), right.double()
     agrees = torch.isclose(x, y, rtol=rtol, atol=atol, equal_nan=True)
     if bool(agrees.all()):
         return None
@@ -101,7 +116,7 @@ def compare(name: str, got: object, right: object, rtol: float, atol: float, sam
     text = f"{name}: {share}, {where}: got {_number(x[worst], digits)}, expected {_number(y[worst], digits)}"
     if 1 < x.numel() <= SMALL:
         text += f"\ngot {_show(x, worst)}, expected {_show(y, worst)}"
-    return Fault(text, details=f"{name}, got:\n{got_tensor}\n{name}, expected:\n{right_tensor}")
+    return Fault(text, details=f"{name}, got:\n{got}\n{name}, expected:\n{right}")
 
 
 def _as_tensor(value: Tensor | float) -> Tensor:

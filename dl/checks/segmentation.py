@@ -228,20 +228,20 @@ def _init_device(lesson, inputs: Values) -> Values:
 # --- train ---
 
 
-@contextmanager
-def _watched(model: object) -> Iterator[Values]:
-    """Notes what happens in training, whatever the head: steps, whether their gradients are fresh, what a loss is given."""
-    from torch.optim.optimizer import register_optimizer_step_pre_hook
+class _Steps:
+    """Notes the optimiser's steps, and whether their gradients are fresh."""
 
-    notes: Values = {"steps": 0, "steps without gradients": 0, "freshness": [], "rows": [0], "modes": []}
-    notes |= {"probabilities": False, "raw scores": False}
-    fresh: dict[int, Tensor] = {}
-    losses = F.cross_entropy, F.nll_loss
+    def __init__(self, notes: Values) -> None:
+        self.notes = notes
+        self._fresh: dict[int, Tensor] = {}
 
-    def keep(parameter: Tensor) -> Callable:
-        return lambda gradient: fresh.__setitem__(id(parameter), gradient.detach() + fresh.get(id(parameter), 0))
+    def keep(self, parameter: Tensor) -> Callable:
+        """A hook that keeps the gradients of a parameter since the last step."""
+        key = id(parameter)
+        return lambda gradient: self._fresh.__setitem__(key, gradient.detach() + self._fresh.get(key, 0))
 
-    def before_step(optimiser, args, kwargs) -> None:
+    def before(self, optimiser, args, kwargs) -> None:
+        notes, fresh = self.notes, self._fresh
         notes["steps"] += 1
         notes["rows"].append(0)
         if len(args) > 1 or kwargs.get("closure") is not None:
@@ -258,6 +258,24 @@ def _watched(model: object) -> Iterator[Values]:
             notes["freshness"].append(float(F.cosine_similarity(got, wanted, dim=0)))
         fresh.clear()
 
+
+def _are_chances(rows: Tensor) -> Tensor:
+    return (rows >= 0).all() & ((rows.sum(dim=-1) - 1).abs() < 1e-4).all()
+
+
+def _are_no_logarithms(rows: Tensor) -> Tensor:
+    return ~(rows.logsumexp(dim=-1).abs() < 1e-3).all()
+
+
+@contextmanager
+def _watched(model: object) -> Iterator[Values]:
+    """Notes what happens in training, whatever the head: steps, whether their gradients are fresh, what a loss is given."""
+    from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+    notes: Values = {"steps": 0, "steps without gradients": 0, "freshness": [], "rows": [0], "modes": []}
+    notes |= {"probabilities": False, "raw scores": False}
+    steps, losses = _Steps(notes), (F.cross_entropy, F.nll_loss)
+
     def mode(module, args) -> None:
         if torch.is_grad_enabled():
             notes["modes"].append(module.training)
@@ -270,19 +288,13 @@ def _watched(model: object) -> Iterator[Values]:
 
         return call
 
-    def are_chances(rows: Tensor) -> Tensor:
-        return (rows >= 0).all() & ((rows.sum(dim=-1) - 1).abs() < 1e-4).all()
-
-    def are_no_logarithms(rows: Tensor) -> Tensor:
-        return ~(rows.logsumexp(dim=-1).abs() < 1e-3).all()
-
-    handles = [p.register_hook(keep(p)) for p in _parameters(model) if p.requires_grad]
+    handles = [p.register_hook(steps.keep(p)) for p in _parameters(model) if p.requires_grad]
     depend = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._NormBase)
     within = [part for module in _attributes(model, nn.Module) for part in module.modules()]
     handles += [part.register_forward_pre_hook(mode) for part in within if isinstance(part, depend)]
-    handles.append(register_optimizer_step_pre_hook(before_step))
-    F.cross_entropy = watched(F.cross_entropy, "probabilities", are_chances)
-    F.nll_loss = watched(F.nll_loss, "raw scores", are_no_logarithms)
+    handles.append(register_optimizer_step_pre_hook(steps.before))
+    F.cross_entropy = watched(F.cross_entropy, "probabilities", _are_chances)
+    F.nll_loss = watched(F.nll_loss, "raw scores", _are_no_logarithms)
     try:
         yield notes
     finally:
