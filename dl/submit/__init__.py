@@ -61,15 +61,7 @@ def submit(
     snapshot = collect(project, Path(notebooks) if notebooks else project / "notebooks")
     missing = [f"{path}: {maker}" for path, maker in snapshot.missing.items()]
     if missing and not partial:
-        raise UsageError(
-            "\n  ".join(
-                [
-                    f"{_count(len(missing), 'file')} to hand in missing, so nothing was written:",
-                    *missing,
-                    "Make them, or hand in what there is with --partial.",
-                ]
-            )
-        )
+        raise _incomplete(missing)
     identity, findings = read_identity(project / IDENTITY_FILE)
     results = read_results(snapshot.contents)
     read = read_notebooks(snapshot.notebooks)
@@ -99,6 +91,11 @@ def submit(
         f"{_count(len(missing), 'file')} missing."
     )
     return status
+
+
+def _incomplete(missing: list[str]) -> UsageError:
+    title = f"{_count(len(missing), 'file')} to hand in missing, so nothing was written:"
+    return UsageError("\n  ".join([title, *missing, "Make them, or hand in what there is with --partial."]))
 
 
 def read_identity(path: Path) -> tuple[dict[str, str], list[Finding]]:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dl.files import user_path
 from dl.guards.images import check_images
 from dl.video.mp4 import state_size
+
+if TYPE_CHECKING:
+    import cv2
 
 LARGEST_VIDEO = 8190  # pixels per side: MPEG-4 has 13 bits, and OpenCV writes even sizes
 
@@ -28,8 +32,6 @@ def write_video_from_array(array: Iterable[np.ndarray], output_path: str | Path,
         TypeError: for frames that are not uint8.
         OSError: if OpenCV cannot write such a file.
     """
-    import cv2
-
     fps = _checked_rate(fps)
     output_path = user_path(output_path)
     temporary = output_path.with_name(f".{output_path.stem}.{os.getpid()}{output_path.suffix}")
@@ -42,18 +44,7 @@ def write_video_from_array(array: Iterable[np.ndarray], output_path: str | Path,
                 output_path.parent.mkdir(parents=True, exist_ok=True)
                 odd = size[0] % 2, size[1] % 2  # OpenCV leaves out what is more than an even size
                 whole = size[0] + odd[0], size[1] + odd[1]
-                if max(whole) > LARGEST_VIDEO:
-                    raise ValueError(
-                        f"write_video_from_array: got frames of {size[0]} x {size[1]} pixels, wanted at most "
-                        f"{LARGEST_VIDEO} per side, which is all that MPEG-4 has room for. Make them smaller."
-                    )
-                codec = cv2.VideoWriter_fourcc(*"mp4v")  # type: ignore[attr-defined]
-                writer = cv2.VideoWriter(str(temporary), codec, fps, whole[::-1])
-                if not writer.isOpened():
-                    raise OSError(
-                        f"write_video_from_array: OpenCV cannot write {output_path.name} with the codec mp4v at "
-                        f"{size[1]} x {size[0]}. Choose a name that ends with .mp4, in a folder you can write to."
-                    )
+                writer = _opened(temporary, output_path.name, fps, whole)
             if frame.shape != size:
                 raise ValueError(
                     f"write_video_from_array: wanted frames of one size {size}, got {frame.shape}. Resize them before."
@@ -71,6 +62,25 @@ def write_video_from_array(array: Iterable[np.ndarray], output_path: str | Path,
             writer.release()
         temporary.unlink(missing_ok=True)
     print(f"Video saved to {output_path.name}")
+
+
+def _opened(path: Path, name: str, fps: float, size: tuple[int, int]) -> cv2.VideoWriter:
+    """OpenCV's writer for frames of this height and width, both even."""
+    import cv2
+
+    if max(size) > LARGEST_VIDEO:
+        raise ValueError(
+            f"write_video_from_array: got frames of {size[0]} x {size[1]} pixels, wanted at most "
+            f"{LARGEST_VIDEO} per side, which is all that MPEG-4 has room for. Make them smaller."
+        )
+    codec = cv2.VideoWriter_fourcc(*"mp4v")  # type: ignore[attr-defined]
+    writer = cv2.VideoWriter(str(path), codec, fps, size[::-1])
+    if not writer.isOpened():
+        raise OSError(
+            f"write_video_from_array: OpenCV cannot write {name} with the codec mp4v at "
+            f"{size[1]} x {size[0]}. Choose a name that ends with .mp4, in a folder you can write to."
+        )
+    return writer
 
 
 def _checked_rate(fps: float) -> float:
