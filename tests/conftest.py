@@ -8,6 +8,7 @@ import pytest
 import torch
 
 torch.set_num_threads(1)
+LONGEST = ("test_two_styles.py",)
 
 
 def pytest_addoption(parser):
@@ -27,3 +28,8 @@ def sample_root(tmp_path_factory):
     root = tmp_path_factory.mktemp("cifar")
     write_cifar(root / "cifar-10-batches-py", batch=20, test=40)
     return root
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first, so that no process works on alone at the end."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
