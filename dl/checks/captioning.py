@@ -272,6 +272,8 @@ AS_FEATURES = "with features in place of images"
 CAPTIONER = (
     exercise(
         "CaptioningRNN.__init__",
+        difficulty=1,
+        minutes=20,
         cases=(
             *_each(_model_inputs, _parts),
             *_each(_gaps, _parts, " for words with gaps in their indices", "three words, the largest index is 3"),
@@ -286,6 +288,8 @@ CAPTIONER = (
     ),
     exercise(
         "CaptioningRNN.forward",
+        difficulty=2,
+        minutes=45,
         needs=NEEDED,
         cases=(
             *_each(_forward_inputs, _caption_loss, ": loss", AS_FEATURES),
@@ -308,6 +312,8 @@ CAPTIONER = (
     ),
     exercise(
         "CaptioningRNN.sample",
+        difficulty=3,
+        minutes=75,
         needs=NEEDED,
         cases=(
             *_each(_sample_inputs, _sample, ": captions", AS_FEATURES),

@@ -395,6 +395,8 @@ _exercise = partial(Exercise, topic=TOPIC)
 EXERCISES = (
     _exercise(
         "get_similarity_no_loop",
+        difficulty=1,
+        minutes=15,
         no_loop=True,
         cases=(
             _published_table(),
@@ -425,6 +427,8 @@ EXERCISES = (
     ),
     _exercise(
         "clip_zero_shot_classifier",
+        difficulty=2,
+        minutes=40,
         needs=("get_similarity_no_loop",),
         cases=(
             *_cases(
@@ -453,6 +457,8 @@ EXERCISES = (
     ),
     _exercise(
         "CLIPImageRetriever.__init__",
+        difficulty=1,
+        minutes=20,
         needs=("get_similarity_no_loop",),
         cases=(
             *_cases(
@@ -474,6 +480,8 @@ EXERCISES = (
     ),
     _exercise(
         "CLIPImageRetriever.retrieve",
+        difficulty=2,
+        minutes=35,
         needs=("get_similarity_no_loop",),
         partner="CLIPImageRetriever.__init__",
         cases=(
@@ -494,6 +502,8 @@ EXERCISES = (
     ),
     _exercise(
         "compute_iou",
+        difficulty=3,
+        minutes=45,
         cases=(
             _published_iou_case(),
             *_cases(
@@ -523,6 +533,8 @@ EXERCISES = (
     ),
     _exercise(
         "DINOSegmentation.__init__",
+        difficulty=1,
+        minutes=20,
         cases=segmentation.INIT,
         hints=(
             "what goes in is a token, `inp_dim` numbers; what comes out is a score for each class.",
@@ -531,6 +543,8 @@ EXERCISES = (
     ),
     _exercise(
         "DINOSegmentation.train",
+        difficulty=2,
+        minutes=40,
         partner="DINOSegmentation.__init__",
         cases=segmentation.TRAIN,
         hints=(
@@ -540,6 +554,8 @@ EXERCISES = (
     ),
     _exercise(
         "DINOSegmentation.inference",
+        difficulty=1,
+        minutes=25,
         partner="DINOSegmentation.__init__",
         cases=segmentation.INFERENCE,
         hints=(

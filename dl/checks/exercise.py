@@ -112,8 +112,8 @@ class Exercise:
     name: str
     topic: str
     cases: tuple[Case, ...]
-    difficulty: int = 1
-    minutes: int = 10
+    difficulty: int
+    minutes: int
     needs: tuple[str, ...] = ()
     partner: str | None = None
     hints: tuple[str, ...] = ()

@@ -171,6 +171,8 @@ INSIDE = "does the whole {}; writing the {} shows what is inside"
 VANILLA = (
     exercise(
         "rnn_step_forward",
+        difficulty=1,
+        minutes=20,
         cases=(
             *_layers(
                 _step_inputs,
@@ -191,6 +193,8 @@ VANILLA = (
     ),
     exercise(
         "rnn_step_backward",
+        difficulty=2,
+        minutes=40,
         partner="rnn_step_forward",
         cases=_backwards(
             _step_inputs,
@@ -206,6 +210,8 @@ VANILLA = (
     ),
     exercise(
         "rnn_forward",
+        difficulty=1,
+        minutes=20,
         needs=("rnn_step_forward",),
         cases=(
             *_layers(
@@ -233,6 +239,8 @@ VANILLA = (
     ),
     exercise(
         "rnn_backward",
+        difficulty=3,
+        minutes=60,
         needs=("rnn_step_forward", "rnn_step_backward"),
         partner="rnn_forward",
         cases=_backwards(
@@ -343,6 +351,8 @@ UNIGNORED: dict[str, Any] = {"ignore": "none"}
 WORDS = (
     exercise(
         "WordEmbedding.forward",
+        difficulty=1,
+        minutes=10,
         cases=(
             *_layers(
                 _embedding_inputs,
@@ -367,6 +377,8 @@ WORDS = (
     ),
     exercise(
         "temporal_softmax_loss",
+        difficulty=2,
+        minutes=35,
         cases=(
             *_table(_loss_inputs, _loss, {"values on random inputs": {}, "nothing ignored": UNIGNORED}),
             Case("ignore_index left out", partial(_loss_inputs, **UNIGNORED), _loss_by_default),
@@ -540,12 +552,16 @@ STEP_HINTS = (
 RECURRENT = (
     exercise(
         "LSTM.step_forward",
+        difficulty=2,
+        minutes=40,
         cases=_step_cases(_lstm_step_inputs, "lstm_step_forward"),
         hints=STEP_HINTS,
         whole_calls={name: f"{name} {INSIDE.format('exercise', 'gates')}" for name in ("nn.LSTMCell", "torch.lstm_cell")},
     ),
     exercise(
         "LSTM.forward",
+        difficulty=1,
+        minutes=20,
         needs=("LSTM.step_forward",),
         cases=_sequence_cases(_lstm_inputs, "lstm_forward", {}, {"square sizes": {**EQUAL, "T": 3}}),
         hints=(
@@ -557,6 +573,8 @@ RECURRENT = (
     ),
     exercise(
         "dot_product_attention",
+        difficulty=2,
+        minutes=40,
         cases=(
             *_layers(
                 _attention_inputs,
@@ -589,11 +607,15 @@ RECURRENT = (
     ),
     exercise(
         "AttentionLSTM.step_forward",
+        difficulty=1,
+        minutes=20,
         cases=_step_cases(partial(_lstm_step_inputs, attends=True), "attention_lstm_step_forward"),
         hints=("a has four terms here: which one is new?", *STEP_HINTS[:2]),
     ),
     exercise(
         "AttentionLSTM.forward",
+        difficulty=2,
+        minutes=35,
         needs=("dot_product_attention", "AttentionLSTM.step_forward"),
         cases=_sequence_cases(
             _attending_inputs,

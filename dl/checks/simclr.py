@@ -414,6 +414,8 @@ _exercise = partial(Exercise, topic=TOPIC)
 EXERCISES = (
     _exercise(
         "compute_train_transform",
+        difficulty=1,
+        minutes=20,
         seeds=True,
         cases=(
             Case("stream of random views", _transform_inputs, _views, **PIXELS, about="16 views of one picture"),
@@ -432,6 +434,8 @@ EXERCISES = (
     ),
     _exercise(
         "CIFAR10Pair.__getitem__",
+        difficulty=1,
+        minutes=15,
         cases=(
             Case("two random views", _data_inputs, _pair),
             Case("every index", _data_inputs, _pair_of_every_index),
@@ -446,6 +450,8 @@ EXERCISES = (
     ),
     _exercise(
         "sim",
+        difficulty=1,
+        minutes=10,
         cases=(
             _published(
                 "simclr_n2_d3", _sim_of_pairs, lambda r: {"similarities": [row[0] for row in r["sim_positive_pairs"]["value"]]}
@@ -468,6 +474,8 @@ EXERCISES = (
     ),
     _exercise(
         "simclr_loss_naive",
+        difficulty=2,
+        minutes=40,
         needs=("sim",),
         cases=_loss_cases("simclr_loss_naive"),
         hints=(
@@ -478,6 +486,8 @@ EXERCISES = (
     ),
     _exercise(
         "sim_positive_pairs",
+        difficulty=1,
+        minutes=10,
         needs=("sim",),
         cases=(
             _published("simclr_n3_d6_signed", _pairs, lambda r: {"similarities": r["sim_positive_pairs"]["value"]}),
@@ -499,6 +509,8 @@ EXERCISES = (
     ),
     _exercise(
         "compute_sim_matrix",
+        difficulty=1,
+        minutes=15,
         needs=("sim", "sim_positive_pairs"),
         cases=(
             _published("simclr_n3_d6_signed", _published_matrix, lambda r: {"similarities": r["compute_sim_matrix"]["value"]}),
@@ -512,6 +524,8 @@ EXERCISES = (
     ),
     _exercise(
         "simclr_loss_vectorized",
+        difficulty=3,
+        minutes=35,
         needs=("sim", "sim_positive_pairs", "compute_sim_matrix"),
         no_loop=True,
         cases=(
@@ -527,6 +541,8 @@ EXERCISES = (
     ),
     _exercise(
         "train",
+        difficulty=2,
+        minutes=35,
         needs=("simclr_loss_vectorized",),
         cases=(
             Case("an epoch of three batches", _train_inputs, _train, **GRADIENT),
