@@ -123,11 +123,6 @@ class Exercise:
     pure: bool = True
     seeds: bool = False
 
-    @property
-    def marks(self) -> str:
-        """The difficulty as one to three dots."""
-        return "●" * self.difficulty + "○" * (3 - self.difficulty)
-
 
 class Draw:
     """Random inputs from a seed; floats are float64 unless asked otherwise.
