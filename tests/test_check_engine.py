@@ -352,13 +352,13 @@ def test_list_shows_what_is_missing_and_runs_nothing(lesson, capsys):
     root = lesson(rnn_step_forward=STUB, rnn_step_backward="raise ZeroDivisionError")
     assert main(["check", "captioning", "--list", "--root", str(root)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["missing", "captioning", "rnn_step_forward"]
-    assert lines[1].split() == ["written", "captioning", "rnn_step_backward"]
+    assert lines[0].split()[:3] == ["missing", "captioning", "rnn_step_forward"]
+    assert lines[1].split()[:3] == ["written", "captioning", "rnn_step_backward"]
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
-    [(["rnn_stp_forward"], "did you mean rnn_step_forward"), (["--root", "/nowhere/at/all"], "is no folder")],
+    [(["rnn_stp_forward"], "did you mean rnn_step_forward"), (["--root", "/nowhere/at/all"], "is not a folder")],
 )
 def test_wrong_use_of_the_command(arguments, words, capsys):
     assert main(["check", *arguments]) == 2

@@ -34,8 +34,8 @@ class Row:
         return "●" * self.exercise.difficulty + "○" * (3 - self.exercise.difficulty)
 
     def __str__(self) -> str:
-        said = "   solution shown" if self.shown else ""
-        return f"{self.status:<8} {self.exercise.topic:<13} {self.exercise.name:<36} {self.marks} {self.exercise.minutes:>3} min{said}"
+        exercise, said = self.exercise, "   solution shown" if self.shown else ""
+        return f"{self.status:<8} {exercise.topic:<13} {exercise.name:<36} {self.marks} {exercise.minutes:>3} min{said}"
 
 
 def rows(exercises: Sequence[Exercise]) -> list[Row]:

@@ -23,7 +23,8 @@ from dl.student import AGENTS, SOURCE_ENDING, handed_out, markers, project_files
 GIVEN = ("a2_helper.py", "datasets/two_digit_op.json", "benchmarks/ablation_arithmetic.json")  # read beside the lessons
 DEFINED = re.compile(r"^(?:def |class )?(\w+)(?= =|\()", re.M)  # names of functions and variables at the margin
 README = Path(__file__).with_name("PRACTICE.md")
-PACKAGE = '''"""The lessons in this folder are yours; all else in `dl` is found in the course, whose folder practice.json names."""
+PACKAGE = '''\
+"""The lessons in this folder are yours; all else in `dl` comes from the course, whose folder practice.json names."""
 
 import json
 from pathlib import Path
