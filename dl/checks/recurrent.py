@@ -180,7 +180,7 @@ VANILLA = (
                 _gradients(_step_forward, *RNN_STEP),
                 "next_h",
                 "rnn_step_forward",
-                {"as many pictures as sizes": EQUAL, "large values": {"scale": 10.0}},
+                {"as many images as sizes": EQUAL, "large values": {"scale": 10.0}},
             ),
             _huge(_step_inputs, _gradients(_step_forward, *RNN_STEP)),
         ),
@@ -199,7 +199,7 @@ VANILLA = (
         cases=_backwards(
             _step_inputs,
             _step_backward,
-            {"as many pictures as sizes": EQUAL, "large values": {"scale": 10.0}, "a large gradient": {"upstream": 1e3}},
+            {"as many images as sizes": EQUAL, "large values": {"scale": 10.0}, "a large gradient": {"upstream": 1e3}},
         ),
         hints=(
             "go backwards through the equation: what is the gradient at the argument of the tanh?",
@@ -516,7 +516,7 @@ def _step_cases(draw: Callable[..., Values], course: str) -> tuple[Case, ...]:
             _lstm_step_gradients,
             "next_c",
             course,
-            {"as many pictures as sizes": {"N": 4, "D": 4, "H": 4}, "large values": {"scale": 10.0}},
+            {"as many images as sizes": {"N": 4, "D": 4, "H": 4}, "large values": {"scale": 10.0}},
             Case("two steps of one layer", draw, _lstm_step_twice),
             Case("a full cell", _scaled(draw, "prev_c", times=20), _lstm_step, about="grown over many steps"),
         ),
@@ -584,7 +584,7 @@ RECURRENT = (
                 "dot_product_attention",
                 {
                     "a grid of one cell": {"h": 1, "w": 1},
-                    "one picture, one cell": {"N": 1, "h": 1, "w": 1},
+                    "one image, one cell": {"N": 1, "h": 1, "w": 1},
                     "one hidden unit": {"H": 1},
                     "square sizes": {"N": 4, "H": 4, "h": 4, "w": 4},
                 },
@@ -629,7 +629,7 @@ RECURRENT = (
         ),
         hints=(
             "what do both states start from?",
-            "the picture is asked anew before every step: with which state?",
+            "the image is asked anew before every step: with which state?",
             "after T steps, how often was the attention computed, and what had it seen each time?",
         ),
     ),

@@ -378,7 +378,7 @@ EXERCISES = (
         "SelfAttention.forward",
         "what goes through q, what through k, what through v?",
         "the function of the last exercise does the rest; it wants the mask as well.",
-        "it returns two things: the output, and what the notebook's pictures need; that is kept, cut off from the graph.",
+        "it returns two things: the output, and what the notebook's images need; that is kept, cut off from the graph.",
         difficulty=1,
         minutes=10,
         needs=("scaled_dot_product_no_loop_batch", "SelfAttention.__init__"),

@@ -203,7 +203,7 @@ def clean(notebook: NotebookNode) -> list[str]:
     """Take out of an executed notebook what is live or of this machine; returns the lines of stderr that went.
 
     Progress bars, widgets and all of stderr go; what a carriage return overwrote goes; folders of this machine and
-    memory addresses in texts are shortened; large pictures keep 256 colours; metadata are the fixed ones, and tags.
+    memory addresses in texts are shortened; large images keep 256 colours; metadata are the fixed ones, and tags.
     """
     left_out: list[str] = []
     notebook.metadata = NotebookNode(copy.deepcopy(METADATA))

@@ -4,7 +4,7 @@
     download   one file over the network; unpack: what is in an archive
     fetch      an entry, whole and verified, at its place; adopt: from another place on the disk
     content    what must be in a file; manifest: what was in it; verify: both, and the way in for readers
-    examples   the ten pictures of the CLIP notebook, each with a substitute
+    examples   the ten images of the CLIP notebook, each with a substitute
 
 from dl.data import require
 path = require("coco")  # the fetched file, or an error that names the command which fetches it

@@ -172,7 +172,7 @@ def cifar10(folder: Path) -> list[str]:
 
 
 def coco_captioning(folder: Path) -> list[str]:
-    """The captions, vocabulary and picture addresses, read by `load_coco_data` itself; the features are there."""
+    """The captions, vocabulary and image addresses, read by `load_coco_data` itself; the features are there."""
     from dl.coco_utils import captioning_problems
 
     missing = [f"{name} is missing" for name in FEATURES if not (folder / name).is_file()]
@@ -180,7 +180,7 @@ def coco_captioning(folder: Path) -> list[str]:
 
 
 def coco_features(folder: Path) -> list[str]:
-    """The features to their end: finite numbers, a row for every picture."""
+    """The features to their end: finite numbers, a row for every image."""
     import h5py
 
     problems = []
@@ -190,7 +190,7 @@ def coco_features(folder: Path) -> list[str]:
             with h5py.File(folder / name) as file:
                 features = file["features"]
                 if features.ndim != 2 or len(features) != pictures or features.dtype.kind != "f":
-                    problems.append(f"{name} has {features.dtype} {features.shape}, not a row for each of {pictures} pictures")
+                    problems.append(f"{name} has {features.dtype} {features.shape}, not a row for each of {pictures} images")
                 elif not all(np.isfinite(features[row : row + ROWS]).all() for row in range(0, pictures, ROWS)):
                     problems.append(f"{name} holds numbers that are not finite")
         except (OSError, KeyError, AttributeError) as error:  # h5py: cut or foreign, another content
@@ -214,7 +214,7 @@ def davis(folder: Path) -> list[str]:
 
 
 def davis_pictures(folder: Path) -> list[str]:
-    """Every picture can be decoded, and the reader reads every video that it offers."""
+    """Every image can be decoded, and the reader reads every video that it offers."""
     from dl.data.davis import read_moments, video_names
 
     problems = undecodable(folder)
@@ -231,13 +231,13 @@ def undecodable(folder: Path) -> list[str]:
     """JPEG and PNG files below a folder that cannot be decoded, or not to their end."""
     files = [file for file in sorted(folder.rglob("*")) if file.suffix in (".jpg", ".png") and not file.name.startswith(".")]
     with ThreadPoolExecutor() as pool:
-        found = progress(iterable=pool.map(picture_problem, files), total=len(files), desc="decoding", unit="picture")
+        found = progress(iterable=pool.map(picture_problem, files), total=len(files), desc="decoding", unit="image")
         problems = [f"{file.relative_to(folder).as_posix()} {problem}" for file, problem in zip(files, found) if problem]
     return _shortened(problems)
 
 
 def picture_problem(file: Path) -> str:
-    """Why a picture cannot be decoded, "" if it can."""
+    """Why an image cannot be decoded, "" if it can."""
     from PIL import Image
 
     try:
