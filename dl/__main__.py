@@ -14,6 +14,7 @@ from pathlib import Path
 
 from dl.console import SUCCESS, WRONG_USE, UsageError, trainable
 
+PACKAGE = Path(__file__).parent
 INTERRUPTED = 130  # what shells report for Ctrl-C
 
 
@@ -42,10 +43,30 @@ def parser() -> argparse.ArgumentParser:
         epilog='Example: python -m dl run Transformers. "python -m dl VERB --help" explains a verb.',
     )
     verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True)
+    _add_doctor(verbs)
+    _add_run(verbs)
+    _add_build(verbs)
+    _add_check(verbs)
+    _add_status(verbs)
+    if (PACKAGE / "student").is_dir():  # the student edition neither makes itself nor shows solutions
+        _add_practise(verbs)
+        _add_solution(verbs)
+        _add_student(verbs)
+    if (PACKAGE / "grading").is_dir():  # nor does it grade
+        _add_grade(verbs)
+        _add_similar(verbs)
+    _add_submit(verbs)
+    _add_data(verbs)
+    _add_train_weights(verbs)
+    return top
 
+
+def _add_doctor(verbs) -> None:
     doctor = _verb(verbs, "doctor", "what is installed, present and missing here, and what to do about it", "doctor")
     doctor.set_defaults(command=_doctor)
 
+
+def _add_run(verbs) -> None:
     run = _verb(
         verbs, "run", "execute notebooks top to bottom on a fresh kernel", "run Transformers --data sample --device cpu"
     )
@@ -56,12 +77,16 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--json", metavar="FILE", help="write the table to FILE, for machines")
     run.set_defaults(command=_run)
 
+
+def _add_build(verbs) -> None:
     build = _verb(
         verbs, "build", "make notebooks/NAME.ipynb from its source NAME.nb.py: executed, outputs cleaned", "build CLIP_DINO"
     )
     build.add_argument("notebooks", nargs="*", metavar="NAME", help="name of a notebook (default: all)")
     build.set_defaults(command=_build)
 
+
+def _add_check(verbs) -> None:
     check = _verb(
         verbs,
         "check",
@@ -71,81 +96,69 @@ def parser() -> argparse.ArgumentParser:
     check.add_argument("names", nargs="*", metavar="EXERCISE", help="an exercise, named as in the code, or a topic")
     check.add_argument("--root", metavar="DIR", default=".", help="folder of the code to check (default: here)")
     check.add_argument("--json", metavar="FILE", help="write the verdicts to FILE, for machines")
-    check.add_argument("--list", action="store_true", help="only list the exercises, and which are still missing")
+    check.add_argument("--list", action="store_true", help="only list the exercises: how hard, how long, which are missing")
     check.add_argument("--verbose", action="store_true", help="every check, and the tensors of one that fails")
-    check.add_argument("--hint", action="store_true", help="all hints on exercises that do not pass")
-    check.add_argument("--seed", type=int, metavar="N", help="of the random inputs (default: a new one)")
+    check.add_argument("--hint", action="store_true", help="all hints for exercises that do not pass")
+    check.add_argument("--seed", type=int, metavar="N", help="seed of the random inputs (default: a new one)")
     check.add_argument(
         "--timeout", type=int, default=20, metavar="S", help="seconds that an exercise may compute (default: 20)"
     )
     check.set_defaults(command=_check)
 
-    if (Path(__file__).parent / "student").is_dir():  # the student edition does not make itself
-        student = _verb(
-            verbs,
-            "student",
-            "write the student edition: a stub in the place of each solution, no outputs, no answers",
-            "student ../assignment",
-        )
-        student.add_argument("folder", metavar="DIR", help="a folder that is new or empty")
-        student.add_argument(
-            "--seeds",
-            type=int,
-            default=10,
-            metavar="N",
-            help="for how many drawings of the random inputs answers are recorded (default: 10)",
-        )
-        student.set_defaults(command=_student)
 
-    if (Path(__file__).parent / "grading").is_dir():  # nor does it grade
-        _add_grading(verbs)
-
-    submit = _verb(
+def _add_status(verbs) -> None:
+    status = _verb(
         verbs,
-        "submit",
-        "write the hand-in: a zip of code, notebooks and results, and a PDF of the notebooks",
-        "submit --partial --out build",
+        "status",
+        "which exercises pass, per topic, what comes next, and how long it will take",
+        "status --root practice",
     )
-    submit.add_argument("--root", metavar="DIR", default=".", help="the project, or a folder in it (default: here)")
-    submit.add_argument("--out", metavar="DIR", help="folder for the two files (default: the project)")
-    submit.add_argument("--notebooks", metavar="DIR", help="take the notebooks from DIR (default: notebooks/)")
-    submit.add_argument("--no-pdf", action="store_true", help="write only the zip")
-    submit.add_argument("--partial", action="store_true", help="write what there is, even if files are missing")
-    submit.set_defaults(command=_submit)
+    status.add_argument("--root", metavar="DIR", default=".", help="folder of the code to check (default: here)")
+    status.add_argument("--json", metavar="FILE", help="write the same to FILE, for machines")
+    status.set_defaults(command=_status)
 
-    data = _verb(verbs, "data", "list, fetch, adopt and verify the real data sets and weights", "data fetch coco regnet")
-    actions = data.add_subparsers(dest="action", metavar="ACTION", required=True)
-    listing = _verb(actions, "list", "every entry: address, size, licence, place, what is there", "data list")
-    listing.set_defaults(command=_data_list)
-    fetch = _verb(actions, "fetch", "fetch entries; an interrupted download is resumed", "data fetch coco clip_dino")
-    fetch.add_argument("names", nargs="*", metavar="NAME", help='an entry of "data list", a topic, or a notebook')
-    fetch.add_argument("--all", action="store_true", help="everything: no network is needed afterwards")
-    fetch.add_argument("--again", action="store_true", help="fetch anew what is there, to repair it")
-    fetch.set_defaults(command=_data_fetch)
-    adopt = _verb(
-        actions,
-        "adopt",
-        "copy to their places, verified, archives, weights and unpacked data from another folder",
-        "data adopt ~/cs231n/datasets",
+
+def _add_practise(verbs) -> None:
+    practise = _verb(
+        verbs, "practise", "make a working copy without solutions for learning alone, checked from here", "practise practice"
     )
-    adopt.add_argument("path", metavar="PATH", help="a file, or a folder that holds such things")
-    adopt.set_defaults(command=_data_adopt)
-    verify = _verb(actions, "verify", "check size, hash and content of fetched entries", "data verify coco")
-    verify.add_argument("names", nargs="*", metavar="NAME", help="default: every entry that is there")
-    verify.set_defaults(command=_data_verify)
+    practise.add_argument(
+        "folder",
+        nargs="?",
+        metavar="DIR",
+        default="practice",
+        help="new, empty, or a copy made before, in which every file stays as it is (default: practice)",
+    )
+    practise.set_defaults(command=_practise)
 
-    train = _verb(
+
+def _add_solution(verbs) -> None:
+    solution = _verb(
+        verbs, "solution", "show the solution of one exercise of a practice copy, after a try", "solution rnn_step_forward"
+    )
+    solution.add_argument("exercise", metavar="EXERCISE", help="an exercise, named as in the code")
+    solution.set_defaults(command=_solution)
+
+
+def _add_student(verbs) -> None:
+    student = _verb(
         verbs,
-        "train-weights",
-        "train the small weights that the project ships; resumes where it stopped",
-        "train-weights regnet",
+        "student",
+        "write the student edition: a stub in the place of each solution, no outputs, no answers",
+        "student ../assignment",
     )
-    train.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(trainable())} (default: all, in turn)")
-    train.set_defaults(command=_train_weights)
-    return top
+    student.add_argument("folder", metavar="DIR", help="a folder that is new or empty")
+    student.add_argument(
+        "--seeds",
+        type=int,
+        default=10,
+        metavar="N",
+        help="number of seeds for whose random inputs answers are recorded (default: 10)",
+    )
+    student.set_defaults(command=_student)
 
 
-def _add_grading(verbs) -> None:
+def _add_grade(verbs) -> None:
     grade = _verb(
         verbs,
         "grade",
@@ -173,12 +186,63 @@ def _add_grading(verbs) -> None:
     grade.add_argument("--format", choices=formats, default="table", help="also write files for a platform (default: table)")
     grade.set_defaults(command=_grade)
 
+
+def _add_similar(verbs) -> None:
     similar = _verb(
         verbs, "similar", "pairs of submissions whose code is alike beyond the hand-out, by exercise", "similar downloads/"
     )
     similar.add_argument("paths", nargs="+", metavar="SUBMISSION", help="a zip, a folder, or a folder of them")
     similar.add_argument("--roster", metavar="FILE", help="CSV with columns id and name")
     similar.set_defaults(command=_similar)
+
+
+def _add_submit(verbs) -> None:
+    submit = _verb(
+        verbs,
+        "submit",
+        "write the submission: a zip of code, notebooks and results, and a PDF of the notebooks",
+        "submit --partial --out build",
+    )
+    submit.add_argument("--root", metavar="DIR", default=".", help="the project, or a folder in it (default: here)")
+    submit.add_argument("--out", metavar="DIR", help="folder for the two files (default: the project)")
+    submit.add_argument("--notebooks", metavar="DIR", help="take the notebooks from DIR (default: notebooks/)")
+    submit.add_argument("--no-pdf", action="store_true", help="write only the zip")
+    submit.add_argument("--partial", action="store_true", help="write what there is, even if files are missing")
+    submit.set_defaults(command=_submit)
+
+
+def _add_data(verbs) -> None:
+    data = _verb(verbs, "data", "list, fetch, adopt and verify the real data sets and weights", "data fetch coco regnet")
+    actions = data.add_subparsers(dest="action", metavar="ACTION", required=True)
+    listing = _verb(actions, "list", "every entry: address, size, licence, place, what is there", "data list")
+    listing.set_defaults(command=_data_list)
+    fetch = _verb(actions, "fetch", "fetch entries; an interrupted download is resumed", "data fetch coco clip_dino")
+    fetch.add_argument("names", nargs="*", metavar="NAME", help='an entry of "data list", a topic, or a notebook')
+    fetch.add_argument("--all", action="store_true", help="everything: no network is needed afterwards")
+    fetch.add_argument("--again", action="store_true", help="fetch anew what is there, to repair it")
+    fetch.set_defaults(command=_data_fetch)
+    adopt = _verb(
+        actions,
+        "adopt",
+        "copy to their places, verified, archives, weights and unpacked data from another folder",
+        "data adopt ~/cs231n/datasets",
+    )
+    adopt.add_argument("path", metavar="PATH", help="a file, or a folder that holds such things")
+    adopt.set_defaults(command=_data_adopt)
+    verify = _verb(actions, "verify", "check size, hash and content of fetched entries", "data verify coco")
+    verify.add_argument("names", nargs="*", metavar="NAME", help="default: every entry that is there")
+    verify.set_defaults(command=_data_verify)
+
+
+def _add_train_weights(verbs) -> None:
+    train = _verb(
+        verbs,
+        "train-weights",
+        "train the small weights that the project ships; resumes where it stopped",
+        "train-weights regnet",
+    )
+    train.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(trainable())} (default: all, in turn)")
+    train.set_defaults(command=_train_weights)
 
 
 def _verb(verbs, name: str, summary: str, example: str) -> argparse.ArgumentParser:
@@ -211,6 +275,24 @@ def _check(args: argparse.Namespace) -> int:
     if args.list:
         return command.show_list(args.names, args.root)
     return command.run(args.names, args.root, args.json, args.verbose, args.hint, args.seed, args.timeout)
+
+
+def _status(args: argparse.Namespace) -> int:
+    from dl.commands import status
+
+    return status.run(args.root, args.json)
+
+
+def _practise(args: argparse.Namespace) -> int:
+    from dl.student import practice
+
+    return practice.write(args.folder)
+
+
+def _solution(args: argparse.Namespace) -> int:
+    from dl.student import practice
+
+    return practice.show_solution(args.exercise)
 
 
 def _student(args: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""Files as editors, cameras and systems leave them: encodings, companions of other systems, numbered names, pictures."""
+"""Files as editors, cameras and systems leave them: encodings, companions of other systems, numbered names, images."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def numbered_files(folder: Path, ending: str) -> list[Path]:
 
 
 def rgb(picture: Image) -> Image:
-    """A picture as a person sees it, in mode RGB: turned as its EXIF data say, on white where it is transparent,
+    """An image as a person sees it, in mode RGB: turned as its EXIF data say, on white where it is transparent,
     16 bits scaled to 8."""
     import numpy as np
     from PIL import Image, ImageOps

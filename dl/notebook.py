@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from dl import settings
+from dl import practice, settings
 from dl.console import write_json
 from dl.grad import rel_error
 
@@ -136,9 +136,13 @@ class Session:
         return made
 
     def answer(self, name: str) -> None:
-        """Show the model answer to a question of this notebook, "Q1" or the title of a "To think about"."""
-        path = self.root / ANSWERS / f"{self.name}.md"
-        if not path.is_file():
+        """Show the model answer to a question of this notebook, "Q1" or the title of a "To think about".
+
+        A practice copy has none of its own: it reads those of the installation that made it.
+        """
+        places = (root / ANSWERS / f"{self.name}.md" for root in (self.root, settings.project_root()))
+        path = next((place for place in places if place.is_file()), None)
+        if path is None:
             print("This copy of the course has no model answers; your instructor has them.")
             return
         parts = re.split(r"^## ", path.read_text(encoding="utf-8"), flags=re.M)[1:]
@@ -153,14 +157,25 @@ class Session:
 
     def exercises(self):
         """Table of this notebook's exercises: what to fill in, how hard, how long."""
-        from dl.checks.course import exercises
+        from dl.checks import course, overview
         from dl.checks.exercise import TOPIC_OF_NOTEBOOK
         from dl.figures.tables import Table
 
-        rows = [
-            {"exercise": e.name, "difficulty": e.marks, "minutes": e.minutes} for e in exercises(TOPIC_OF_NOTEBOOK[self.name])
-        ]
-        return Table(rows)
+        return Table(overview.table(overview.rows(course.exercises(TOPIC_OF_NOTEBOOK[self.name]))))
+
+    def status(self):
+        """Table of this notebook's exercises with their verdicts; above it, how far you are in each topic, and what is next.
+
+        Checks all exercises that are no longer stubs, so it may take half a minute.
+        """
+        from dl.checks import course, overview, processes
+        from dl.checks.examiner import Examiner
+        from dl.checks.exercise import TOPIC_OF_NOTEBOOK
+        from dl.figures.tables import Table
+
+        rows = list(overview.verdicts(Examiner(self.root, run=processes.shared().ask), course.find(())))
+        print("\n".join(overview.topic_lines(rows)), overview.closing(rows), sep="\n")
+        return Table(overview.table([row for row in rows if row.exercise.topic == TOPIC_OF_NOTEBOOK[self.name]]))
 
     def sum_up(self, *_: object) -> None:
         """Say which checks the cell passed: one as a line, more behind a summary. Runs after each cell."""
@@ -205,9 +220,11 @@ def setup(name: str, seed: int = 0) -> Session:
     from dl.figures.look import use_look
     from dl.utils import reset_seed
 
-    root = settings.project_root()
+    root = settings.work_root()
     use_project_modules(root)
-    if (other := settings.other_copy()) is not None:
+    if root != settings.project_root():
+        practice.use_lessons(root)
+    elif (other := settings.other_copy()) is not None:
         print(
             f"Note: this notebook lies in {other}, but Python takes the course's code from {root}: changes in the first "
             f'are not used. Run "python -m pip install -e ." in {other} and restart the kernel.'

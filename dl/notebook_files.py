@@ -90,7 +90,7 @@ def write_notebook(notebook: NotebookNode, path: Path) -> None:
 
 
 def _find(names: list[str], ending: str, hint: str) -> list[Path]:
-    folder = settings.project_root() / "notebooks"
+    folder = settings.work_root() / "notebooks"
     known = {path.name.removesuffix(ending): path for path in folder.glob(f"*{ending}") if path.name[0] != "."}
     ordered = [name for name in COURSE_ORDER if name in known] + sorted(set(known) - set(COURSE_ORDER))
     found: list[Path] = []

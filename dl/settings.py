@@ -12,6 +12,8 @@ from pathlib import Path
 
 import torch
 
+from dl import practice
+
 SAMPLE, REAL = "sample", "real"
 DEVICES = ("cuda", "mps", "cpu")
 
@@ -26,6 +28,11 @@ def project_root() -> Path:
         f"project_root: no a2_helper.py in {package_parent}, nor in {Path.cwd()} or a folder above it. "
         "Start Python inside the project folder."
     )
+
+
+def work_root() -> Path:
+    """Folder in which the reader works: the practice copy around the working folder, else the project."""
+    return practice.around(Path.cwd()) or project_root()
 
 
 def other_copy() -> Path | None:

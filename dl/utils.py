@@ -16,7 +16,7 @@ from torch import Tensor, nn
 P = ParamSpec("P")
 R = TypeVar("R")
 CELL = 32  # pixels between the centres of the captioners' cells, the first at pixel 0
-STRIP_HEIGHT = 25  # pixels above an attention picture, room for one word
+STRIP_HEIGHT = 25  # pixels above an attention image, room for one word
 
 
 def reset_seed(number: int) -> None:
@@ -76,10 +76,10 @@ def cosine_schedule(lr: float, warmup: int, total: int) -> Callable[[int], float
 
 
 def tensor_to_image(tensor: Tensor) -> np.ndarray:
-    """Picture tensor (3, H, W), uint8 or float in [0, 1], as a uint8 array (H, W, 3) in RGB order."""
+    """Image tensor (3, H, W), uint8 or float in [0, 1], as a uint8 array (H, W, 3) in RGB order."""
     if tensor.ndim != 3 or tensor.shape[0] != 3:
         raise ValueError(
-            f"tensor_to_image: wanted one picture (3, H, W), got shape {tuple(tensor.shape)}. Pass a single RGB picture."
+            f"tensor_to_image: wanted one image (3, H, W), got shape {tuple(tensor.shape)}. Pass a single RGB image."
         )
     if tensor.dtype != torch.uint8:
         tensor = tensor.detach().clamp(0, 1).mul(255).round().to(torch.uint8)
@@ -87,14 +87,14 @@ def tensor_to_image(tensor: Tensor) -> np.ndarray:
 
 
 def nearest_cell(pixels: int, cells: int) -> np.ndarray:
-    """For each pixel along one side of a picture, which cell's centre is nearest: (pixels,) int in [0, cells)."""
+    """For each pixel along one side of an image, which cell's centre is nearest: (pixels,) int in [0, cells)."""
     return np.minimum(np.rint(np.arange(pixels) / CELL).astype(int), cells - 1)
 
 
 def attention_visualizer(img: Tensor, attn_weights: Tensor, token: str) -> np.ndarray:
-    """One picture under its attention map, the word above it.
+    """One image under its attention map, the word above it.
 
-    The weights are enlarged to the picture by nearest neighbour and blended half and half with it; a black strip of
+    The weights are enlarged to the image by nearest neighbour and blended half and half with it; a black strip of
     25 pixels on top carries the word in white.
 
     Args:
@@ -109,7 +109,7 @@ def attention_visualizer(img: Tensor, attn_weights: Tensor, token: str) -> np.nd
     if img.ndim != 3 or img.shape[0] != 3 or attn_weights.ndim != 2:
         raise ValueError(
             "attention_visualizer: wanted img (3, H, W) and attn_weights (h, w), got "
-            f"{tuple(img.shape)} and {tuple(attn_weights.shape)}. Pass one picture and one word's map."
+            f"{tuple(img.shape)} and {tuple(attn_weights.shape)}. Pass one image and one word's map."
         )
     picture = tensor_to_image(img)  # (H, W, 3)
     H, W, _ = picture.shape

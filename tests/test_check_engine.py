@@ -144,7 +144,7 @@ def test_no_loop_is_seen_where_there_is_none():
 
 
 def test_a_library_call_that_does_it_all_gets_a_note():
-    exercise = Exercise("LSTM.forward", "captioning", (), whole_calls={"nn.LSTM": "PyTorch's layer did the work"})
+    exercise = Exercise("LSTM.forward", "captioning", (), 1, 5, whole_calls={"nn.LSTM": "PyTorch's layer did the work"})
     whole = "class LSTM:\n    def forward(self, x):\n        return torch.nn.LSTM(3, 4)(x)\n"
     own = "class LSTM:\n    def forward(self, x):\n        return x\n\nclass B:\n    def forward(self):\n        nn.LSTM()\n"
     assert notes_on(exercise, [whole]) == "PyTorch's layer did the work"
@@ -352,13 +352,13 @@ def test_list_shows_what_is_missing_and_runs_nothing(lesson, capsys):
     root = lesson(rnn_step_forward=STUB, rnn_step_backward="raise ZeroDivisionError")
     assert main(["check", "captioning", "--list", "--root", str(root)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["missing", "captioning", "rnn_step_forward"]
-    assert lines[1].split() == ["written", "captioning", "rnn_step_backward"]
+    assert lines[0].split()[:3] == ["missing", "captioning", "rnn_step_forward"]
+    assert lines[1].split()[:3] == ["written", "captioning", "rnn_step_backward"]
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
-    [(["rnn_stp_forward"], "did you mean rnn_step_forward"), (["--root", "/nowhere/at/all"], "is no folder")],
+    [(["rnn_stp_forward"], "did you mean rnn_step_forward"), (["--root", "/nowhere/at/all"], "is not a folder")],
 )
 def test_wrong_use_of_the_command(arguments, words, capsys):
     assert main(["check", *arguments]) == 2

@@ -114,7 +114,7 @@ def test_damaged_files_are_named(folder):
     urls.write_text("http://x/val0.jpg\n")
     with h5py.File(captions, "a") as file:
         file["train_captions"][2, 3] = 6
-    fails("train_captions hold indices outside the vocabulary of 6 words; val names picture 1, but there are 1 addresses")
+    fails("train_captions hold indices outside the vocabulary of 6 words; val names image 1, but there are 1 addresses")
     vocab.write_text("<html>")
     fails("coco2014_vocab.json is no vocabulary")
 

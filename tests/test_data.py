@@ -379,7 +379,7 @@ def test_captioning_folder_is_checked_across_its_files(tmp_path):
     (tmp_path / "coco2014_vocab.json").write_text(json.dumps({**vocab, "idx_to_word": words[::-1][:1]}))
     (found,) = content.coco_captioning(tmp_path)
     assert "word_to_idx is not the inverse of idx_to_word" in found
-    assert "val names picture 2, but there are 2 addresses" in found
+    assert "val names image 2, but there are 2 addresses" in found
     assert "val_captions hold indices outside the vocabulary of 1 words" in found
     assert [problem.split(" has")[0] for problem in verify.coco_features(tmp_path)] == [
         "val2014_vgg16_fc7.h5",

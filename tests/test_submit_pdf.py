@@ -61,23 +61,23 @@ def test_a_notebook_with_every_trap_becomes_a_pdf_that_names_what_it_does_not_sh
         [
             rf"{equations}: an equation that cannot be typeset, its source is shown: $\undefined{{x}}$",
             rf"{equations}: an equation that cannot be typeset, its source is shown: $\frac{{a}}{{b$",
-            f"{text(pictures, 'text cell 8')}: a picture, attachment:gone.png: it is not attached to its cell",
-            f"{text(pictures, 'text cell 9')}: a picture, https://example.org/remote.png: it is on the network, "
+            f"{text(pictures, 'text cell 8')}: an image, attachment:gone.png: it is not attached to its cell",
+            f"{text(pictures, 'text cell 9')}: an image, https://example.org/remote.png: it is on the network, "
             "which is not used here",
-            f"{text(pictures, 'text cell 9')}: a picture, http://example.org/b.png: it is on the network, "
+            f"{text(pictures, 'text cell 9')}: an image, http://example.org/b.png: it is on the network, "
             "which is not used here",
-            f"{text(pictures, 'text cell 9')}: a picture, missing.png: there is no such file",
-            f"{text(pictures, 'text cell 9')}: a picture, ../../../../etc/secret.png: it lies outside the project",
-            f"{text(pictures, 'text cell 11')}: a picture, data:image/png;base64,AAAA: it is broken, or of a kind that "
+            f"{text(pictures, 'text cell 9')}: an image, missing.png: there is no such file",
+            f"{text(pictures, 'text cell 9')}: an image, ../../../../etc/secret.png: it lies outside the project",
+            f"{text(pictures, 'text cell 11')}: an image, data:image/png;base64,AAAA: it is broken, or of a kind that "
             "cannot be read",
-            f"{text(pictures, 'text cell 11')}: a picture, x: there is no such file",
+            f"{text(pictures, 'text cell 11')}: an image, x: there is no such file",
             f"{text(scripts, 'text cell 15')}: {no_font}",
             f"{text(scripts, 'code cell 1')}: {no_font}",
             f"{text(scripts, 'text cell 19')}: a text that is nested too deeply, its source is shown",
             f"{text(scripts, 'code cell 5')}: an output without a printable form, text/html, its text is shown",
             f"{text(scripts, 'code cell 6')}: {no_font}",
-            f"{text(scripts, 'code cell 8')}: a picture: its data are broken",
-            f"{text(scripts, 'code cell 8')}: a picture: it is no drawing that can be read",
+            f"{text(scripts, 'code cell 8')}: an image: its data are broken",
+            f"{text(scripts, 'code cell 8')}: an image: it is no drawing that can be read",
             f"{text(scripts, 'code cell 9')}: a table of 40 columns, its text is shown",
         ]
     )

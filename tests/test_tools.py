@@ -172,7 +172,7 @@ def test_reset_seed_covers_all_three_generators():
 def test_tensor_to_image():
     assert utils.tensor_to_image(torch.full((3, 2, 4), 0.5)).tolist() == np.full((2, 4, 3), 128).tolist()
     assert utils.tensor_to_image(torch.full((3, 1, 1), 9, dtype=torch.uint8)).dtype == np.uint8
-    with pytest.raises(ValueError, match=r"one picture \(3, H, W\), got shape \(2, 3, 4, 4\)"):
+    with pytest.raises(ValueError, match=r"one image \(3, H, W\), got shape \(2, 3, 4, 4\)"):
         utils.tensor_to_image(torch.zeros(2, 3, 4, 4))
 
 

@@ -145,7 +145,7 @@ def _features(inputs: Values) -> Tensor:
 
 
 def _images(inputs: Values) -> Tensor:
-    """Pictures of these colours, 32 pixels to the cell."""
+    """Images of these colours, 32 pixels to the cell."""
     return inputs["colours"].repeat_interleave(32, dim=2).repeat_interleave(32, dim=3)
 
 
@@ -168,7 +168,7 @@ def _caption_loss(lesson, inputs: Values) -> Values:
 
 
 def _loss_twice(lesson, inputs: Values) -> Values:
-    """Two calls of one model in train mode, the second with the pictures in reverse order and the captions of others."""
+    """Two calls of one model in train mode, the second with the images in reverse order and the captions of others."""
     model, features, captions = _captioner(lesson, inputs).train(), _features(inputs), inputs["captions"]
     first, second = one_tensor(model(features, captions)), one_tensor(model(features.flip(0), captions.roll(1, dims=0)))
     kept = {"knows its way back": second.requires_grad, "in train mode": model.training}
@@ -272,6 +272,8 @@ AS_FEATURES = "with features in place of images"
 CAPTIONER = (
     exercise(
         "CaptioningRNN.__init__",
+        difficulty=1,
+        minutes=20,
         cases=(
             *_each(_model_inputs, _parts),
             *_each(_gaps, _parts, " for words with gaps in their indices", "three words, the largest index is 3"),
@@ -286,12 +288,14 @@ CAPTIONER = (
     ),
     exercise(
         "CaptioningRNN.forward",
+        difficulty=2,
+        minutes=45,
         needs=NEEDED,
         cases=(
             *_each(_forward_inputs, _caption_loss, ": loss", AS_FEATURES),
             *_each(_forward_inputs, _caption_loss, ": <NULL> ignored", "with ignore_index 0", ignore="null"),
             *_each(_forward_inputs, _caption_loss, ": another word than <NULL> ignored", cells=("rnn",), ignore="other"),
-            *_each(_forward_inputs, _caption_loss, ": one picture", "with N = 1", N=1),
+            *_each(_forward_inputs, _caption_loss, ": one image", "with N = 1", N=1),
             *_each(_forward_inputs, _caption_loss, ": captions of two words", "T + 1 = 2", T=2),
             *_each(_forward_inputs, _caption_loss, ": long captions", "T + 1 = 22", N=2, T=22),
             *_each(_forward_inputs, _loss_twice, ": two calls"),
@@ -308,16 +312,18 @@ CAPTIONER = (
     ),
     exercise(
         "CaptioningRNN.sample",
+        difficulty=3,
+        minutes=75,
         needs=NEEDED,
         cases=(
             *_each(_sample_inputs, _sample, ": captions", AS_FEATURES),
             *_each(_sample_inputs, _sample, ": captions that end", "<END> may be chosen", N=12, V=9, endless=False),
             *_each(_sample_inputs, _sample, ": few words", "six words in all, max_length 14", N=20, length=14, V=6),
-            *_each(_sample_inputs, _sample, ": one picture", "with N = 1", N=1),
+            *_each(_sample_inputs, _sample, ": one image", "with N = 1", N=1),
             *_each(_sample_inputs, _sample, ": one word", "with max_length 1", N=5, length=1),
             *_each(_sample_inputs, _sample, ": long captions", "with max_length 34", N=2, length=34),
             *_each(_sample_inputs, _sample_by_default, ": images, max_length left out", N=2),
-            *_each(_sample_inputs, _sample_twice, ": two calls", "the second with the pictures in reverse order"),
+            *_each(_sample_inputs, _sample_twice, ": two calls", "the second with the images in reverse order"),
         ),
         hints=(
             "which word does every caption start from, and is it part of the result?",

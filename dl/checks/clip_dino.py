@@ -84,7 +84,7 @@ class _Clip(nn.Module):
 
     def encode_image(self, images: Tensor) -> Tensor:
         if images.ndim != 4 or images.shape[1] != 3:
-            raise ValueError(f"encode_image: wanted pictures (N, 3, h, w), got {tuple(images.shape)}")
+            raise ValueError(f"encode_image: wanted images (N, 3, h, w), got {tuple(images.shape)}")
         self._note(images)
         self.pictures += len(images)
         if images.device.type == "meta":
@@ -103,13 +103,13 @@ class _Clip(nn.Module):
 
 
 def _preprocess(picture) -> Tensor:
-    """PIL picture -> (3, 4, 4); what is no PIL picture has no `convert`."""
+    """PIL image -> (3, 4, 4); what is no PIL image has no `convert`."""
     small = np.asarray(picture.convert("RGB").resize((4, 4)), dtype=np.float32)
     return torch.from_numpy(small / 255 - 0.5).permute(2, 0, 1)
 
 
 def _pictures(draw: Draw, count: int) -> list[Tensor]:
-    """uint8 pictures of several sizes, the second one grey (H, W)."""
+    """uint8 images of several sizes, the second one grey (H, W)."""
     sizes = [(5 + n % 3, 9 - n % 2) for n in range(count)]
     coarse = [draw.integers(0, 256, 4, 4, 3).float().permute(2, 0, 1)[None] for _ in sizes]
     fine = [F.interpolate(c, size)[0].permute(1, 2, 0).to(torch.uint8) for c, size in zip(coarse, sizes, strict=True)]
@@ -179,11 +179,11 @@ def _published_table() -> Case:
 
 
 def _zero_shot_inputs(draw: Draw, pictures: int = 6, texts: int = 4) -> Values:
-    return {"pictures": _pictures(draw, pictures), "texts": _texts(draw, texts)}
+    return {"images": _pictures(draw, pictures), "texts": _texts(draw, texts)}
 
 
 def _zero_shot(lesson, inputs: Values, model: nn.Module | None = None, device: str = "cpu") -> Values:
-    pictures, texts = _arrays(inputs["pictures"]), inputs["texts"]
+    pictures, texts = _arrays(inputs["images"]), inputs["texts"]
     return {"names": _plain(lesson.clip_zero_shot_classifier(model or _Clip(), _preprocess, pictures, texts, device))}
 
 
@@ -209,20 +209,20 @@ def _plain(result: object) -> object:
 
 def _retriever_inputs(draw: Draw, pictures: int | None = None) -> Values:
     count = draw.integer(4, 7) if pictures is None else pictures
-    return {"pictures": _pictures(draw, count), "queries": _texts(draw, 4)}
+    return {"images": _pictures(draw, count), "queries": _texts(draw, 4)}
 
 
 def _made(lesson, inputs: Values, model: nn.Module | None = None, device: str = "cpu"):
     model = (model or _Clip()).eval().to(device)
-    return lesson.CLIPImageRetriever(model, _preprocess, _arrays(inputs["pictures"]), device), model
+    return lesson.CLIPImageRetriever(model, _preprocess, _arrays(inputs["images"]), device), model
 
 
 def _kept_features(lesson, inputs: Values) -> Values:
-    """What the retriever keeps of its pictures, in whatever form: the rows' directions, one row for each picture."""
+    """What the retriever keeps of its images, in whatever form: the rows' directions, one row for each image."""
     retriever, model = _made(lesson, inputs)
-    kept = _find_features(vars(retriever), len(inputs["pictures"]))
+    kept = _find_features(vars(retriever), len(inputs["images"]))
     directions = None if kept is None else F.normalize(kept.detach().float(), dim=1)
-    return {"pictures encoded": model.pictures, "features": directions, "gradient": kept is not None and kept.requires_grad}
+    return {"images encoded": model.pictures, "features": directions, "gradient": kept is not None and kept.requires_grad}
 
 
 def _find_features(attributes: dict, count: int) -> Tensor | None:
@@ -242,11 +242,11 @@ def _find_features(attributes: dict, count: int) -> Tensor | None:
 
 
 def _judge_kept(inputs: Values, got: Values, right: Values) -> Fault | None:
-    if got["features"] is None and got["pictures encoded"] == right["pictures encoded"]:
+    if got["features"] is None and got["images encoded"] == right["images encoded"]:
         return Fault(
-            "the pictures were encoded, but no attribute holds their features, one row for each picture",
+            "the images were encoded, but no attribute holds their features, one row for each image",
             "features-not-kept",
-            "what was computed for the pictures is not kept in the object",
+            "what was computed for the images is not kept in the object",
         )
     return _first_fault(got, right, **SINGLE)
 
@@ -267,28 +267,28 @@ def _found(result: object) -> Values:
 
 def _retrieve(lesson, inputs: Values, query: int = 0, more: int | None = None) -> Values:
     """By default two; otherwise `more` than there are."""
-    k = () if more is None else (len(inputs["pictures"]) + more,)
+    k = () if more is None else (len(inputs["images"]) + more,)
     return _found(_made(lesson, inputs)[0].retrieve(inputs["queries"][query], *k))
 
 
 def _retrieve_any_k(lesson, inputs: Values) -> Values:
     retriever, _ = _made(lesson, inputs)
-    wanted = {"best": 1, "three": 3, "all": len(inputs["pictures"])}
+    wanted = {"best": 1, "three": 3, "all": len(inputs["images"])}
     query = inputs["queries"][1]
     return {f"{name} (k = {k})": _found(retriever.retrieve(query, k))["indices"] for name, k in wanted.items()}
 
 
 def _retrieve_often(lesson, inputs: Values) -> Values:
-    """Several queries on one retriever, and how many pictures the model has seen in all."""
+    """Several queries on one retriever, and how many images the model has seen in all."""
     retriever, model = _made(lesson, inputs)
     found = [_found(retriever.retrieve(query, k=3))["indices"] for query in inputs["queries"]]
-    return {"indices": found, "pictures encoded": model.pictures, "model in train mode": model.training}
+    return {"indices": found, "images encoded": model.pictures, "model in train mode": model.training}
 
 
 def _retrieve_doubled(lesson, inputs: Values) -> Values:
-    """All pictures, of which two are equal; the order of those two is left open here."""
-    pictures = [*inputs["pictures"], inputs["pictures"][0]]
-    found = _retrieve(lesson, {**inputs, "pictures": pictures}, more=0)["indices"]
+    """All images, of which two are equal; the order of those two is left open here."""
+    pictures = [*inputs["images"], inputs["images"][0]]
+    found = _retrieve(lesson, {**inputs, "images": pictures}, more=0)["indices"]
     return {"indices, sorted": sorted(found) if isinstance(found, list) else found}
 
 
@@ -395,6 +395,8 @@ _exercise = partial(Exercise, topic=TOPIC)
 EXERCISES = (
     _exercise(
         "get_similarity_no_loop",
+        difficulty=1,
+        minutes=15,
         no_loop=True,
         cases=(
             _published_table(),
@@ -405,7 +407,7 @@ EXERCISES = (
                 _similarity,
                 ("square sizes", {"sizes": (4, 4, 4)}),
                 ("one text", {"sizes": (1, 4, 3)}),
-                ("one picture", {"sizes": (5, 1, 3)}),
+                ("one image", {"sizes": (5, 1, 3)}),
                 ("as wide as ViT-L's", {"sizes": (3, 2, 768)}),
                 ("large values", {"scale": 1e3}),
                 **EXACT,
@@ -418,23 +420,25 @@ EXERCISES = (
         ),
         hints=(
             "which product of two matrices holds the dot product of every row of one with every row of the other?",
-            "texts lie along the rows of the result, pictures along its columns. Which of the two is transposed?",
+            "texts lie along the rows of the result, images along its columns. Which of the two is transposed?",
             "to make a dot product a cosine, bring each row of both inputs to length 1: along which axis is the length taken?",
         ),
         whole_calls={"cosine_similarity": COSINE},
     ),
     _exercise(
         "clip_zero_shot_classifier",
+        difficulty=2,
+        minutes=40,
         needs=("get_similarity_no_loop",),
         cases=(
             *_cases(
                 _zero_shot_inputs,
                 _zero_shot,
                 ("values on random inputs", {}),
-                ("as many texts as pictures", {"pictures": 5, "texts": 5}),
-                ("more texts than pictures", {"pictures": 3, "texts": 9}),
-                ("one picture", {"pictures": 1, "texts": 6}),
-                ("many pictures", {"pictures": 13}),
+                ("as many texts as images", {"pictures": 5, "texts": 5}),
+                ("more texts than images", {"pictures": 3, "texts": 9}),
+                ("one image", {"pictures": 1, "texts": 6}),
+                ("many images", {"pictures": 13}),
                 ("one text", {"pictures": 4, "texts": 1}),
                 about=FAKE,
             ),
@@ -446,54 +450,60 @@ EXERCISES = (
             ),
         ),
         hints=(
-            "the model gives features of texts and of pictures. Which exercise compares them all?",
-            "for one picture, the choice is among the texts: along which axis of the similarities do they lie?",
-            "the result is a list with one of the class texts for each picture, in the pictures' order.",
+            "the model gives features of texts and of images. Which exercise compares them all?",
+            "for one image, the choice is among the texts: along which axis of the similarities do they lie?",
+            "the result is a list with one of the class texts for each image, in the images' order.",
         ),
     ),
     _exercise(
         "CLIPImageRetriever.__init__",
+        difficulty=1,
+        minutes=20,
         needs=("get_similarity_no_loop",),
         cases=(
             *_cases(
                 _retriever_inputs,
                 _kept_features,
                 ("features kept", {}),
-                ("one picture", {"pictures": 1}),
-                ("many pictures", {"pictures": 13}),
+                ("one image", {"pictures": 1}),
+                ("many images", {"pictures": 13}),
                 judge=_judge_kept,
                 about=FAKE,
             ),
             Case("device followed", _retriever_inputs, partial(_on_meta, call=_made), judge=judge_devices),
         ),
         hints=(
-            "a query will be compared with all pictures. What of the pictures is the same for every query?",
-            "each picture passes through the preprocessing and the model once, here; the features are kept, one row for each "
-            "picture, and so is what `retrieve` needs to encode a query.",
+            "a query will be compared with all images. What of the images is the same for every query?",
+            "each image passes through the preprocessing and the model once, here; the features are kept, one row for each "
+            "image, and so is what `retrieve` needs to encode a query.",
         ),
     ),
     _exercise(
         "CLIPImageRetriever.retrieve",
+        difficulty=2,
+        minutes=35,
         needs=("get_similarity_no_loop",),
         partner="CLIPImageRetriever.__init__",
         cases=(
             Case("two best", _retriever_inputs, _retrieve, about=FAKE),
             Case("any number", _retriever_inputs, _retrieve_any_k, about=FAKE),
             Case("more than there are", _retriever_inputs, partial(_retrieve, query=2, more=5), about=FAKE),
-            Case("one picture", partial(_retriever_inputs, pictures=1), _retrieve, about=FAKE),
+            Case("one image", partial(_retriever_inputs, pictures=1), _retrieve, about=FAKE),
             Case("several queries", _retriever_inputs, _retrieve_often, about=FAKE),
-            Case("one picture twice", _retriever_inputs, _retrieve_doubled, about=FAKE),
+            Case("one image twice", _retriever_inputs, _retrieve_doubled, about=FAKE),
             Case("a query that is too long", _retriever_inputs, _retrieve_too_long),
             Case("device followed", _retriever_inputs, partial(_on_meta, call=_query), judge=judge_devices),
         ),
         hints=(
-            "one text, all pictures: what is the shape of their similarities?",
-            "which pictures come first, those with the highest or those with the lowest similarity?",
-            "the result is a list of ints, at most k and at most as many as there are pictures.",
+            "one text, all images: what is the shape of their similarities?",
+            "which images come first, those with the highest or those with the lowest similarity?",
+            "the result is a list of ints, at most k and at most as many as there are images.",
         ),
     ),
     _exercise(
         "compute_iou",
+        difficulty=3,
+        minutes=45,
         cases=(
             _published_iou_case(),
             *_cases(
@@ -523,6 +533,8 @@ EXERCISES = (
     ),
     _exercise(
         "DINOSegmentation.__init__",
+        difficulty=1,
+        minutes=20,
         cases=segmentation.INIT,
         hints=(
             "what goes in is a token, `inp_dim` numbers; what comes out is a score for each class.",
@@ -531,6 +543,8 @@ EXERCISES = (
     ),
     _exercise(
         "DINOSegmentation.train",
+        difficulty=2,
+        minutes=40,
         partner="DINOSegmentation.__init__",
         cases=segmentation.TRAIN,
         hints=(
@@ -540,6 +554,8 @@ EXERCISES = (
     ),
     _exercise(
         "DINOSegmentation.inference",
+        difficulty=1,
+        minutes=25,
         partner="DINOSegmentation.__init__",
         cases=segmentation.INFERENCE,
         hints=(

@@ -112,8 +112,8 @@ class Exercise:
     name: str
     topic: str
     cases: tuple[Case, ...]
-    difficulty: int = 1
-    minutes: int = 10
+    difficulty: int
+    minutes: int
     needs: tuple[str, ...] = ()
     partner: str | None = None
     hints: tuple[str, ...] = ()
@@ -122,11 +122,6 @@ class Exercise:
     aliases: tuple[str, ...] = ()
     pure: bool = True
     seeds: bool = False
-
-    @property
-    def marks(self) -> str:
-        """The difficulty as one to three dots."""
-        return "●" * self.difficulty + "○" * (3 - self.difficulty)
 
 
 class Draw:

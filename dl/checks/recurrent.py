@@ -171,6 +171,8 @@ INSIDE = "does the whole {}; writing the {} shows what is inside"
 VANILLA = (
     exercise(
         "rnn_step_forward",
+        difficulty=1,
+        minutes=20,
         cases=(
             *_layers(
                 _step_inputs,
@@ -178,7 +180,7 @@ VANILLA = (
                 _gradients(_step_forward, *RNN_STEP),
                 "next_h",
                 "rnn_step_forward",
-                {"as many pictures as sizes": EQUAL, "large values": {"scale": 10.0}},
+                {"as many images as sizes": EQUAL, "large values": {"scale": 10.0}},
             ),
             _huge(_step_inputs, _gradients(_step_forward, *RNN_STEP)),
         ),
@@ -191,11 +193,13 @@ VANILLA = (
     ),
     exercise(
         "rnn_step_backward",
+        difficulty=2,
+        minutes=40,
         partner="rnn_step_forward",
         cases=_backwards(
             _step_inputs,
             _step_backward,
-            {"as many pictures as sizes": EQUAL, "large values": {"scale": 10.0}, "a large gradient": {"upstream": 1e3}},
+            {"as many images as sizes": EQUAL, "large values": {"scale": 10.0}, "a large gradient": {"upstream": 1e3}},
         ),
         hints=(
             "go backwards through the equation: what is the gradient at the argument of the tanh?",
@@ -206,6 +210,8 @@ VANILLA = (
     ),
     exercise(
         "rnn_forward",
+        difficulty=1,
+        minutes=20,
         needs=("rnn_step_forward",),
         cases=(
             *_layers(
@@ -233,6 +239,8 @@ VANILLA = (
     ),
     exercise(
         "rnn_backward",
+        difficulty=3,
+        minutes=60,
         needs=("rnn_step_forward", "rnn_step_backward"),
         partner="rnn_forward",
         cases=_backwards(
@@ -343,6 +351,8 @@ UNIGNORED: dict[str, Any] = {"ignore": "none"}
 WORDS = (
     exercise(
         "WordEmbedding.forward",
+        difficulty=1,
+        minutes=10,
         cases=(
             *_layers(
                 _embedding_inputs,
@@ -367,6 +377,8 @@ WORDS = (
     ),
     exercise(
         "temporal_softmax_loss",
+        difficulty=2,
+        minutes=35,
         cases=(
             *_table(_loss_inputs, _loss, {"values on random inputs": {}, "nothing ignored": UNIGNORED}),
             Case("ignore_index left out", partial(_loss_inputs, **UNIGNORED), _loss_by_default),
@@ -504,7 +516,7 @@ def _step_cases(draw: Callable[..., Values], course: str) -> tuple[Case, ...]:
             _lstm_step_gradients,
             "next_c",
             course,
-            {"as many pictures as sizes": {"N": 4, "D": 4, "H": 4}, "large values": {"scale": 10.0}},
+            {"as many images as sizes": {"N": 4, "D": 4, "H": 4}, "large values": {"scale": 10.0}},
             Case("two steps of one layer", draw, _lstm_step_twice),
             Case("a full cell", _scaled(draw, "prev_c", times=20), _lstm_step, about="grown over many steps"),
         ),
@@ -540,12 +552,16 @@ STEP_HINTS = (
 RECURRENT = (
     exercise(
         "LSTM.step_forward",
+        difficulty=2,
+        minutes=40,
         cases=_step_cases(_lstm_step_inputs, "lstm_step_forward"),
         hints=STEP_HINTS,
         whole_calls={name: f"{name} {INSIDE.format('exercise', 'gates')}" for name in ("nn.LSTMCell", "torch.lstm_cell")},
     ),
     exercise(
         "LSTM.forward",
+        difficulty=1,
+        minutes=20,
         needs=("LSTM.step_forward",),
         cases=_sequence_cases(_lstm_inputs, "lstm_forward", {}, {"square sizes": {**EQUAL, "T": 3}}),
         hints=(
@@ -557,6 +573,8 @@ RECURRENT = (
     ),
     exercise(
         "dot_product_attention",
+        difficulty=2,
+        minutes=40,
         cases=(
             *_layers(
                 _attention_inputs,
@@ -566,7 +584,7 @@ RECURRENT = (
                 "dot_product_attention",
                 {
                     "a grid of one cell": {"h": 1, "w": 1},
-                    "one picture, one cell": {"N": 1, "h": 1, "w": 1},
+                    "one image, one cell": {"N": 1, "h": 1, "w": 1},
                     "one hidden unit": {"H": 1},
                     "square sizes": {"N": 4, "H": 4, "h": 4, "w": 4},
                 },
@@ -589,11 +607,15 @@ RECURRENT = (
     ),
     exercise(
         "AttentionLSTM.step_forward",
+        difficulty=1,
+        minutes=20,
         cases=_step_cases(partial(_lstm_step_inputs, attends=True), "attention_lstm_step_forward"),
         hints=("a has four terms here: which one is new?", *STEP_HINTS[:2]),
     ),
     exercise(
         "AttentionLSTM.forward",
+        difficulty=2,
+        minutes=35,
         needs=("dot_product_attention", "AttentionLSTM.step_forward"),
         cases=_sequence_cases(
             _attending_inputs,
@@ -607,7 +629,7 @@ RECURRENT = (
         ),
         hints=(
             "what do both states start from?",
-            "the picture is asked anew before every step: with which state?",
+            "the image is asked anew before every step: with which state?",
             "after T steps, how often was the attention computed, and what had it seen each time?",
         ),
     ),

@@ -46,16 +46,16 @@ NAMED = "this computes where the inputs are, not on the device that is named; th
 
 
 def _transform_inputs(draw: Draw, height: int = 30, width: int = 44, count: int = 16, seeded: bool = True) -> Values:
-    """A picture of a few colours with soft borders, so that crops and changes of colour can be told apart."""
+    """An image of a few colours with soft borders, so that crops and changes of colour can be told apart."""
     coarse = draw.uniform(1, 3, 4, 5, high=255.0, dtype=torch.float32)
     fine = F.interpolate(coarse, (height, width), mode="bilinear", align_corners=True)[0]
     seed = [draw.integer(1, 10**6)] if seeded else []
-    return {"picture": fine.permute(1, 2, 0).to(torch.uint8), "seed, if given": seed, "count": count}
+    return {"image": fine.permute(1, 2, 0).to(torch.uint8), "seed, if given": seed, "count": count}
 
 
 def _views(lesson, inputs: Values, part: tuple = np.s_[:, 6::18, 9::18]) -> Values:
-    """A few numbers of each of many views of one picture."""
-    picture = Image.fromarray(inputs["picture"].numpy())
+    """A few numbers of each of many views of one image."""
+    picture = Image.fromarray(inputs["image"].numpy())
     transform = lesson.compute_train_transform(*inputs["seed, if given"])
     views = [transform(picture) for _ in range(inputs["count"])]
     return {"shape": [list(view.shape) for view in views[:3]], "views": torch.stack([view[part] for view in views])}
@@ -70,8 +70,8 @@ def _one_pixel_of_views(lesson, inputs: Values) -> Values:
 
 
 def _noisy(picture) -> Tensor:
-    """A random transform: pixels of a PIL picture plus one random number."""
-    pixels = torch.from_numpy(np.asarray(picture.convert("RGB"), dtype=np.float64))  # a PIL picture has `convert`
+    """A random transform: pixels of a PIL image plus one random number."""
+    pixels = torch.from_numpy(np.asarray(picture.convert("RGB"), dtype=np.float64))  # a PIL image has `convert`
     return (pixels.permute(2, 0, 1) / 255 + 10 * torch.rand((), dtype=torch.float64)).float()
 
 
@@ -86,7 +86,7 @@ def _data_inputs(draw: Draw) -> Values:
 
 
 def _dataset(lesson, inputs: Values, transform, target_transform=None):
-    """A `CIFAR10Pair` on drawn pictures, without files."""
+    """A `CIFAR10Pair` on drawn images, without files."""
     dataset = lesson.CIFAR10Pair.__new__(lesson.CIFAR10Pair)
     dataset.data, dataset.targets = inputs["data"].numpy(), list(inputs["targets"])
     dataset.transform, dataset.target_transform, dataset.train = transform, target_transform, True
@@ -308,7 +308,7 @@ def _loss_on_named_device(lesson, inputs: Values) -> Values:
 
 
 class _Network(torch.nn.Module):
-    """Pictures (B, 3, h, w) -> (feature, projection), with batch norm; keeps a list of what passes."""
+    """Images (B, 3, h, w) -> (feature, projection), with batch norm; keeps a list of what passes."""
 
     def __init__(self, parameters: dict[str, Tensor]) -> None:
         super().__init__()
@@ -357,7 +357,7 @@ def _train(lesson, inputs: Values, **options) -> Values:
     assert averages is not None  # this layer keeps them
     return {
         **_epoch(lesson, inputs, network, optimiser, temperature=inputs["temperature"], **options),
-        "pictures in each pass": [size for size, _ in network.passes],
+        "images in each pass": [size for size, _ in network.passes],
         "steps with a gradient": optimiser.steps,
         "train mode": all(training for _, training in network.passes),
         "train mode afterwards": network.training,
@@ -402,7 +402,7 @@ def _inputs_with_nan(draw: Draw) -> Values:
 
 
 def _train_on_nan(lesson, inputs: Values) -> Values:
-    """A picture that is no number must end the epoch, in the words of the docstring."""
+    """An image that is no number must end the epoch, in the words of the docstring."""
     try:
         _train(lesson, inputs)
     except ValueError:
@@ -414,24 +414,28 @@ _exercise = partial(Exercise, topic=TOPIC)
 EXERCISES = (
     _exercise(
         "compute_train_transform",
+        difficulty=1,
+        minutes=20,
         seeds=True,
         cases=(
-            Case("stream of random views", _transform_inputs, _views, **PIXELS, about="16 views of one picture"),
-            Case("picture of 32 x 32", partial(_transform_inputs, height=32, width=32), _views, **PIXELS),
+            Case("stream of random views", _transform_inputs, _views, **PIXELS, about="16 views of one image"),
+            Case("image of 32 x 32", partial(_transform_inputs, height=32, width=32), _views, **PIXELS),
             Case("many views", partial(_transform_inputs, height=20, width=24, count=200), _one_pixel_of_views, **PIXELS),
             Case(
                 "seed of the course", partial(_transform_inputs, height=24, width=32, count=5, seeded=False), _views, **PIXELS
             ),
         ),
         hints=(
-            "which four things may happen to a picture, and in which order does the docstring name them?",
+            "which four things may happen to an image, and in which order does the docstring name them?",
             "three of the four happen only with some probability. Which one has that as an argument, and which needs a "
             "transform around it?",
-            "the colour jitter is ready in `colour_jitter`; it should be applied to about 8 of 10 pictures, grey to 2 of 10.",
+            "the colour jitter is ready in `colour_jitter`; it should be applied to about 8 of 10 images, grey to 2 of 10.",
         ),
     ),
     _exercise(
         "CIFAR10Pair.__getitem__",
+        difficulty=1,
+        minutes=15,
         cases=(
             Case("two random views", _data_inputs, _pair),
             Case("every index", _data_inputs, _pair_of_every_index),
@@ -441,11 +445,13 @@ EXERCISES = (
         ),
         hints=(
             "how often must the random transform be called to give two different views?",
-            "both calls start from the same PIL picture; a data set without a transform keeps None for both.",
+            "both calls start from the same PIL image; a data set without a transform keeps None for both.",
         ),
     ),
     _exercise(
         "sim",
+        difficulty=1,
+        minutes=10,
         cases=(
             _published(
                 "simclr_n2_d3", _sim_of_pairs, lambda r: {"similarities": [row[0] for row in r["sim_positive_pairs"]["value"]]}
@@ -468,6 +474,8 @@ EXERCISES = (
     ),
     _exercise(
         "simclr_loss_naive",
+        difficulty=2,
+        minutes=40,
         needs=("sim",),
         cases=_loss_cases("simclr_loss_naive"),
         hints=(
@@ -478,6 +486,8 @@ EXERCISES = (
     ),
     _exercise(
         "sim_positive_pairs",
+        difficulty=1,
+        minutes=10,
         needs=("sim",),
         cases=(
             _published("simclr_n3_d6_signed", _pairs, lambda r: {"similarities": r["sim_positive_pairs"]["value"]}),
@@ -499,6 +509,8 @@ EXERCISES = (
     ),
     _exercise(
         "compute_sim_matrix",
+        difficulty=1,
+        minutes=15,
         needs=("sim", "sim_positive_pairs"),
         cases=(
             _published("simclr_n3_d6_signed", _published_matrix, lambda r: {"similarities": r["compute_sim_matrix"]["value"]}),
@@ -512,6 +524,8 @@ EXERCISES = (
     ),
     _exercise(
         "simclr_loss_vectorized",
+        difficulty=3,
+        minutes=35,
         needs=("sim", "sim_positive_pairs", "compute_sim_matrix"),
         no_loop=True,
         cases=(
@@ -527,6 +541,8 @@ EXERCISES = (
     ),
     _exercise(
         "train",
+        difficulty=2,
+        minutes=35,
         needs=("simclr_loss_vectorized",),
         cases=(
             Case("an epoch of three batches", _train_inputs, _train, **GRADIENT),
@@ -536,7 +552,7 @@ EXERCISES = (
             Case("temperature by default", _train_inputs, _epoch, **GRADIENT),
             Case("loss_function used", _train_inputs, _train_with_own_loss),
             Case("a large batch", partial(_train_inputs, sizes=(37, 3)), _train, **GRADIENT),
-            Case("a picture of NaN", _inputs_with_nan, _train_on_nan),
+            Case("an image of NaN", _inputs_with_nan, _train_on_nan),
         ),
         hints=(
             "the model returns two things for a batch. Which of them is the projection?",

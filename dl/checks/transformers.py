@@ -292,6 +292,8 @@ EXERCISES = (
         "generate_token_dict",
         "what is looked up, and what is found: the word or its number?",
         "the first word of the list has number 0, the next one 1, whatever the words are.",
+        difficulty=1,
+        minutes=5,
         cases=(
             _token_dict_case(),
             case("another vocabulary", _vocabulary_inputs, _numbered),
@@ -305,6 +307,8 @@ EXERCISES = (
         "prepocess_input_sequence",
         "into which words do blanks cut the line, and which of them are in spc_tokens?",
         "a number is looked up digit by digit, a special word once and whole; all in one flat list, in their order.",
+        difficulty=2,
+        minutes=20,
         aliases=("preprocess_input_sequence",),
         cases=(
             *(_line_case(f"tokens_{which}_{number}") for which in ("in", "out") for number in (1, 2, 3, 4)),
@@ -320,6 +324,8 @@ EXERCISES = (
         "one query meets every key: how many scores does it get, and what must they sum to after the softmax?",
         "each score is divided by the square root of the number of features before the softmax.",
         "the row of shares weighs the values: which of them belongs to key j?",
+        difficulty=2,
+        minutes=30,
         cases=_looped_cases("scaled_dot_product_two_loop_single", batch=False),
         whole_calls=WHOLE_ATTENTION,
     ),
@@ -328,6 +334,8 @@ EXERCISES = (
         "which part is the same as for one sequence, and which loop is new?",
         "a query looks only at keys and values of its own sequence.",
         "compare your result for sequence 0 with scaled_dot_product_two_loop_single of that sequence.",
+        difficulty=1,
+        minutes=15,
         cases=_looped_cases("scaled_dot_product_two_loop_batch", batch=True),
         whole_calls=WHOLE_ATTENTION,
     ),
@@ -336,6 +344,8 @@ EXERCISES = (
         "which product of a batch of matrices has the shape (N, K_Q, K_K)?",
         "along which axis do the shares of one query lie? They sum to 1 there, also under a mask.",
         "True in the mask means forbidden: what must its score be so that the softmax gives it nothing?",
+        difficulty=2,
+        minutes=20,
         no_loop=True,
         cases=(
             recorded("sdp_no_loop_batch", _attention_output),
@@ -361,12 +371,16 @@ EXERCISES = (
         "how many Linear maps are there, and what goes into each?",
         "queries and keys are multiplied with each other, values are not: who needs dim_q, who dim_v?",
         "`xavier_linear` makes the layers; its weights begin with another spread than those of nn.Linear.",
+        difficulty=1,
+        minutes=10,
     ),
     _exercise(
         "SelfAttention.forward",
         "what goes through q, what through k, what through v?",
         "the function of the last exercise does the rest; it wants the mask as well.",
-        "it returns two things: the output, and what the notebook's pictures need; that is kept, cut off from the graph.",
+        "it returns two things: the output, and what the notebook's images need; that is kept, cut off from the graph.",
+        difficulty=1,
+        minutes=10,
         needs=("scaled_dot_product_no_loop_batch", "SelfAttention.__init__"),
     ),
     _exercise(
@@ -374,6 +388,8 @@ EXERCISES = (
         "how does a module learn of the modules in a list, so that the optimiser sees their weights?",
         "dim_out is the size of each head's output; how wide are num_heads of them side by side?",
         "the last map leads from there back to dim_in.",
+        difficulty=1,
+        minutes=10,
         needs=("SelfAttention.__init__",),
     ),
     _exercise(
@@ -381,12 +397,16 @@ EXERCISES = (
         "what does every head get, and what does it give?",
         "the heads' outputs stand side by side: head 0 first, along the features.",
         "the last map mixes the heads and leads back to dim_in.",
+        difficulty=1,
+        minutes=15,
         needs=(*HEAD, "MultiHeadAttention.__init__"),
     ),
     _exercise(
         "LayerNormalization.__init__",
         "what does a tensor have to be so that an optimiser finds it?",
         "one number a feature for the scale, one for the shift; at first they change nothing.",
+        difficulty=1,
+        minutes=5,
         whole_calls={"LayerNorm": "right; PyTorch's own layer holds both parameters here. Two nn.Parameter would do."},
     ),
     _exercise(
@@ -394,6 +414,8 @@ EXERCISES = (
         "over which axis are mean and variance taken, and which shape must they keep to be subtracted?",
         "what is the variance divided by, M or M - 1? And does epsilon stand inside or outside the square root?",
         "scale and shift come last.",
+        difficulty=2,
+        minutes=25,
         needs=("LayerNormalization.__init__",),
         whole_calls={
             "layer_norm": "right; PyTorch's own function does it all here. Write mean and variance by hand once as well."
@@ -403,11 +425,15 @@ EXERCISES = (
         "FeedForwardBlock.__init__",
         "two maps: from which size to which does each lead?",
         "`xavier_linear` makes them; both have a bias.",
+        difficulty=1,
+        minutes=10,
     ),
     _exercise(
         "FeedForwardBlock.forward",
         "where does the ReLU stand, and how often?",
         "nothing is added to the result here: the block around does that.",
+        difficulty=1,
+        minutes=5,
         needs=("FeedForwardBlock.__init__",),
     ),
     _exercise(
@@ -415,6 +441,8 @@ EXERCISES = (
         "which layers does the block need, and which of them have weights of their own?",
         "all heads together are as wide as the tokens; how wide is one?",
         "the notebook looks for the names MultiHeadBlock and dropout.",
+        difficulty=1,
+        minutes=15,
         needs=("SelfAttention.__init__", "MultiHeadAttention.__init__", *NORM, *FEED),
     ),
     _exercise(
@@ -422,6 +450,8 @@ EXERCISES = (
         "two halves alike: attention, then feed-forward block. What is added to the result of each?",
         "the order in each half: add, normalise, drop.",
         "from which tensor does the second half start: x, or what the first half made of it?",
+        difficulty=2,
+        minutes=20,
         needs=(*BLOCK, "EncoderBlock.__init__"),
     ),
     _exercise(
@@ -429,6 +459,8 @@ EXERCISES = (
         "which keys may query t see: those before t, t itself, those after?",
         "True means forbidden: on which side of the diagonal, and on the diagonal itself?",
         "the same (K, K) square for each of the N sequences, bool, on seq's device.",
+        difficulty=2,
+        minutes=20,
         cases=(
             recorded("subsequent_mask", _causal),
             case("other sizes", _sequences, _causal),
@@ -445,6 +477,8 @@ EXERCISES = (
         "an encoder block has two halves; what are the three parts here?",
         "each attention has weights of its own, and so has each normalisation.",
         "the notebook looks for the names attention_self and attention_cross, and for dropout.",
+        difficulty=1,
+        minutes=15,
         needs=("SelfAttention.__init__", "MultiHeadAttention.__init__", *NORM, *FEED),
     ),
     _exercise(
@@ -452,12 +486,16 @@ EXERCISES = (
         "three parts, each: add, normalise, drop. Which tensor does each start from?",
         "in the second attention the decoder asks; who is asked?",
         "the mask hides later tokens of the answer; has the question any that must be hidden?",
+        difficulty=3,
+        minutes=30,
         needs=(*BLOCK, "DecoderBlock.__init__"),
     ),
     _exercise(
         "position_encoding_simple",
         "which number does position n get, and what is it divided by?",
         "all features of a row hold the same number; the first axis has size 1.",
+        difficulty=1,
+        minutes=15,
         cases=_position_cases("position_encoding_simple"),
     ),
     _exercise(
@@ -465,12 +503,16 @@ EXERCISES = (
         "which columns hold sines, which cosines: halves, or in turn?",
         "2 i is the column, an even number below M: what is the floor of 2 i / M?",
         "then the power of 10000 is 1: of which number are sine and cosine taken?",
+        difficulty=2,
+        minutes=30,
         cases=_position_cases("position_encoding_sinusoid"),
     ),
     _exercise(
         "AddSubDataset.__getitem__",
         "which four things belong to a row, and in which order?",
         "tokens differ from row to row; do positions?",
+        difficulty=1,
+        minutes=10,
         needs=("prepocess_input_sequence",),
         cases=(
             case("a row", _rows_inputs, _row),
@@ -484,6 +526,8 @@ EXERCISES = (
         "one embedding serves question and answer: how many rows has it?",
         "`Encoder` and `Decoder` take the number of layers before dropout.",
         "which of the two takes num_enc_layers, and which also needs the vocabulary?",
+        difficulty=1,
+        minutes=15,
         needs=MODEL,
     ),
     _exercise(
@@ -491,6 +535,8 @@ EXERCISES = (
         "what does the encoder read, and what is added to the embeddings first?",
         "the decoder guesses the next token: which token of the answer has none after it?",
         "tokens, positions and mask of the answer have one length; the logits of all tokens stand below each other.",
+        difficulty=3,
+        minutes=35,
         needs=(*MODEL, "Transformer.__init__"),
     ),
     _exercise(
@@ -498,6 +544,8 @@ EXERCISES = (
         "which probability should the true class have, and what do all the others share?",
         "how many other classes are there? Read it from pred.",
         "each class counts with its wanted probability times minus its log-probability; all tokens are summed.",
+        difficulty=2,
+        minutes=25,
         cases=_loss_cases("LabelSmoothingLoss"),
     ),
     _exercise(
@@ -505,6 +553,8 @@ EXERCISES = (
         "what is the loss of one token for an even guess among V classes?",
         "pred holds logits: does your function still do the softmax, and only once?",
         "the sum over the tokens is wanted; the training loop divides.",
+        difficulty=1,
+        minutes=10,
         cases=_loss_cases("CrossEntropyLoss"),
     ),
 )

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from dl.checks import course
+from dl.checks import course, overview
 from dl.checks.confine import Limits
 from dl.checks.examiner import Examiner, Runner, hints
 from dl.checks.exercise import MODULES
@@ -65,17 +65,16 @@ def run(
 
 
 def show_list(names: Sequence[str], root: str = ".") -> int:
-    """One line an exercise: written or still missing. Nothing is run."""
+    """One line per exercise: written or still missing, how hard, how long. Nothing is run."""
     wanted, examiner = _prepare(names, root, None)
-    missing = 0
-    for exercise in wanted:
-        try:
-            absent = examiner.is_missing(exercise)
-        except Broken as error:
-            raise UsageError(str(error)) from error
-        missing += absent
-        print(f"{'missing' if absent else 'written'}  {exercise.topic:<13} {exercise.name}")
-    print(f"{len(wanted)} exercises, {missing} missing, in {examiner.root.resolve()}")
+    try:
+        rows = overview.written(examiner, wanted)
+    except Broken as error:
+        raise UsageError(str(error)) from error
+    print("\n".join(map(str, rows)))
+    missing = sum(row.status == MISSING for row in rows)
+    time_needed = overview.duration(sum(row.exercise.minutes for row in rows))
+    print(f"{len(rows)} exercises, about {time_needed} in all, {missing} missing, in {examiner.root.resolve()}")
     return SUCCESS
 
 
@@ -99,11 +98,16 @@ def report(root: Path, seconds: float, results: Sequence[Result]) -> dict:
     }
 
 
-def _prepare(names: Sequence[str], root: str, seed: int | None, run: Runner | None = None):
+def place_of(root: str) -> Path:
+    """The folder of the code to check: `root`, or the project around it. Raises: UsageError: if it is no folder of one."""
     if not Path(root).is_dir():
-        raise UsageError(f"{root} is no folder. Give the folder that holds the lesson modules.")
+        raise UsageError(f"{root} is not a folder. Give the folder that holds the lesson modules.")
     lessons = (name.replace(".", "/") + ".py" for names in MODULES.values() for name in names)
-    place = Path(root) if any(Path(root, lesson).exists() for lesson in lessons) else find_project(Path(root))
+    return Path(root) if any(Path(root, lesson).exists() for lesson in lessons) else find_project(Path(root))
+
+
+def _prepare(names: Sequence[str], root: str, seed: int | None, run: Runner | None = None):
+    place = place_of(root)
     try:
         return course.find(names), Examiner(place, seed, run)
     except course.UnknownExercise as error:

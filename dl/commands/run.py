@@ -65,7 +65,7 @@ def run(
     """The verb `run`: execute notebooks one after the other, print the table; FAILURE if a cell raised."""
     paths = find_notebooks(names)
     environment = kernel_environment(data, device)
-    folder = Path(out) if out else settings.project_root() / "build" / "notebooks"
+    folder = Path(out) if out else settings.work_root() / "build" / "notebooks"
     started = time.time()
     outcomes = []
     for path in paths:
@@ -118,7 +118,7 @@ def build(names: list[str]) -> int:
             say(f"{name}: left out of the outputs: {line}")
         if outcome.status == FAILED:
             failed.append(name)
-            target = settings.project_root() / "build" / "notebooks" / f"{name}.ipynb"
+            target = settings.work_root() / "build" / "notebooks" / f"{name}.ipynb"
         else:
             target = path.with_name(f"{name}.ipynb")
         write_notebook(notebook, target)
@@ -168,7 +168,7 @@ def execute(notebook: NotebookNode, name: str, folder: Path, environment: dict[s
     said = "\n".join(_said(cell) for cell in _code_cells(notebook))
     outcome.checks = sum(line.startswith("ok: ") for line in said.splitlines())
     outcome.missed = re.findall("^target missed: (.*)", said, re.M)
-    results = settings.project_root() / "results" / f"{name}.json"
+    results = settings.work_root() / "results" / f"{name}.json"
     if results.is_file() and results.stat().st_mtime >= started - 1:  # some file systems keep whole seconds
         scores = json.loads(results.read_text(encoding="utf-8"))["scores"]
         outcome.scores = {name: math.nan if value is None else value for name, value in scores.items()}
@@ -203,7 +203,7 @@ def clean(notebook: NotebookNode) -> list[str]:
     """Take out of an executed notebook what is live or of this machine; returns the lines of stderr that went.
 
     Progress bars, widgets and all of stderr go; what a carriage return overwrote goes; folders of this machine and
-    memory addresses in texts are shortened; large pictures keep 256 colours; metadata are the fixed ones, and tags.
+    memory addresses in texts are shortened; large images keep 256 colours; metadata are the fixed ones, and tags.
     """
     left_out: list[str] = []
     notebook.metadata = NotebookNode(copy.deepcopy(METADATA))

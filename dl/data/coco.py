@@ -136,11 +136,11 @@ def _check_data(folder: Path, data: dict) -> None:
     for split in SPLITS:
         captions, pictures, urls = (data[f"{split}_{what}"] for what in ("captions", "image_idxs", "urls"))
         if captions.ndim != 2 or pictures.shape != captions.shape[:1]:
-            problems.append(f"{split} has captions {captions.shape} and picture indices {pictures.shape}")
+            problems.append(f"{split} has captions {captions.shape} and image indices {pictures.shape}")
         if captions.size and not 0 <= captions.min() <= captions.max() < len(data["idx_to_word"]):
             problems.append(f"{split}_captions hold indices outside the vocabulary of {len(data['idx_to_word'])} words")
         if pictures.size and not 0 <= pictures.min() <= pictures.max() < len(urls):
-            problems.append(f"{split} names picture {pictures.max()}, but there are {len(urls)} addresses")
+            problems.append(f"{split} names image {pictures.max()}, but there are {len(urls)} addresses")
         features = data.get(f"{split}_features")
         if features is not None and (features.ndim != 2 or len(features) != len(urls)):
             problems.append(f"{split} has features {features.shape}, but {len(urls)} addresses")

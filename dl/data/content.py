@@ -156,7 +156,7 @@ def cifar10(folder: Path) -> list[str]:
 
 
 def coco_captioning(folder: Path) -> list[str]:
-    """The captions, vocabulary and picture addresses, read by `load_coco_data` itself; the features are there."""
+    """The captions, vocabulary and image addresses, read by `load_coco_data` itself; the features are there."""
     missing = [f"{name} is missing" for name in FEATURES if not (folder / name).is_file()]
     return missing or captioning_problems(folder)
 
@@ -181,7 +181,7 @@ def davis(folder: Path) -> list[str]:
 
 
 def picture_problem(file: Path) -> str:
-    """Why a picture cannot be decoded, "" if it can."""
+    """Why an image cannot be decoded, "" if it can."""
     from PIL import Image
 
     try:

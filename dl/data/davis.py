@@ -2,7 +2,7 @@
 
     ImageSets/2017/val.txt                       a name a line
     JPEGImages/480p/<video>/00000.jpg …          frames
-    Annotations/480p/<video>/00000.png …         palette pictures whose pixel index is the object's id, 0 background
+    Annotations/480p/<video>/00000.png …         palette images whose pixel index is the object's id, 0 background
 
 Pont-Tuset et al. 2017, "The 2017 DAVIS Challenge on Video Object Segmentation" (arXiv:1704.00675). The sample world's
 videos lie in the same layout.

@@ -1,4 +1,4 @@
-"""The ten captioned pictures of the CLIP notebook: photographs named by address, each with a substitute that is stated.
+"""The ten captioned images of the CLIP notebook: photographs named by address, each with a substitute that is stated.
 
 Photographs vanish from their site. One that cannot be had is replaced by a drawing of the sample world, with the
 drawing's own caption and answer, so that no dead address stops the notebook.
@@ -20,7 +20,7 @@ from dl.data.coco import read_folder
 
 PUBLISHED = Path(__file__).parent.parent / "checks" / "expected" / "clip_dino.json"
 VANISHED = "vanished.json"  # addresses that gave nothing, with the reason: not asked again by readers
-DRAWN = ("star", "heart", "boat", "car", "cup", "umbrella", "flower", "house", "fish", "tree")  # one for each picture
+DRAWN = ("star", "heart", "boat", "car", "cup", "umbrella", "flower", "house", "fish", "tree")  # one for each image
 ANSWERS = {"fish": "an animal", "tree": "a landscape"}  # of the drawings; all others are "other"
 SIDE = 240  # pixels of a drawing
 DRAWING_SEED = 20
@@ -28,7 +28,7 @@ DRAWING_SEED = 20
 
 @dataclass(frozen=True)
 class Example:
-    """A picture uint8 (H, W, 3), its caption, and which of the notebook's classes it is; a photograph or a drawing."""
+    """An image uint8 (H, W, 3), its caption, and which of the notebook's classes it is; a photograph or a drawing."""
 
     image: np.ndarray
     caption: str
@@ -37,7 +37,7 @@ class Example:
 
 
 def coco_examples(data: dict) -> list[Example]:
-    """The ten pictures, fetched now if they are not kept and the network is allowed; prints which are substituted.
+    """The ten images, fetched now if they are not kept and the network is allowed; prints which are substituted.
 
     Args:
         data: from `load_coco_data`.
@@ -48,14 +48,14 @@ def coco_examples(data: dict) -> list[Example]:
         asking = asking and answered
         if image is None:
             examples.append(drawing(position))
-            say_once(f"Picture {position} cannot be had ({why}); in its place: {examples[-1].caption}.")
+            say_once(f"Image {position} cannot be had ({why}); in its place: {examples[-1].caption}.")
         else:
             examples.append(Example(image, _caption(data, caption_index), answer, True))
     return examples
 
 
 def drawing(position: int) -> Example:
-    """The substitute of a picture, drawn by the sample world: always the same, 240 x 240."""
+    """The substitute of an image, drawn by the sample world: always the same, 240 x 240."""
     from dl.world.render import render
     from dl.world.scenes import generator, sample_scene
 
@@ -113,7 +113,7 @@ def missing(folder: Path) -> list[str]:
 
 @cache
 def _published() -> tuple[tuple[int, str], ...]:
-    """(caption index, class) of each picture."""
+    """(caption index, class) of each image."""
     expected = json.loads(PUBLISHED.read_text(encoding="utf-8"))
     return tuple(zip(expected["coco_examples"]["val_caption_indices"], expected["clip"]["expected_predictions"]))
 

@@ -111,7 +111,7 @@ _ENTRIES = (
             "https://web.eecs.umich.edu/~justincj/teaching/eecs498/coco.pt",
             "http://web.eecs.umich.edu/~justincj/teaching/eecs498/coco.pt",
         ),
-        licence="COCO captions CC BY 4.0; pictures under their owners' Flickr terms",
+        licence="COCO captions CC BY 4.0; images under their owners' Flickr terms",
         problems=content.coco,
     ),
     Entry(
@@ -160,7 +160,7 @@ _ENTRIES = (
         about=1000 * MB,
         archive=True,
         addresses=("https://cs231n.stanford.edu/coco_captioning.zip", "http://cs231n.stanford.edu/coco_captioning.zip"),
-        licence="COCO captions CC BY 4.0; pictures, by address, under their owners' Flickr terms",
+        licence="COCO captions CC BY 4.0; images, by address, under their owners' Flickr terms",
         problems=content.coco_captioning,
     ),
     Entry(

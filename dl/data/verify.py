@@ -41,7 +41,7 @@ def read_all(entry: Entry, path: Path) -> list[str]:
 
 
 def coco_features(folder: Path) -> list[str]:
-    """The features to their end: finite numbers, a row for every picture."""
+    """The features to their end: finite numbers, a row for every image."""
     import h5py
 
     problems = []
@@ -51,7 +51,7 @@ def coco_features(folder: Path) -> list[str]:
             with h5py.File(folder / name) as file:
                 features = file["features"]
                 if features.ndim != 2 or len(features) != pictures or features.dtype.kind != "f":
-                    problems.append(f"{name} has {features.dtype} {features.shape}, not a row for each of {pictures} pictures")
+                    problems.append(f"{name} has {features.dtype} {features.shape}, not a row for each of {pictures} images")
                 elif not all(np.isfinite(features[row : row + ROWS]).all() for row in range(0, pictures, ROWS)):
                     problems.append(f"{name} holds numbers that are not finite")
         except (OSError, KeyError, AttributeError) as error:  # h5py: cut or foreign, another content
@@ -60,7 +60,7 @@ def coco_features(folder: Path) -> list[str]:
 
 
 def davis_pictures(folder: Path) -> list[str]:
-    """Every picture can be decoded, and the reader reads every video that it offers."""
+    """Every image can be decoded, and the reader reads every video that it offers."""
     problems = undecodable(folder)
     for name in progress(iterable=video_names(folder), desc="davis: reading", unit="video"):
         try:
@@ -75,7 +75,7 @@ def undecodable(folder: Path) -> list[str]:
     """JPEG and PNG files below a folder that cannot be decoded, or not to their end."""
     files = [file for file in sorted(folder.rglob("*")) if file.suffix in (".jpg", ".png") and not file.name.startswith(".")]
     with ThreadPoolExecutor() as pool:
-        found = progress(iterable=pool.map(picture_problem, files), total=len(files), desc="decoding", unit="picture")
+        found = progress(iterable=pool.map(picture_problem, files), total=len(files), desc="decoding", unit="image")
         problems = [f"{file.relative_to(folder).as_posix()} {problem}" for file, problem in zip(files, found) if problem]
     return shortened(problems)
 

@@ -49,6 +49,7 @@ LEFT_OUT = {  # of what is kept, and why
     "dl/student/markers.py": "reads solutions",
     "dl/submit/derive.py": "needs the notebooks' sources",
     "notebooks/*.ipynb": "made anew, from the sources",
+    "notebooks/answers/*": "model answers",
     "*/.*": "hidden files",
     "*/__pycache__/*": "compiled",
     "*.part": "unfinished",
@@ -61,6 +62,7 @@ LIST_FILES = (  # also in a folder of another owner (Docker, WSL, shared drives)
 SOURCE_ENDING = ".nb.py"
 FIRST_SEED = 1000  # of the recorded inputs
 README = Path(__file__).with_name("README.md")
+AGENTS = Path(__file__).with_name("AGENTS.md")  # for coding assistants, in every copy that people learn from
 TOPICS = {  # in the README: notebook, what it is about, the code to fill in
     "rnn_lstm_captioning": ("RNN, LSTM, attention, captions", "[rnn_lstm_captioning.py](rnn_lstm_captioning.py)"),
     "Transformers": ("Transformer, arithmetic", "[transformers.py](transformers.py)"),
@@ -122,14 +124,21 @@ def edition(root: Path, seeds: int) -> tuple[dict[str, bytes], dict[str, str]]:
             notebooks.append(name.removesuffix(SOURCE_ENDING))
             contents[f"notebooks/{notebooks[-1]}.ipynb"] = unsolved_notebook(root / path)
             continue
-        content = (root / path).read_bytes()
-        if path.endswith(".py") and markers.blocks(text := content.decode(), path):
-            lessons[path], content = text, markers.hand_out(text, path).encode()
-        contents[path] = _edited(path, content)
+        contents[path] = _edited(path, handed_out(root, path))
+        if path.endswith(".py") and markers.blocks(text := (root / path).read_text(encoding="utf-8"), path):
+            lessons[path] = text
     _check_names(lessons)
-    contents["README.md"] = _readme(notebooks).encode()
+    contents["README.md"], contents["AGENTS.md"] = _readme(notebooks).encode(), AGENTS.read_bytes()
     contents |= _recorded(seeds)
     return dict(sorted(contents.items())), lessons
+
+
+def handed_out(root: Path, path: str) -> bytes:
+    """A file of the project as students get it: in a lesson, each solution is a stub."""
+    content = (root / path).read_bytes()
+    if path.endswith(".py") and markers.blocks(text := content.decode(), path):
+        return markers.hand_out(text, path).encode()
+    return content
 
 
 def project_files(root: Path) -> Iterable[str]:

@@ -91,7 +91,7 @@ def html_in(parts: list[list[dict]]) -> tuple[list[list[dict]], list[str]]:
 
 
 class Cleaner:
-    """Walks the syntax tree of one cell: equations and pictures put in, what would stop typst taken out."""
+    """Walks the syntax tree of one cell: equations and images put in, what would stop typst taken out."""
 
     def __init__(self, equations: Equations, pictures: Pictures, characters: Characters, html: list[list[dict]]) -> None:
         self.equations, self.pictures, self.characters, self.html = equations, pictures, characters, html
@@ -183,8 +183,8 @@ class Cleaner:
             return _raw(self.pictures.show(self.pictures.find(target, self.attachments), alt, width, room))
         except (ValueError, OSError) as error:
             short = target if len(target) < 80 else f"{target[:80]}…"
-            self.notes.append(f"a picture, {short}: {error}")
-            return _raw(f"#source-of({quoted(self.characters.printable(f'[picture: {alt or short}]'))})")
+            self.notes.append(f"an image, {short}: {error}")
+            return _raw(f"#source-of({quoted(self.characters.printable(f'[image: {alt or short}]'))})")
 
     def _htmlrun(self, number: int) -> list[dict]:
         return self._all(self.html[number])

@@ -178,8 +178,8 @@ class _Document:
                 content = joined(data[kind]).encode() if kind.endswith("xml") else decoded(data[kind])
                 return Part(where, plain, self.pictures.show(content))
             except ValueError as error:
-                self.notes.append(f"{where}: a picture: {error}")
-                return self.output_text("complaint", f"[picture] {plain}", where)
+                self.notes.append(f"{where}: an image: {error}")
+                return self.output_text("complaint", f"[image] {plain}", where)
         html = joined(data.get("text/html"))
         for tag in sorted(set(_MOVING.findall(html))):
             self.notes.append(f"{where}: a part of an output that paper cannot show: <{tag.lower()}>")

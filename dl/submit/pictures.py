@@ -1,4 +1,4 @@
-"""Pictures on their way to the PDF: found without the network, checked, made small, written where typst reads them."""
+"""Images on their way to the PDF: found without the network, checked, made small, written where typst reads them."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from urllib.parse import unquote
 from dl.files import rgb
 from dl.submit.texts import quoted
 
-PAGE_WIDTH, PAGE_HEIGHT = 500, 640  # points that a picture may take
+PAGE_WIDTH, PAGE_HEIGHT = 500, 640  # points that an image may take
 POINTS_PER_PIXEL = 0.75  # as a browser shows it
-LARGE = 300_000  # bytes; larger pictures become JPEG …
+LARGE = 300_000  # bytes; larger images become JPEG …
 MOST_PIXELS = 1400  # … of at most this many pixels a side
 ORIENTATION = 0x0112  # EXIF: which side of the stored pixels is up; 1 is the first row
 
 
 class Pictures:
-    """Writes pictures into `folder` and returns the typst that shows them; ValueError says why one cannot be shown."""
+    """Writes images into `folder` and returns the typst that shows them; ValueError says why one cannot be shown."""
 
     def __init__(self, folder: Path, project: Path, compiles: Callable[[str], bool]) -> None:
         self.folder, self.project, self.compiles = folder, project, compiles
         self.number = 0
 
     def find(self, target: str, attachments: dict) -> bytes:
-        """Bytes of the picture that a Markdown cell names."""
+        """Bytes of the image that a Markdown cell names."""
         if target.startswith("data:"):
             return decoded(target.partition(",")[2])
         if target.startswith("attachment:"):
@@ -47,7 +47,7 @@ class Pictures:
         return path.read_bytes()
 
     def show(self, content: bytes, alt: str = "", width: str = "", room: float = PAGE_WIDTH) -> str:
-        """Typst code for a picture no larger than `room` and the page; `width` as in HTML: pixels or percent."""
+        """Typst code for an image no larger than `room` and the page; `width` as in HTML: pixels or percent."""
         self.number += 1
         if re.match(rb"\s*(<\?xml|<!--|<!DOCTYPE|<svg)", content):
             return self._show_drawing(content, alt)
@@ -71,14 +71,14 @@ class Pictures:
                 raise ValueError("it is HEIC or AVIF, as phones write it: save it as JPEG or PNG") from error
             raise ValueError("it is broken, or of a kind that cannot be read") from error
         ending = "png" if content.startswith(b"\x89PNG") else "jpg"
-        name = f"picture{self.number}.{ending}"
+        name = f"image{self.number}.{ending}"
         (self.folder / name).write_bytes(content)
         points = _asked_width(width) or wide * POINTS_PER_PIXEL
         points = min(points, room, PAGE_HEIGHT * wide / high)
         return f"#box(image({quoted(name)}, width: {points:.1f}pt, alt: {quoted(alt)}))"
 
     def _show_drawing(self, content: bytes, alt: str) -> str:
-        name = f"picture{self.number}.svg"
+        name = f"image{self.number}.svg"
         (self.folder / name).write_bytes(content)
         shown = f"#box(image({quoted(name)}, alt: {quoted(alt)}))"
         if not self.compiles(shown):
@@ -87,7 +87,7 @@ class Pictures:
 
 
 def decoded(text) -> bytes:
-    """Bytes of a picture as notebooks store it, in base64, in one string or many."""
+    """Bytes of an image as notebooks store it, in base64, in one string or many."""
     try:
         return base64.b64decode("".join(text))
     except (binascii.Error, TypeError, ValueError) as error:

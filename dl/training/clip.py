@@ -1,9 +1,9 @@
-"""Train the small CLIP of the CLIP_DINO notebook on pictures and captions of the sample world.
+"""Train the small CLIP of the CLIP_DINO notebook on images and captions of the sample world.
 
-Radford et al. 2021 (arXiv:2103.00020), section 2.3: pictures and texts of a batch, N of each, are encoded; the
-cross entropies of the N x N cosines, over rows and over columns, make each text find its picture and the other way
+Radford et al. 2021 (arXiv:2103.00020), section 2.3: images and texts of a batch, N of each, are encoded; the
+cross entropies of the N x N cosines, over rows and over columns, make each text find its image and the other way
 round. That alone teaches colour and background long before class, so texts that name a single property ("a star",
-"something red", "on the sea") are compared with every picture as well.
+"something red", "on the sea") are compared with every image as well.
 
     python -m dl train-weights clip        about 20 minutes on one core; stops and resumes at any time
 """
@@ -36,10 +36,10 @@ SEED, EVALUATION_SEED = 31, 33  # name the scenes; the data sets of the world an
 STEPS, BATCH, PEAK_RATE, WARM_UP, WEIGHT_DECAY = 1800, 128, 2e-3, 300, 0.05
 PROPERTY_WEIGHT = 0.5  # of the four property losses together, beside the contrastive loss
 MAX_LOGIT_SCALE = 100.0  # as in the paper, section 2.5
-RENDERED, SIDE = 112, 96  # sides of a rendered picture and of what the model sees
+RENDERED, SIDE = 112, 96  # sides of a rendered image and of what the model sees
 SCENES = 500  # of each evaluation
 
-CONFIGURATION = {  # a ResNet of CLIP's kind: on few pictures convolutions learn shapes far faster than patches do
+CONFIGURATION = {  # a ResNet of CLIP's kind: on few images convolutions learn shapes far faster than patches do
     "embed_dim": 128,
     "image_resolution": SIDE,
     "vision_layers": (1, 2, 2, 1),
@@ -264,17 +264,17 @@ def finish(model: SmallCLIP, steps: int, seconds: float) -> Path:
 CARD = """
 # clip: small CLIP of the sample world
 
-`clip.model.CLIP` with a ResNet of CLIP's kind for pictures ({image_resolution}x{image_resolution} pixels, blocks
+`clip.model.CLIP` with a ResNet of CLIP's kind for images ({image_resolution}x{image_resolution} pixels, blocks
 {vision_layers}, width {vision_width}) and a text transformer (width {transformer_width}, {transformer_layers} layers, {transformer_heads} heads),
 embeddings of {embed_dim}; {parameters:.2f} M parameters, trained from nothing by `python -m dl train-weights clip`. Half precision, {megabytes:.1f} MB. Texts go through `clip.tokenize`; an id table in the
 model cuts CLIP's 49,408 tokens to {vocabulary}, in the same order, so that the end token stays the highest.
 
 | | |
 |---|---|
-| data | {pairs:,} pairs of a picture ({RENDERED}x{RENDERED} pixels, one to three objects) and a caption, each seen once; colour-class pairs kept out of training never occur, nor does any scene of the exported data sets |
+| data | {pairs:,} pairs of an image ({RENDERED}x{RENDERED} pixels, one to three objects) and a caption, each seen once; colour-class pairs kept out of training never occur, nor does any scene of the exported data sets |
 | captions | those of the sample world; for {SHORT_SHARE:.0%} of the scenes of one object shorter ones such as "a red star", "a star in the snow" |
-| method | CLIP's symmetric contrastive loss within the batch. **Beyond plain CLIP:** texts that name one property (every class, colour, texture and place, such as "a star" or "something red") are compared with every picture, cross entropy, weight {PROPERTY_WEIGHT} |
-| settings | AdamW (0.9, 0.98), peak rate {PEAK_RATE}, warm-up of {WARM_UP} steps, then cosine; weight decay {WEIGHT_DECAY}; {steps:,} steps of {BATCH} pairs; gradient norm clipped at 1; bfloat16 in the picture tower |
+| method | CLIP's symmetric contrastive loss within the batch. **Beyond plain CLIP:** texts that name one property (every class, colour, texture and place, such as "a star" or "something red") are compared with every image, cross entropy, weight {PROPERTY_WEIGHT} |
+| settings | AdamW (0.9, 0.98), peak rate {PEAK_RATE}, warm-up of {WARM_UP} steps, then cosine; weight decay {WEIGHT_DECAY}; {steps:,} steps of {BATCH} pairs; gradient norm clipped at 1; bfloat16 in the image tower |
 | seed | {SEED} |
 | time | {minutes:.0f} minutes of CPU time, one thread, torch {torch} |
 
@@ -282,7 +282,7 @@ Scores on {SCENES} scenes each that were never trained on (shares right):
 
 | | |
 |---|---|
-| text finds its picture, recall@1 over 100 draws, scenes of one to three objects | among 10: {mixed_recall_10}, among 100: {mixed_recall_100} |
+| text finds its image, recall@1 over 100 draws, scenes of one to three objects | among 10: {mixed_recall_10}, among 100: {mixed_recall_100} |
 | the same, scenes of one object | among 10: {single_recall_10}, among 100: {single_recall_100} |
 | zero-shot, one object | class among 10 ("a star"): {class}, colour among 8 ("something red"): {colour}, texture among 3: {texture}, place among 8: {place}, colour and class among 80 ("a red star"): {pair} |
 | zero-shot, pairs of colour and class kept out of training | class: {held_out_class}, colour: {held_out_colour}, colour and class among 80: {held_out_pair} |

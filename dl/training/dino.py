@@ -1,13 +1,13 @@
-"""Train the small DINO of the CLIP_DINO notebook on pictures of the sample world, without labels and without masks.
+"""Train the small DINO of the CLIP_DINO notebook on images of the sample world, without labels and without masks.
 
-DINO's own recipe is in `dl/models/dino.py`: student and teacher, centring and sharpening, multi-crop. On small pictures, with
+DINO's own recipe is in `dl/models/dino.py`: student and teacher, centring and sharpening, multi-crop. On small images, with
 minutes in place of days, it does not get far alone. What is added here, and is not in the paper:
 
 - a stem of convolutions in place of the one large linear map of a patch;
 - positions that are fixed sines, a window of a larger table drawn at random for every view;
 - views that are also rotated by any angle and may change to any hue;
 - after a first part, still scenes that come as a pair, the same objects before two backgrounds, and InfoNCE on [CLS] too;
-- two losses on patches that show the same place of the picture in two views: contrastive (InfoNCE; van den Oord et al.
+- two losses on patches that show the same place of the image in two views: contrastive (InfoNCE; van den Oord et al.
   2018, arXiv:1807.03748, Eq. 4), and DINO's with balanced targets (Sinkhorn-Knopp; Caron et al. 2020, arXiv:2006.09882).
 
     python -m dl train-weights dino        about 40 minutes on one core; stops and resumes at any time
@@ -61,7 +61,7 @@ from dl.world.scenes import BACKGROUNDS, generator, sample_scene
 from dl.world.videos import Video, easy_video, hard_video
 
 NAME = "dino"
-SEED, EVALUATION_SEED = 32, 34  # name the pictures; the data sets of the world and the other weights use other keys
+SEED, EVALUATION_SEED = 32, 34  # name the images; the data sets of the world and the other weights use other keys
 STEPS, BATCH, PEAK_RATE, WARM_UP, WEIGHT_DECAY = 2500, 32, 1e-3, 100, 0.05
 FIRST_MOMENTUM = 0.99  # of the teacher: a short training cannot wait for the paper's 0.996
 CONFIGURATION: dict[str, Any] = {
@@ -77,14 +77,14 @@ CLS_OUTPUTS, PATCH_OUTPUTS = 512, 512  # K of the two heads
 WEIGHTS = {"cls": 0.3, "patch": 0.3, "contrast": 1.0, "cls_contrast": 1.0}  # of the losses; the last only with pairs
 CONTRAST_TEMPERATURE, CONTRASTED = 0.1, 1024  # and how many patches of a batch are told apart
 
-SOURCE = 128  # side of the pictures that views are taken from; videos are squeezed to a square, as the notebook does
-SHARES = {"hard": 0.6, "easy": 0.1, "scene": 0.3}  # of the pictures, before there are pairs
+SOURCE = 128  # side of the images that views are taken from; videos are squeezed to a square, as the notebook does
+SHARES = {"hard": 0.6, "easy": 0.1, "scene": 0.3}  # of the images, before there are pairs
 SHARES_WITH_PAIRS = {"hard": 0.4, "easy": 0.05, "scene": 0.55}
 PAIRS_FROM, PAIRED = 500, 0.85  # step from which this share of the scenes is drawn twice, before different backgrounds
 GENTLE = 0.08  # of all turns of hue, for the views of pairs
 GLOBAL_SIDE, LOCAL_SIDE = 80, 40  # of the two global and the two local views, in pixels
-GLOBAL_SPAN, LOCAL_SPAN = (0.4, 0.8), (0.2, 0.4)  # side of a view as a share of the picture's
-SIDE = 160  # of the pictures that are scored, in pixels
+GLOBAL_SPAN, LOCAL_SPAN = (0.4, 0.8), (0.2, 0.4)  # side of a view as a share of the image's
+SIDE = 160  # of the images that are scored, in pixels
 SCENES, HARD_VIDEOS, FRAMES, TRAIN_FRAME, UNTRAINED = 200, 16, 20, 30, 3  # of the scores; how many untrained networks
 
 
@@ -137,7 +137,7 @@ def train(steps: int = STEPS) -> None:
 
 
 def step_losses(student: Networks, teacher: Networks, center: Tensor, step: int) -> tuple[dict[str, Tensor], Tensor]:
-    """The losses on the pictures of a step, and the new centre."""
+    """The losses on the images of a step, and the new centre."""
     drawn = draw_pictures(range(step * BATCH, (step + 1) * BATCH), PAIRS_FROM <= step)
     rng = torch.Generator().manual_seed(SEED * 10**6 + step)
     views, places, local_views = multi_crop(drawn, rng)  # (2N, 3, G, G), two maps, (2N, 3, L, L)
@@ -172,7 +172,7 @@ def step_losses(student: Networks, teacher: Networks, center: Tensor, step: int)
 
 
 def contrast_views(student: Tensor, teacher: Tensor) -> Tensor:
-    """InfoNCE on [CLS]: which of the batch's pictures is a view of? (Vs, n, B) and (Vt, n, B) of length 1 -> mean, nats.
+    """InfoNCE on [CLS]: which of the batch's images is a view of? (Vs, n, B) and (Vt, n, B) of length 1 -> mean, nats.
 
     As in `dino_loss`, over all pairs of a teacher's and another view of the student's.
     """
@@ -188,17 +188,17 @@ def contrast_views(student: Tensor, teacher: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Drawn:
-    """What views are taken from: the first half of them from `first`, the second from `second`, the same picture or a pair."""
+    """What views are taken from: the first half of them from `first`, the second from `second`, the same image or a pair."""
 
     first: Tensor  # (N, 3, SOURCE, SOURCE) float in [0, 1]
     second: Tensor
     middle: Tensor  # (N, 2), around which views are taken, in [-1, 1]; nan to draw it
-    one_picture: Tensor  # bool (N,): both are the same picture, so their patches can be matched
+    one_picture: Tensor  # bool (N,): both are the same image, so their patches can be matched
     for_cls: Tensor  # bool (N,): takes part in the [CLS] loss
 
 
 def draw_pictures(indices: range, pairs: bool = False) -> Drawn:
-    """Pictures of these indices: frames of hard and easy videos, and still scenes.
+    """Images of these indices: frames of hard and easy videos, and still scenes.
 
     With `pairs`, most scenes come twice, with the same objects before different backgrounds, and views are taken around
     one of the objects. Otherwise the [CLS] token would describe the background, by which two views of a scene are told
@@ -230,11 +230,11 @@ def draw_pictures(indices: range, pairs: bool = False) -> Drawn:
 
 
 def multi_crop(drawn: Drawn, rng: torch.Generator) -> tuple[Tensor, tuple[Tensor, Tensor], Tensor]:
-    """Two global and two local views of each picture, each with colours, angle, size and place of its own.
+    """Two global and two local views of each image, each with colours, angle, size and place of its own.
 
     Returns:
-        views (2N, 3, G, G), the first views of all pictures before the second ones; their maps (matrix (2N, 2, 2),
-        offset (2N, 2)) from view to picture, both with coordinates in [-1, 1]; local views (2N, 3, L, L).
+        views (2N, 3, G, G), the first views of all images before the second ones; their maps (matrix (2N, 2, 2),
+        offset (2N, 2)) from view to image, both with coordinates in [-1, 1]; local views (2N, 3, L, L).
     """
     middle = uniform(rng, drawn.middle.shape, -0.7, 0.7)
     middle = torch.where(drawn.middle.isnan(), middle, drawn.middle)
@@ -249,7 +249,7 @@ def multi_crop(drawn: Drawn, rng: torch.Generator) -> tuple[Tensor, tuple[Tensor
 
 
 def random_map(middle: Tensor, span: tuple[float, float], shift: float, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Affine maps from view to picture: any angle, mirrored or not, widened or squeezed along the picture's x axis."""
+    """Affine maps from view to image: any angle, mirrored or not, widened or squeezed along the image's x axis."""
     M = len(middle)
     size = torch.exp(uniform(rng, (M,), *np.log(span)))
     angle = uniform(rng, (M,), 0, 2 * np.pi)
@@ -262,7 +262,7 @@ def random_map(middle: Tensor, span: tuple[float, float], shift: float, rng: tor
 
 
 def take_view(pictures: Tensor, matrix: Tensor, offset: Tensor, side: int) -> Tensor:
-    grid = patch_centres(side) @ matrix.transpose(1, 2) + offset[:, None]  # (M, side*side, 2), in the picture
+    grid = patch_centres(side) @ matrix.transpose(1, 2) + offset[:, None]  # (M, side*side, 2), in the image
     grid = grid.view(len(pictures), side, side, 2)
     return F.grid_sample(pictures, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
 
@@ -301,7 +301,7 @@ def recolour(views: Tensor, gentle: Tensor, rng: torch.Generator) -> Tensor:
 
 
 def random_windows(model: VisionTransformer, views: Tensor, rng: torch.Generator) -> Tensor:
-    """Positions for each view: a random window of the table, so that no place in a picture means anything: (M, P, D)."""
+    """Positions for each view: a random window of the table, so that no place in an image means anything: (M, P, D)."""
     cells = views.shape[-1] // model.patch_size
     side = int(model.pos_embed.shape[1] ** 0.5)
     top, left = torch.randint(side - cells + 1, (2, len(views)), generator=rng)
@@ -314,7 +314,7 @@ def random_windows(model: VisionTransformer, views: Tensor, rng: torch.Generator
 def matching_patches(
     seen: Tensor, taught: Tensor, places: tuple[Tensor, Tensor], one_picture: Tensor, rng: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """The student's patches of one view and the teacher's features of the other, at the same place of the picture.
+    """The student's patches of one view and the teacher's features of the other, at the same place of the image.
 
     Args:
         seen, taught: (2N, P, D). places: the views' maps. one_picture: bool (N,), whose views can be matched at all.
@@ -352,7 +352,7 @@ def uniform(rng: torch.Generator, shape: tuple[int, ...], low: float, high: floa
 
 @torch.no_grad()
 def look(model: VisionTransformer, pictures: list[np.ndarray]) -> tuple[Tensor, Tensor]:
-    """[CLS] attention of the last block (N, heads, P) and patch tokens (N, P, D) of uint8 pictures (H, W, 3)."""
+    """[CLS] attention of the last block (N, heads, P) and patch tokens (N, P, D) of uint8 images (H, W, 3)."""
     attention, tokens = [], []
     for start in range(0, len(pictures), 25):
         x = frame_tensor(pictures[start : start + 25], SIDE)
@@ -431,7 +431,7 @@ def finish(model: VisionTransformer, steps: int, seconds: float) -> Path:
     }
     counts = {
         "steps": steps,
-        "pictures": steps * BATCH,
+        "images": steps * BATCH,
         "cells": SIDE // 8,
         "parameters": sum(p.numel() for p in model.parameters()) / 1e6,
     }
@@ -444,22 +444,22 @@ CARD = """
 
 `dl.models.vit.VisionTransformer`: patches of {patch_size} pixels, width {width}, {depth} blocks, {num_heads} heads, a stem of
 convolutions, fixed sine positions; {parameters:.2f} M parameters, trained from nothing by `python -m dl train-weights dino`.
-Half precision, {megabytes:.1f} MB. These are the teacher's weights, as in DINO. Made for pictures of {SIDE}x{SIDE}
+Half precision, {megabytes:.1f} MB. These are the teacher's weights, as in DINO. Made for images of {SIDE}x{SIDE}
 pixels, {cells}x{cells} patches, into which video frames are squeezed; for others its positions are resized.
 
 **This is not pure DINO.** The published checkpoints are. What is added here is in the list below, from "stem" to
-"patch losses"; without it, DINO's loss on so few small pictures stayed at the level of random weights.
+"patch losses"; without it, DINO's loss on so few small images stayed at the level of random weights.
 
 | | |
 |---|---|
-| data | {pictures:,} pictures of the sample world, each seen once, {SOURCE}x{SOURCE} pixels: frames of hard and of easy videos and still scenes ({shares}; with pairs {shares_with_pairs}); no labels, no masks, and no scene or video of the exported data sets |
+| data | {images:,} images of the sample world, each seen once, {SOURCE}x{SOURCE} pixels: frames of hard and of easy videos and still scenes ({shares}; with pairs {shares_with_pairs}); no labels, no masks, and no scene or video of the exported data sets |
 | DINO's recipe (`dl/models/dino.py`) | teacher = moving average of the student, momentum {FIRST_MOMENTUM} rising to 1; centring; temperatures {STUDENT_TEMPERATURE} (student) and {TEACHER_TEMPERATURE} (teacher); two global views ({GLOBAL_SIDE} pixels) and two local ones ({LOCAL_SIDE} pixels), the student sees all, the teacher the global ones; K = {CLS_OUTPUTS} |
-| views | global ones span {GLOBAL_SPAN[0]} to {GLOBAL_SPAN[1]} of the picture's side, local ones {LOCAL_SPAN[0]} to {LOCAL_SPAN[1]}; any angle, mirrored, squeezed; any hue, more or less saturation, contrast, light, sometimes grey or solarised, noise |
+| views | global ones span {GLOBAL_SPAN[0]} to {GLOBAL_SPAN[1]} of the image's side, local ones {LOCAL_SPAN[0]} to {LOCAL_SPAN[1]}; any angle, mirrored, squeezed; any hue, more or less saturation, contrast, light, sometimes grey or solarised, noise |
 | stem | three 3x3 convolutions of stride 2 instead of one 8x8 patch map |
 | positions | fixed sines; each view takes a random window of the table, so that place means nothing |
 | patch losses | for patches of two views that show the same place: InfoNCE (temperature {CONTRAST_TEMPERATURE}, weight {WEIGHTS[contrast]}) and DINO's loss with Sinkhorn-balanced targets (weight {WEIGHTS[patch]}); DINO's [CLS] loss has weight {WEIGHTS[cls]} |
-| pairs | from step {PAIRS_FROM} on, {PAIRED:.0%} of the still scenes come as two pictures with the same objects before different backgrounds, views are taken around an object and nearly keep their hue, and only the [CLS] losses use them: DINO's, and InfoNCE between the views of a batch (weight {WEIGHTS[cls_contrast]}). Scenes that come once are left out of both. Before that, attention lay on grass and bricks, by which two views of one picture are told most easily |
-| settings | AdamW, peak rate {PEAK_RATE}, warm-up of {WARM_UP} steps, then cosine; weight decay {WEIGHT_DECAY}; {steps:,} steps of {BATCH} pictures; gradient norm clipped at 3; bfloat16 |
+| pairs | from step {PAIRS_FROM} on, {PAIRED:.0%} of the still scenes come as two images with the same objects before different backgrounds, views are taken around an object and nearly keep their hue, and only the [CLS] losses use them: DINO's, and InfoNCE between the views of a batch (weight {WEIGHTS[cls_contrast]}). Scenes that come once are left out of both. Before that, attention lay on grass and bricks, by which two views of one image are told most easily |
+| settings | AdamW, peak rate {PEAK_RATE}, warm-up of {WARM_UP} steps, then cosine; weight decay {WEIGHT_DECAY}; {steps:,} steps of {BATCH} images; gradient norm clipped at 3; bfloat16 |
 | seed | {SEED} |
 | time | {minutes:.0f} minutes of CPU time, one thread, torch {torch} |
 

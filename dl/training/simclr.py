@@ -2,8 +2,8 @@
 
     python -m dl train-weights simclr        about 8 minutes on one core; stops and resumes at any time
 
-Pictures are drawn afresh and never those of the exported data set; labels only serve to score. Views are made with
-stronger colour changes and wider crops than CIFAR-10's recipe: here the background and the colour of a picture tell its
+Images are drawn afresh and never those of the exported data set; labels only serve to score. Views are made with
+stronger colour changes and wider crops than CIFAR-10's recipe: here the background and the colour of an image tell its
 two views from all others far too easily.
 """
 
@@ -27,7 +27,7 @@ from dl.world.render import render
 from dl.world.scenes import CLASSES, generator, sample_scene
 
 NAME = "simclr"
-SEED = 11  # names the training pictures; the data sets of the world use keys below 10
+SEED = 11  # names the training images; the data sets of the world use keys below 10
 VALIDATION_SEED = 12
 PICTURES, VALIDATION, SIDE = 40_000, 3_000, 32
 RECIPE = Recipe(epochs=6, rate=2e-3, temperature=0.2, bfloat16=True, channels_last=True, seed=SEED)
@@ -38,7 +38,7 @@ PROBE_LABELS, NEIGHBOURS = 1000, 20  # as many labels as the notebook's probes s
 def train() -> Path:
     """Train from nothing (or from the checkpoint in `build/`), save the weights and write the card."""
     checkpoint = settings.project_root() / "build" / "train" / f"{NAME}.pt"
-    print(f"{NAME}: drawing {PICTURES + VALIDATION:,} pictures", flush=True)
+    print(f"{NAME}: drawing {PICTURES + VALIDATION:,} images", flush=True)
     dataset = TensorDataset(*draw_pictures(SEED, PICTURES))
     held_out = draw_pictures(VALIDATION_SEED, VALIDATION)
     started = time.process_time()
@@ -63,7 +63,7 @@ def draw_pictures(key: int, count: int) -> tuple[Tensor, Tensor]:
 
 
 def evaluate(model: Model, pictures: Tensor, labels: Tensor) -> dict[str, float]:
-    """Percent right on pictures never trained on, by nearest neighbours and by a linear probe, from 1,000 labels."""
+    """Percent right on images never trained on, by nearest neighbours and by a linear probe, from 1,000 labels."""
     known, asked = (
         DataLoader(TensorDataset(normalise(pictures[part]), labels[part]), 250)
         for part in (slice(PROBE_LABELS), slice(PROBE_LABELS, None))
@@ -100,7 +100,7 @@ def finish(model: Model, held_out: tuple[Tensor, Tensor], minutes: float) -> Pat
             **vars(RECIPE),
             **vars(AUGMENTATION),
             **scores,
-            pictures=PICTURES,
+            images=PICTURES,
             held_out=VALIDATION - PROBE_LABELS,
             labels=PROBE_LABELS,
             random_knn=random_scores["knn"],
@@ -123,16 +123,16 @@ CARD = """
 `dl.simclr.model.Model(128, encoder="{encoder}")`, {parameters:.2f} M parameters with the head, trained from nothing by
 `python -m dl train-weights simclr`. Half precision, {megabytes:.1f} MB.
 
-- **Data:** {pictures:,} close-ups of single objects of the sample world, 32x32, drawn for this training: no picture of
+- **Data:** {images:,} close-ups of single objects of the sample world, 32x32, drawn for this training: no image of
   the exported data set, and no label.
-- **Method:** SimCLR: two views of every picture, NT-Xent loss, temperature {temperature}.
+- **Method:** SimCLR: two views of every image, NT-Xent loss, temperature {temperature}.
 - **Views:** crops of {scale[0]} to 1 of the area, mirrored half of the time, with probability {jitter} the colours
   jittered (brightness, contrast, saturation {strength[0]}, hue {strength[3]}), grey with probability {grey}. That is
   stronger in colour, and wider, than the notebook's `compute_train_transform`.
 - **Settings:** Adam, peak rate {rate}, weight decay {weight_decay}, {epochs} epochs = {steps:,} steps of {batch} pairs,
   warm-up of {warm_up:.0%}, then cosine; bfloat16, channels last; seed {seed}.
 - **Time:** {minutes:.0f} minutes of one processor core since the last start, torch {torch}.
-- **Scores** on {held_out:,} pictures never trained on, from {labels:,} labelled ones: linear probe {probe} %
+- **Scores** on {held_out:,} images never trained on, from {labels:,} labelled ones: linear probe {probe} %
   (random weights {random_probe} %), {neighbours} nearest neighbours {knn} % (random weights {random_knn} %).
 
 Limits: it knows the ten shapes of the sample world at 32x32 and is no substitute for weights trained on CIFAR-10. It

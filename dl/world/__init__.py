@@ -2,7 +2,7 @@
 
 scenes.py    what is in a scene: classes, colours, textures, sizes, places, relations
 shapes.py    the outline of every class, as polygons
-render.py    scene -> picture and object mask, at any size
+render.py    scene -> image and object mask, at any size
 captions.py  scene -> sentence, sentence -> what it claims, and how right that is
 scoring.py   how right captions are, and where attention lies
 videos.py    moving scenes with masks, easy ones and hard ones

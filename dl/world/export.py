@@ -1,8 +1,8 @@
 """The sample world on disk, in the formats of the real data sets, so that one reader serves both.
 
-    coco.pt               as the course's file: uint8 pictures and word indices, plus a split of kept-out pairs
-    cifar-10-batches-py/  as CIFAR-10's Python version: pickled batches of 32 x 32 pictures
-    coco_captioning/      as the captioned pictures for CLIP: HDF5 captions, JSON vocabulary, lists of addresses
+    coco.pt               as the course's file: uint8 images and word indices, plus a split of kept-out pairs
+    cifar-10-batches-py/  as CIFAR-10's Python version: pickled batches of 32 x 32 images
+    coco_captioning/      as the captioned images for CLIP: HDF5 captions, JSON vocabulary, lists of addresses
     DAVIS/                as DAVIS 2017 at 480p: JPEG frames, palette PNG masks, lists of names
 
 `sample_path(name)` makes a data set on its first use and afterwards only returns where it is. The same code and
@@ -87,7 +87,7 @@ def sample_path(name: str) -> Path:
 
 
 def scenes(split: str, count: int) -> Iterator[Scene]:
-    """The first `count` scenes of "train", "val" or "held_out": what the pictures of those splits show, in order."""
+    """The first `count` scenes of "train", "val" or "held_out": what the images of those splits show, in order."""
     for index in range(count):
         yield sample_scene(generator(SPLIT_KEYS[split], index), held_out=split == "held_out")
 
@@ -120,7 +120,7 @@ def write_coco_pt(path: Path, counts: dict[str, int] = COCO_COUNTS) -> None:
     idx_to_token = build_vocabulary(captions["train"])
     token_to_idx = {token: index for index, token in enumerate(idx_to_token)}
     data = {}
-    with _bar("captioned pictures", sum(counts.values())) as bar:
+    with _bar("captioned images", sum(counts.values())) as bar:
         for split, count in counts.items():
             images = torch.empty(count, 3, COCO_SIDE, COCO_SIDE, dtype=torch.uint8)
             for index, scene in enumerate(scenes(split, count)):
@@ -136,7 +136,7 @@ def write_cifar(folder: Path, batch: int = CIFAR_BATCH, test: int = CIFAR_TEST) 
     folder.mkdir()
     files = {f"data_batch_{n + 1}": ("cifar_train", range(n * batch, (n + 1) * batch)) for n in range(5)}
     files["test_batch"] = ("cifar_test", range(test))
-    with _bar("32 x 32 pictures", 5 * batch + test) as bar:
+    with _bar("32 x 32 images", 5 * batch + test) as bar:
         for name, (split, indices) in files.items():
             pixels = np.empty((len(indices), 3 * CIFAR_SIDE * CIFAR_SIDE), dtype=np.uint8)
             labels = []
@@ -158,7 +158,7 @@ def write_cifar(folder: Path, batch: int = CIFAR_BATCH, test: int = CIFAR_TEST) 
 
 
 def write_coco_captioning(folder: Path, counts: dict[str, int] = CLIP_COUNTS) -> None:
-    """Captioned pictures for CLIP: one caption a picture; addresses are paths relative to the folder."""
+    """Captioned images for CLIP: one caption an image; addresses are paths relative to the folder."""
     import h5py
 
     folder.mkdir()
@@ -171,7 +171,7 @@ def write_coco_captioning(folder: Path, counts: dict[str, int] = CLIP_COUNTS) ->
             encoded = encode(sentences_of_split, word_to_idx).astype(np.int32)
             file.create_dataset(f"{split}_captions", data=encoded)
             file.create_dataset(f"{split}_image_idxs", data=np.arange(len(encoded), dtype=np.int32))
-    with _bar("pictures for CLIP", sum(counts.values())) as bar:
+    with _bar("images for CLIP", sum(counts.values())) as bar:
         for split, count in counts.items():
             (folder / "images" / split).mkdir(parents=True)
             grey = []

@@ -1,8 +1,8 @@
-"""From a scene to a picture and its object mask, at any size.
+"""From a scene to an image and its object mask, at any size.
 
 Objects are painted at twice the size as index maps (which part covers which pixel), coloured through a
 table and averaged down, which is fast and smooth. Then come light, shadow, blur and noise, so that no
-two pictures share a colour exactly.
+two images share a colour exactly.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ def render(scene: Scene, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Paint a scene.
 
     Args:
-        scene: what to paint. size: side of the square picture in pixels, >= 16.
+        scene: what to paint. size: side of the square image in pixels, >= 16.
     Returns:
-        picture: uint8 (size, size, 3), RGB. mask: uint8 (size, size), 0 background, i + 1 where object i is seen.
+        image: uint8 (size, size, 3), RGB. mask: uint8 (size, size), 0 background, i + 1 where object i is seen.
     """
     rng = generator(scene.appearance)
     canvas = background_window(scene.background, size, size, rng)  # float32 (size, size, 3)
@@ -95,7 +95,7 @@ def paint_object(
     shadow = 1 - 0.4 * cv2.GaussianBlur(np.roll(alpha, (drop, drop), axis=(0, 1)), (0, 0), 0.08 * half + 0.3)
     rows, columns = slice(max(top, 0), min(top + side, height)), slice(max(left, 0), min(left + side, width))
     if rows.start >= rows.stop or columns.start >= columns.stop:
-        return  # wholly outside the picture
+        return  # wholly outside the image
     inner = (slice(rows.start - top, rows.stop - top), slice(columns.start - left, columns.stop - left))
     alpha, rgb, shadow = alpha[inner][..., None], rgb[inner], shadow[inner][..., None]
     canvas[rows, columns] = canvas[rows, columns] * shadow * (1 - alpha) + rgb * alpha
@@ -150,7 +150,7 @@ def pattern_at(kind: str, u: np.ndarray, v: np.ndarray) -> np.ndarray:
 
 
 def expose(canvas: np.ndarray, rng: np.random.Generator, noise_rng: np.random.Generator) -> np.ndarray:
-    """Light from one side, its colour, blur (from `rng`) and noise (from `noise_rng`): float32 canvas to uint8 picture."""
+    """Light from one side, its colour, blur (from `rng`) and noise (from `noise_rng`): float32 canvas to uint8 image."""
     height, width, _ = canvas.shape
     gain = rng.uniform(0.78, 1.12) * rng.uniform(0.94, 1.06, size=3)
     slope = rng.uniform(-0.22, 0.22, size=2)

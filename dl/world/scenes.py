@@ -2,7 +2,7 @@
 
 A scene is pure data: objects with class, colour, texture, size and place, and a background. It is
 sampled from a numpy Generator, so a (seed, index) pair names the same scene on every machine.
-Coordinates are relative to the picture's side: x to the right, y downward, both in [0, 1].
+Coordinates are relative to the image's side: x to the right, y downward, both in [0, 1].
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ RELATIONS = ("left of", "right of", "above", "below")
 # has learnt colour and class as two things.
 HELD_OUT_PAIRS = frozenset(zip(COLOURS, CLASSES))
 
-CLOSE_UP = (0.62, 0.88)  # extent of the only object of a close-up, as in CIFAR-10's pictures
+CLOSE_UP = (0.62, 0.88)  # extent of the only object of a close-up, as in CIFAR-10's images
 AXIS_RATIO = 1.6  # how much farther apart two objects are along their relation's axis than across it
 
 
@@ -81,7 +81,7 @@ def sample_scene(rng: np.random.Generator, count: int | None = None, held_out: b
         rng: numpy Generator; its stream is consumed.
         count: 1, 2 or 3 objects; None draws it (half of the scenes have one object, 0.35 two, 0.15 three).
         held_out: False avoids `HELD_OUT_PAIRS`; True makes every object one of them.
-        close_up: one object that nearly fills the picture.
+        close_up: one object that nearly fills the image.
     Raises:
         ValueError: for another count, or a close-up of several objects.
     """
@@ -122,7 +122,7 @@ def _draw_names(rng: np.random.Generator, count: int, held_out: bool) -> list[di
 
 
 def _draw_places(rng: np.random.Generator, names: list[dict], close_up: bool) -> list[SceneObject]:
-    """Centres such that objects lie inside the picture, do not touch, and two of them have a clear relation."""
+    """Centres such that objects lie inside the image, do not touch, and two of them have a clear relation."""
     while True:
         objects = []
         for name in names:

@@ -10,7 +10,7 @@ from dl.world.captions import content_right, read, relation_right
 from dl.world.render import render
 from dl.world.scenes import Scene
 
-SIDE = 112  # of the captioner's pictures
+SIDE = 112  # of the captioner's images
 
 
 def score_captions(sentences: list[str], scenes: list[Scene], truths: list[str] | None = None) -> dict[str, float]:
@@ -59,7 +59,7 @@ def score_captions(sentences: list[str], scenes: list[Scene], truths: list[str] 
 
 
 def attention_gain(sentences: list[str], maps: Tensor, scenes: list[Scene], objects: int) -> float:
-    """Attention on an object while its words are produced, over the object's share of the picture's area.
+    """Attention on an object while its words are produced, over the object's share of the image's area.
 
     Mean over the colour and class words of rightly named objects, in scenes with so many objects. 1 is chance.
 

@@ -64,7 +64,7 @@ class Video:
     appearance: int
 
     def frame(self, moment: float) -> tuple[np.ndarray, np.ndarray]:
-        """The frame at a moment in [-1, 1]: picture uint8 (H, W, 3) RGB, and mask uint8 (H, W)."""
+        """The frame at a moment in [-1, 1]: image uint8 (H, W, 3) RGB, and mask uint8 (H, W)."""
         canvas = self.background.copy()
         mask = np.zeros(canvas.shape[:2], dtype=np.uint8)
         for track in self.tracks:
