@@ -2,7 +2,9 @@
 # later calls reuse it until pyproject.toml or constraints.txt change.
 PYTHON ?= python3
 VENV ?= .venv
-INSTALLED := $(VENV)/installed
+# Where PyTorch comes from: cpu (its own index of CPU wheels), registry, or auto: cpu on Linux without an NVIDIA driver.
+TORCH ?= auto
+INSTALLED := $(VENV)/installed-$(TORCH)
 IN_VENV := $(VENV)/bin/python
 # Threads that wait sleep: a busy machine is not made busier.
 export OMP_WAIT_POLICY ?= PASSIVE
@@ -27,7 +29,5 @@ notebooks: $(INSTALLED)  ## build and execute notebooks/*.ipynb from their sourc
 	$(IN_VENV) -m dl.submit.derive
 
 $(INSTALLED): pyproject.toml constraints.txt
-	@echo "Setting up $(VENV): a download of up to 3 GB (PyTorch), some minutes, once."
-	$(PYTHON) -m venv $(VENV)
-	$(IN_VENV) -m pip install -c constraints.txt -e ".[dev]"
+	$(PYTHON) -m dl.commands.install --into $(VENV) --torch $(TORCH)
 	@touch $@

@@ -51,6 +51,16 @@ def test_packages_for_developers_or_other_systems_are_not_needed(wanted):
     ]
 
 
+def test_what_the_pdf_needs_is_told_and_not_needed(wanted, monkeypatch):
+    wanted(['pypandoc_binary>=1; extra == "pdf"'])
+    missing = Finding("pypandoc_binary is missing (for the PDF of the submission)", 'pip install "pypandoc_binary>=1"')
+    assert told(doctor.packages()) == [missing]
+    monkeypatch.setattr(doctor, "find_spec", lambda name: None)
+    pdf = list(doctor.imports())[-1]
+    assert pdf.says == "the PDF of the submission cannot be made, the zip can" and not pdf.needed
+    assert pdf.remedy == 'pip install -c constraints.txt -e ".[pdf]"'
+
+
 def test_the_headless_opencv_serves_too(wanted):
     wanted(["opencv-python>=4.9"], opencv_python_headless="5.0.0")
     assert told(doctor.packages()) == [Finding("opencv-python 5.0.0")]
@@ -65,11 +75,12 @@ def test_opencv_without_its_libraries_names_the_headless_build(monkeypatch):
     def no_library(name):
         raise ImportError("libGL.so.1: cannot open shared object file")
 
+    monkeypatch.setattr("dl.video.reader.has_decord", lambda: False)
     monkeypatch.setattr(doctor.importlib, "import_module", no_library)
     opencv, reader = doctor.video_readers()
     assert opencv.says == "import cv2 fails: libGL.so.1: cannot open shared object file"
     assert "opencv-python-headless" in opencv.remedy and opencv.needed
-    assert reader == Finding("videos are read by OpenCV (no decord for this system)")
+    assert reader == Finding("videos are read by OpenCV (no decord here)")
 
 
 def test_both_builds_of_opencv_are_too_many(wanted):

@@ -582,7 +582,7 @@ def test_what_the_pdf_needs_is_named_when_it_is_not_installed(project, monkeypat
     monkeypatch.delitem(sys.modules, "dl.submit.pdf", raising=False)
     monkeypatch.delattr(hand_in, "pdf", raising=False)
     assert main(["submit"]) == FAILURE
-    assert "pip install pypandoc_binary 'typst>=0.14,<0.15'" in capsys.readouterr().out
+    assert "pip install -e '.[pdf]'" in capsys.readouterr().out
     assert (project / hand_in.ZIP_NAME).is_file()
 
 

@@ -27,7 +27,13 @@ if TYPE_CHECKING:
 
 DISTRIBUTION = "dl-assignment"
 INSTALL = 'pip install -c constraints.txt -e ".[dev]"'
+PDF = 'pip install -c constraints.txt -e ".[pdf]"'
 LOW_DISK = 1_000_000_000  # bytes: below this, notebooks and the sample world may not fit
+EXTRAS = {  # of pyproject.toml: what they are for
+    "pdf": "for the PDF of the submission",
+    "video": "to read videos without OpenCV",
+    "dev": "for tests and for building notebooks",
+}
 ALTERNATIVES = {"opencv-python": "opencv-python-headless"}
 REASONS = {
     "setuptools": "import clip needs its pkg_resources, gone in 82, and torch needs 77.0.3",
@@ -63,7 +69,7 @@ def examine() -> int:
 
 
 def requirements() -> list[str] | None:
-    """The project's requirements as installed, those for developers included; None if it is not installed."""
+    """The project's requirements as installed, those of its extras included; None if it is not installed."""
     try:
         return metadata.requires(DISTRIBUTION)
     except metadata.PackageNotFoundError:
@@ -81,11 +87,11 @@ def packages() -> Iterator[Finding]:
 
     for requirement in map(Requirement, wanted):
         marker = requirement.marker
-        for_all = marker is None or marker.evaluate({"extra": ""})
-        if marker is not None and not for_all and not marker.evaluate({"extra": "dev"}):
+        extra = next((name for name in ("", *EXTRAS) if marker is None or marker.evaluate({"extra": name})), None)
+        if extra is None:
             continue  # for other systems
-        name, versions = requirement.name, str(requirement.specifier)
-        purpose = "" if for_all else " (for tests and for building notebooks)"
+        name, versions, for_all = requirement.name, str(requirement.specifier), not extra
+        purpose = f" ({EXTRAS[extra]})" if extra else ""
         reason = f": {REASONS[name]}" if name in REASONS else ""
         version = _version(name) or _version(ALTERNATIVES.get(name, ""))
         if version is None:
@@ -102,14 +108,15 @@ def imports() -> Iterator[Finding]:
     yield _import("torchvision", "pip install a torchvision that belongs to this torch: " + INSTALL)
     yield from video_readers()
     yield clip_package()
-    yield _import(
-        "pypandoc", 'pip install "pypandoc_binary>=1.13"', lambda pypandoc: f"pandoc {pypandoc.get_pandoc_version()}"
-    )
-    yield _import("typst", 'pip install "typst>=0.14,<0.15"')
+    if find_spec("pypandoc") and find_spec("typst"):
+        yield _import("pypandoc", PDF, lambda pypandoc: f"pandoc {pypandoc.get_pandoc_version()}")
+        yield _import("typst", PDF)
+    else:
+        yield Finding("the PDF of the submission cannot be made, the zip can", PDF)
 
 
 def video_readers() -> Iterator[Finding]:
-    """OpenCV, which reads and writes videos, and decord, which reads them where it exists."""
+    """OpenCV, which writes videos, and reads them where there is no decord."""
     opencv = _import(
         "cv2",
         "install the system's libGL, libxcb and glib, or the build that needs none of them: "
@@ -122,8 +129,9 @@ def video_readers() -> Iterator[Finding]:
             "pip uninstall -y opencv-python opencv-python-headless; pip install opencv-python",
             needed=True,
         )
-    decord = _import("decord", "")
-    yield Finding("videos are read by " + ("decord" if not decord.needed else "OpenCV (no decord for this system)"))
+    from dl.video.reader import has_decord
+
+    yield Finding("videos are read by " + ("decord" if has_decord() else "OpenCV (no decord here)"))
 
 
 def clip_package() -> Finding:

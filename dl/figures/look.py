@@ -20,7 +20,7 @@ def describe(figure: Figure, alt: str) -> Figure:
 
 def use_look() -> None:
     """Set matplotlib's defaults for a notebook, and how IPython shows a figure."""
-    from cycler import cycler
+    import seaborn
 
     if (style := "seaborn-v0_8") in plt.style.available:
         plt.style.use(style)
@@ -37,9 +37,9 @@ def use_look() -> None:
             "legend.fontsize": 10,
             "image.interpolation": "nearest",
             "image.cmap": "gray",
-            "axes.prop_cycle": cycler(color=OKABE_ITO),
         }
     )
+    seaborn.set_palette(OKABE_ITO)
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     if shell is not None and "inline" in plt.get_backend():
         plt.switch_backend(plt.get_backend())  # the backend sets its own format when it is first used: let that be now

@@ -134,7 +134,8 @@ def integer_labels(labels: Tensor | np.ndarray) -> Tensor:
     """Labels of any integer dtype, from arrays however they lie in memory, as a tensor of one that torch computes with."""
     if isinstance(labels, np.ndarray):
         labels = torch.from_numpy(labels.astype(np.int64 if labels.dtype.kind in "iu" else labels.dtype, copy=True))
-    labels = torch.as_tensor(labels)
+    elif not isinstance(labels, Tensor):  # as_tensor would move a tensor to the default device
+        labels = torch.as_tensor(labels)
     return labels.long() if labels.dtype in (torch.uint16, torch.uint32, torch.uint64) else labels
 
 

@@ -129,9 +129,10 @@ def train_val(
                 train_optimizer.zero_grad()
                 loss.backward()
                 train_optimizer.step()
-            total_loss += _finite(loss, "train_val", f"batch {step} of epoch {epoch}") * len(x)
+            read = torch.cat([loss.detach().float()[None], _count_correct(logits, target)]).cpu()  # one wait for a GPU
+            total_loss += _finite(read[0], "train_val", f"batch {step} of epoch {epoch}") * len(x)
             total_num += len(x)
-            correct += _count_correct(logits, target)
+            correct += read[1:]
             top1, top5 = (100 * correct / total_num).tolist()
             bar.set_description(
                 f"{name} Epoch: [{epoch}/{epochs}] Loss: {total_loss / total_num:.4f} Acc@1:{top1:.2f}% Acc@5:{top5:.2f}%"
@@ -220,7 +221,7 @@ def test(
         for x, *_, target in bar:
             _check_labels("test", target, c)
             feature, _ = model(x.to(device, non_blocking=True))
-            correct += _count_correct(knn_scores(feature, bank, labels, c, k, temperature), target.to(device))
+            correct += _count_correct(knn_scores(feature, bank, labels, c, k, temperature), target.to(device)).cpu()
             total_num += len(x)
             top1, top5 = (100 * correct / total_num).tolist()
             bar.set_description(f"Test Epoch: [{epoch}/{epochs}] Acc@1:{top1:.2f}% Acc@5:{top5:.2f}%")
@@ -242,10 +243,10 @@ def knn_scores(feature: Tensor, bank: Tensor, labels: Tensor, c: int, k: int, te
 
 
 def _count_correct(scores: Tensor, target: Tensor) -> Tensor:
-    """How many targets are the highest score, and among the five highest: (2,) on the CPU."""
+    """How many targets are the highest score, and among the five highest: (2,)."""
     ranked = scores.topk(min(5, scores.shape[1])).indices  # (B, 5)
     hits = ranked == target[:, None]
-    return torch.stack([hits[:, 0].sum(), hits.sum()]).cpu()
+    return torch.stack([hits[:, 0].sum(), hits.sum()])
 
 
 def _check_labels(function: str, labels: Tensor, c: int) -> None:

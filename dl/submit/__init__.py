@@ -181,7 +181,9 @@ def _write_pdf(target: Path, project: Path, read: list[Notebook], cover: tuple) 
     try:
         from dl.submit import pdf
     except ImportError as error:
-        raise UsageError(f"{error}. Install what it needs: pip install pypandoc_binary 'typst>=0.14,<0.15'") from error
+        raise UsageError(
+            f"the PDF needs more: {error}. Run pip install -e '.[pdf]', or leave it out with --no-pdf."
+        ) from error
 
     say(f"{PDF_NAME}: in the making …")
     content, notes = pdf.make(read, pdf.Cover(*cover), project)

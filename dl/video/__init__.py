@@ -1,7 +1,8 @@
-"""Videos around the segmentation lesson: the data set, DINO tokens of its frames, overlays, and an MP4 writer."""
+"""Videos around the segmentation lesson: the data set, DINO tokens of its frames, overlays, and MP4 files."""
 
 from dl.video.dataset import DavisDataset
 from dl.video.overlay import class_colours, create_segmentation_overlay
+from dl.video.reader import open_video
 from dl.video.tokens import FRAME_SIZE, frame_tensor
 from dl.video.writer import write_video_from_array
 
@@ -11,5 +12,6 @@ __all__ = [
     "class_colours",
     "create_segmentation_overlay",
     "frame_tensor",
+    "open_video",
     "write_video_from_array",
 ]

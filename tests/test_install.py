@@ -1,0 +1,119 @@
+"""Where PyTorch comes from: decided by system, driver and reach, and shown with a local index of stand-in wheels."""
+
+import functools
+import http.server
+import os
+import subprocess
+import sys
+import threading
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from dl.commands import install
+
+ROOT = Path(__file__).resolve().parent.parent
+CPU = "https://example.org/cpu"
+
+
+@pytest.mark.parametrize(
+    "choice, system, driver, reach, taken",
+    [
+        ("auto", "linux", False, True, CPU),
+        ("auto", "linux", False, False, None),
+        ("auto", "linux", True, True, None),
+        ("cpu", "linux", True, True, CPU),
+        ("cpu", "linux", False, False, None),
+        ("registry", "linux", False, True, None),
+        ("auto", "darwin", False, True, None),
+        ("cpu", "win32", False, True, None),
+    ],
+)
+def test_where_pytorch_comes_from(monkeypatch, choice, system, driver, reach, taken):
+    monkeypatch.setattr(sys, "platform", system)
+    monkeypatch.setattr(install, "has_nvidia_driver", lambda: driver)
+    monkeypatch.setattr(install, "answers", lambda index: reach)
+    assert install.cpu_index(choice, CPU)[0] == taken
+
+
+@pytest.mark.parametrize("uv, first", [(None, sys.executable), ("/opt/uv", "/opt/uv")])
+def test_uv_is_used_where_it_is_and_keeps_to_the_same_constraints(monkeypatch, uv, first):
+    monkeypatch.setattr("shutil.which", lambda name: uv)
+    make, add = install.commands(Path("env"))
+    assert make[0] == first and make[-1] == "env"
+    assert add[-2:] == ["-c", "constraints.txt"] and ("uv" in add[0]) == (uv is not None)
+
+
+def write_wheel(folder: Path, name: str, version: str) -> None:
+    """A package of one file that says its version."""
+    stem = f"{name}-{version}"
+    with zipfile.ZipFile(folder / f"{stem}-py3-none-any.whl", "w") as wheel:
+        wheel.writestr(f"{name}.py", f"__version__ = '{version}'\n")
+        wheel.writestr(f"{stem}.dist-info/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        wheel.writestr(
+            f"{stem}.dist-info/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        record = "".join(f"{file},,\n" for file in (*wheel.namelist(), f"{stem}.dist-info/RECORD"))
+        wheel.writestr(f"{stem}.dist-info/RECORD", record)
+
+
+BACKEND = """
+import zipfile
+
+def build_editable(folder, *_):
+    name = "course-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(f"{folder}/{name}", "w") as wheel:
+        wheel.writestr("course-1.0.dist-info/METADATA", "Metadata-Version: 2.1\\nName: course\\nVersion: 1.0\\n"
+                       "Requires-Dist: torch>=2.6\\nRequires-Dist: torchvision\\n")
+        wheel.writestr("course-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
+        wheel.writestr("course-1.0.dist-info/RECORD", "")
+    return name
+"""
+
+
+@pytest.fixture
+def indexes(tmp_path):
+    """Address of a server with two indexes, /registry and /cpu."""
+    for index, suffix in (("registry", ""), ("cpu", "+cpu")):
+        seeds = (("pip", "99"), ("setuptools", "99"), ("wheel", "99"))  # what uv puts into an environment
+        for name, version in (("torch", "2.14.1"), ("torch", "2.15.0"), ("torchvision", "0.29.1"), *seeds):
+            folder = tmp_path / "web" / index / name
+            folder.mkdir(parents=True, exist_ok=True)
+            write_wheel(folder, name, version + suffix)
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path / "web"))
+    handler.func.log_message = lambda *_: None
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the registry's wheels have no CUDA libraries")
+def test_cpu_wheels_take_the_place_of_the_registrys_and_constraints_hold(tmp_path, indexes):
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "backend.py").write_text(BACKEND)
+    (project / "pyproject.toml").write_text(
+        "[project]\nname = 'course'\nversion = '1.0'\ndependencies = ['torch>=2.6', 'torchvision']\n\n"
+        "[build-system]\nrequires = []\nbuild-backend = 'backend'\nbackend-path = ['.']\n"
+    )
+    (project / "constraints.txt").write_text("torch==2.14.1\n")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "UV_", "TORCH_"))}
+    environment |= {"PIP_CONFIG_FILE": os.devnull, "PIP_INDEX_URL": f"{indexes}/registry", "PYTHONPATH": str(ROOT)}
+    environment |= {"UV_INDEX_URL": f"{indexes}/registry", "UV_NO_CONFIG": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+
+    def installed(choice: str, index: str) -> tuple[int, str, str]:
+        command = [sys.executable, "-m", "dl.commands.install", "--extras", "", "--torch", choice, "--index", index]
+        done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True)
+        python, ask = project / ".venv" / "bin" / "python", "import torch, torchvision; print(torch.__version__)"
+        plain = {**environment, "PYTHONPATH": ""}
+        torch = subprocess.run([python, "-c", ask], env=plain, capture_output=True, text=True).stdout.strip()
+        return done.returncode, torch, done.stdout
+
+    code, torch, _ = installed("auto", f"{indexes}/nothing")
+    assert (code, torch) == (0, "2.14.1")
+    code, torch, said = installed("cpu", f"{indexes}/cpu")
+    assert (code, torch) == (0, "2.14.1+cpu") and f"CPU wheels of {indexes}/cpu" in said
+    code, torch, said = installed("cpu", f"{indexes}/nothing")
+    assert (code, torch) == (2, "2.14.1+cpu") and "nothing is out of reach" in said and "set TORCH_INDEX to a mirror" in said
