@@ -45,10 +45,10 @@ def load_coco_captions(path: str | Path | None = None, verbose: bool = True) -> 
         FileNotFoundError: if the file is absent. ValueError: if it is cut, foreign, lacks a key, or contradicts itself;
             every problem is named.
     """
-    from dl.data import content
-    from dl.data.coco import coco_file, coco_problems
+    from dl.data import content, locate
+    from dl.data.coco import coco_problems
 
-    path = coco_file() if path is None else user_path(path)
+    path = locate("coco") if path is None else user_path(path)
     if not path.is_file():
         raise FileNotFoundError(
             f'load_coco_captions: {path} not found. Run "python -m dl data fetch coco", or leave the path out for the sample.'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import hashlib
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -85,3 +86,12 @@ def _natural(path: Path) -> list[tuple[int, str]]:
     """For sorting: numbers in names by their value."""
     parts = re.split(r"(\d+)", path.name.lower())
     return [(int(part), part) if index % 2 else (0, part) for index, part in enumerate(parts)]
+
+
+def digest(path: str | Path, kind: str) -> str:
+    """Hash of a file, hexadecimal; `kind` as in hashlib."""
+    made = hashlib.new(kind, usedforsecurity=False)
+    with open(path, "rb") as file:
+        while chunk := file.read(1 << 20):
+            made.update(chunk)
+    return made.hexdigest()

@@ -82,9 +82,9 @@ def addresses_of(url: str) -> list[str]:
 
 
 def _local(path: str) -> Path:
-    from dl.coco_utils import captioning_folder
+    from dl.data import locate
 
-    folder = captioning_folder().resolve()
+    folder = locate("coco_captioning").resolve()
     file = (folder / path).resolve()
     if not file.is_relative_to(folder):
         raise ValueError(

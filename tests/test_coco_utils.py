@@ -298,7 +298,7 @@ def test_other_addresses_are_refused():
 def captioned(tmp_path, monkeypatch):
     folder = tmp_path / "coco_captioning"
     write_coco_captioning(folder, {"train": 1, "val": 2})
-    monkeypatch.setattr("dl.coco_utils.captioning_folder", lambda: folder)
+    monkeypatch.setattr("dl.coco_utils.locate", lambda name: folder)
     return folder
 
 

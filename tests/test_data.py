@@ -374,20 +374,20 @@ def test_captioning_folder_is_checked_across_its_files(tmp_path):
         for kind in ("", "_pca"):
             with h5py.File(tmp_path / f"{split}2014_vgg16_fc7{kind}.h5", "w") as file:
                 file["features"] = np.zeros((3, 2), np.float32)
-    assert content.coco_captioning(tmp_path) == [] == content.coco_features(tmp_path)
+    assert content.coco_captioning(tmp_path) == [] == verify.coco_features(tmp_path)
     (tmp_path / "val2014_urls.txt").write_text("http://a\nhttp://b\n")
     (tmp_path / "coco2014_vocab.json").write_text(json.dumps({**vocab, "idx_to_word": words[::-1][:1]}))
     (found,) = content.coco_captioning(tmp_path)
     assert "word_to_idx is not the inverse of idx_to_word" in found
     assert "val names picture 2, but there are 2 addresses" in found
     assert "val_captions hold indices outside the vocabulary of 1 words" in found
-    assert [problem.split(" has")[0] for problem in content.coco_features(tmp_path)] == [
+    assert [problem.split(" has")[0] for problem in verify.coco_features(tmp_path)] == [
         "val2014_vgg16_fc7.h5",
         "val2014_vgg16_fc7_pca.h5",
     ]
     with h5py.File(tmp_path / "train2014_vgg16_fc7.h5", "a") as file:
         file["features"][1, 1] = np.nan
-    assert content.coco_features(tmp_path)[0] == "train2014_vgg16_fc7.h5 holds numbers that are not finite"
+    assert verify.coco_features(tmp_path)[0] == "train2014_vgg16_fc7.h5 holds numbers that are not finite"
     cut(tmp_path / "coco2014_captions.h5")
     assert "coco2014_captions.h5 cannot be read" in content.coco_captioning(tmp_path)[0]
     (tmp_path / "coco2014_captions.h5").unlink()
@@ -477,7 +477,7 @@ def small_registry(monkeypatch):
         for name, made in list(ENTRIES.items()):
             address = server.give(f"/{name}", name.encode())
             changed = dict(addresses=(address,), size=None, digest=None, archive=False, problems=content.hash_only)
-            small = replace(made, **changed, read_all=None, collect=None, convertible=False, about=9, path=f"{name}.bin")
+            small = replace(made, **changed, collection=False, convertible=False, about=9, path=f"{name}.bin")
             monkeypatch.setitem(ENTRIES, name, small)
         yield server
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from dl import coco_utils, image_utils
 from dl.__main__ import main
-from dl.data import ENTRIES, download, examples, verify
+from dl.data import ENTRIES, download, examples, require
 from dl.image_utils import addresses_of, image_from_url
 from dl.world.export import write_coco_captioning
 
@@ -48,7 +48,8 @@ def site(tmp_path, monkeypatch, captioned):
         place.symlink_to(captioned)
         urls = [server.give(f"/{n}.jpg", picture(20 * n)) for n in INDICES]
         real = coco_utils.read_folder
-        monkeypatch.setattr(coco_utils, "read_folder", lambda *args: {**real(*args), "val_urls": np.array(urls)})
+        for module in (coco_utils, examples):
+            monkeypatch.setattr(module, "read_folder", lambda *args: {**real(*args), "val_urls": np.array(urls)})
         yield server
 
 
@@ -57,7 +58,7 @@ def shades(found):
 
 
 def read():
-    return examples.coco_examples(coco_utils.read_folder(verify.require("coco_captioning")))
+    return examples.coco_examples(coco_utils.read_folder(require("coco_captioning")))
 
 
 def test_all_are_fetched_once_and_then_need_no_network(site, monkeypatch, capsys):

@@ -620,7 +620,7 @@ SHORT = ["--device", "cpu", "--images", "32", "--batch", "16", "--feature-dim", 
 
 @pytest.fixture
 def sample_world(sample_root, monkeypatch):
-    monkeypatch.setattr("dl.simclr.data_utils._sample_folder", lambda: sample_root / CIFAR10.base_folder)
+    monkeypatch.setattr("dl.simclr.data_utils.locate", lambda name: sample_root / CIFAR10.base_folder)
 
 
 def final_weights(path):

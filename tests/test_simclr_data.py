@@ -183,7 +183,7 @@ def test_the_sample_carries_checksums_of_its_own_and_cifar10_keeps_its(sample_ro
 
 def test_damaged_and_missing_sample_files_are_named(damaged_root, monkeypatch):
     folder = damaged_root / CIFAR10.base_folder
-    monkeypatch.setattr("dl.simclr.data_utils._sample_folder", lambda: folder)
+    monkeypatch.setattr("dl.simclr.data_utils.locate", lambda name: folder)
     batch = folder / "data_batch_3"
     batch.write_bytes(batch.read_bytes()[:-1] + b"x")
     with pytest.raises(ValueError, match=r"^load_cifar10: in .* do not have their recorded MD5: data_batch_3. Delete"):
@@ -197,7 +197,7 @@ def test_damaged_and_missing_sample_files_are_named(damaged_root, monkeypatch):
 def test_files_missing_at_the_first_use_are_named(tmp_path, monkeypatch):
     write_cifar(tmp_path / CIFAR10.base_folder, batch=2, test=2)
     (tmp_path / CIFAR10.base_folder / "batches.meta").unlink()
-    monkeypatch.setattr("dl.simclr.data_utils._sample_folder", lambda: tmp_path / CIFAR10.base_folder)
+    monkeypatch.setattr("dl.simclr.data_utils.locate", lambda name: tmp_path / CIFAR10.base_folder)
     with pytest.raises(FileNotFoundError, match=r"lacks batches.meta. Delete this folder"):
         load_cifar10(train=True)
 

@@ -7,9 +7,10 @@ from pathlib import Path
 from dl import settings
 from dl.console import FAILURE, SUCCESS, UsageError
 from dl.data import manifest
+from dl.data.access import is_converted
 from dl.data.fetch import FetchError, adopt, fetch
 from dl.data.registry import ENTRIES, TOPICS, Entry
-from dl.data.verify import is_converted, problems_of
+from dl.data.verify import problems_of
 
 
 def show_list() -> int:
@@ -70,7 +71,7 @@ def verify_entries(names: list[str]) -> int:
         problems = problems_of(entry)
         if problems:
             bad.append(entry.name)
-        elif entry.collect is None and manifest.differences(entry) is None:
+        elif not entry.collection and manifest.differences(entry) is None:
             manifest.record(entry)
         print(f"{entry.name}: {'; '.join(problems) or _verified(entry)}")
     if bad:

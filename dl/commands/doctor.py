@@ -206,11 +206,11 @@ def mirror() -> Finding:
 
 def real_entry(entry: Entry, real: bool) -> Finding:
     """Whether an entry of the registry is there and, where DL_DATA=real will read it, what it was fetched as."""
-    from dl.data.verify import quick_problems
+    from dl.data.access import quick_problems
 
     title = f"real {entry.kind} {entry.name}"
     if not entry.present:
-        needed = real and bool(entry.topic) and not entry.collect  # a collection is fetched, or drawn, by its reader
+        needed = real and bool(entry.topic) and not entry.collection  # a collection is fetched, or drawn, by its reader
         remedy = f"python -m dl data fetch {entry.name}" if real else ""
         return Finding(f"{title}: not fetched ({entry.megabytes})", remedy, needed)
     problems = quick_problems(entry) if real else []

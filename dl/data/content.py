@@ -1,7 +1,7 @@
 """What must be in a fetched file or folder for the readers to understand it. Each check lists every problem it finds.
 
-Nothing is executed: pickles are read weights-only or not at all. The checks of a few seconds (`problems` of an entry)
-also serve readers where no manifest vouches for a file; `read_all` reads every file of a folder.
+Nothing is executed: pickles are read weights-only or not at all. These checks take seconds, and also serve readers where
+no manifest vouches for a file; `verify` reads every file of a folder.
 """
 
 from __future__ import annotations
@@ -9,23 +9,19 @@ from __future__ import annotations
 import pickle
 import zipfile
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from dl.console import progress
+from dl.data.coco import SPLITS, captioning_problems, coco_problems
+from dl.data.davis import video_problems
 from dl.data.download import is_web_page
-from dl.data.manifest import digest
-from dl.files import read_lines
+from dl.files import digest, read_lines
 
-SPLITS = ("train", "val")
 FEATURES = tuple(f"{split}2014_vgg16_fc7{width}.h5" for split in SPLITS for width in ("", "_pca"))
-ROWS = 4096  # of features read at once
 SHOWN = 5  # problems that a message lists before it counts the rest
 
 
@@ -71,16 +67,6 @@ def weights(path: Path, network: str) -> list[str]:
     return problems or tensor_problems(data, network)
 
 
-def clip(path: Path) -> list[str]:
-    """ViT-B/32 as OpenAI publishes it, told by its hash and not opened; else a plain state dict of the same network."""
-    from dl.data.registry import ENTRIES
-
-    if published(path, ENTRIES["clip"].digest):
-        return []
-    problems = weights(path, "clip")
-    return ["it has not the published hash, nor the tensors of that network", *problems] if problems else []
-
-
 def published(path: Path, wanted: str | None) -> bool:
     """Whether a file has the published hash, "kind:hex" as in an entry; False where none was published."""
     kind, _, digits = (wanted or "").partition(":")
@@ -104,7 +90,7 @@ def tensor_problems(data: object, network: str) -> list[str]:
         elif tensor.is_floating_point() and not data[name].isfinite().all():
             problems.append(f"{name} holds numbers that are not finite")
     unknown = [name for name in data if name not in wanted and name.split(".")[-1] not in ASIDE]
-    return _shortened(problems + [f"its tensor {name} is none of the network's" for name in unknown])
+    return shortened(problems + [f"its tensor {name} is none of the network's" for name in unknown])
 
 
 def network_tensors(network: str) -> dict[str, Tensor]:
@@ -151,8 +137,6 @@ NETWORKS: dict[str, Callable[[], dict[str, Tensor]]] = {
 
 def coco(path: Path) -> list[str]:
     """The captioning data file `coco.pt`."""
-    from dl.data.coco import coco_problems
-
     data, problems = load_saved(path)
     return problems or coco_problems(data)
 
@@ -173,35 +157,18 @@ def cifar10(folder: Path) -> list[str]:
 
 def coco_captioning(folder: Path) -> list[str]:
     """The captions, vocabulary and picture addresses, read by `load_coco_data` itself; the features are there."""
-    from dl.coco_utils import captioning_problems
-
     missing = [f"{name} is missing" for name in FEATURES if not (folder / name).is_file()]
     return missing or captioning_problems(folder)
 
 
-def coco_features(folder: Path) -> list[str]:
-    """The features to their end: finite numbers, a row for every picture."""
-    import h5py
-
-    problems = []
-    for name in progress(iterable=FEATURES, desc="coco_captioning: reading", unit="file"):
-        pictures = len(read_lines(folder / f"{name.split('_')[0]}_urls.txt"))
-        try:
-            with h5py.File(folder / name) as file:
-                features = file["features"]
-                if features.ndim != 2 or len(features) != pictures or features.dtype.kind != "f":
-                    problems.append(f"{name} has {features.dtype} {features.shape}, not a row for each of {pictures} pictures")
-                elif not all(np.isfinite(features[row : row + ROWS]).all() for row in range(0, pictures, ROWS)):
-                    problems.append(f"{name} holds numbers that are not finite")
-        except (OSError, KeyError, AttributeError) as error:  # h5py: cut or foreign, another content
-            problems.append(f"{name} cannot be read ({error})")
-    return problems
+def examples(folder: Path) -> list[str]:
+    """Kept images that cannot be decoded."""
+    found = [file for file in sorted(folder.iterdir()) if not file.name.startswith(".") and file.suffix == ""]
+    return [f"{file.name} {problem}" for file in found if (problem := picture_problem(file))]
 
 
 def davis(folder: Path) -> list[str]:
     """DAVIS 2017 at 480p: each listed video has a mask for each frame."""
-    from dl.data.davis import video_problems
-
     problems = []
     for split in SPLITS:
         listing = folder / "ImageSets" / "2017" / f"{split}.txt"
@@ -210,30 +177,7 @@ def davis(folder: Path) -> list[str]:
             continue
         names = [name for name in read_lines(listing) if name]
         problems += [problem for name in names if (problem := video_problems(folder, name))]
-    return _shortened(problems)
-
-
-def davis_pictures(folder: Path) -> list[str]:
-    """Every picture can be decoded, and the reader reads every video that it offers."""
-    from dl.data.davis import read_moments, video_names
-
-    problems = undecodable(folder)
-    for name in progress(iterable=video_names(folder), desc="davis: reading", unit="video"):
-        try:
-            for _ in read_moments(folder, name):
-                pass
-        except ValueError as error:
-            problems.append(str(error).removeprefix("DavisDataset: ").split(". ")[0])
-    return _shortened(list(dict.fromkeys(problems)))
-
-
-def undecodable(folder: Path) -> list[str]:
-    """JPEG and PNG files below a folder that cannot be decoded, or not to their end."""
-    files = [file for file in sorted(folder.rglob("*")) if file.suffix in (".jpg", ".png") and not file.name.startswith(".")]
-    with ThreadPoolExecutor() as pool:
-        found = progress(iterable=pool.map(picture_problem, files), total=len(files), desc="decoding", unit="picture")
-        problems = [f"{file.relative_to(folder).as_posix()} {problem}" for file, problem in zip(files, found) if problem]
-    return _shortened(problems)
+    return shortened(problems)
 
 
 def picture_problem(file: Path) -> str:
@@ -248,6 +192,6 @@ def picture_problem(file: Path) -> str:
     return ""
 
 
-def _shortened(problems: list[str]) -> list[str]:
+def shortened(problems: list[str]) -> list[str]:
     more = len(problems) - SHOWN
     return [*problems[:SHOWN], f"and {more} more"] if more > 0 else problems

@@ -23,21 +23,6 @@ RESOLUTION, SPLIT = "480p", "validation"
 VOID = 255  # a pixel that some annotations leave undecided; DAVIS 2017 has none
 
 
-def davis_folder() -> Path:
-    """The sample world's videos with DL_DATA=sample, the fetched ones with DL_DATA=real.
-
-    Raises:
-        FileNotFoundError: with DL_DATA=real, if they have not been fetched; names the command.
-    """
-    if settings.data_mode() == settings.SAMPLE:
-        from dl.world.export import sample_path
-
-        return sample_path("DAVIS")
-    from dl.data import require
-
-    return require("davis")
-
-
 def in_course_order(names: list[str]) -> list[str]:
     """Names sorted by md5("validation" + name + "480p"): the order in which the course's data loader has them, so that
     number 7 of the real validation videos is "soapbox", and "playground" of the sample world's."""

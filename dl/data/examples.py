@@ -15,6 +15,8 @@ import numpy as np
 
 from dl import settings
 from dl.console import say, say_once, write_whole
+from dl.data.access import require
+from dl.data.coco import read_folder
 
 PUBLISHED = Path(__file__).parent.parent / "checks" / "expected" / "clip_dino.json"
 VANISHED = "vanished.json"  # addresses that gave nothing, with the reason: not asked again by readers
@@ -95,18 +97,15 @@ def collect(again: bool) -> list[str]:
     return [f"{url} is replaced by a drawing: {why}" for url, why in vanished.items()]
 
 
-def problems(folder: Path) -> list[str]:
-    """Kept pictures that cannot be decoded, and how many of the ten were neither fetched nor found vanished."""
-    from dl.data.content import picture_problem
+def missing(folder: Path) -> list[str]:
+    """How many of the ten were neither fetched nor found vanished."""
     from dl.image_utils import kept_file
 
-    found = [file for file in sorted(folder.iterdir()) if not file.name.startswith(".") and file.suffix == ""]
-    bad = [f"{file.name} {problem}" for file in found if (problem := picture_problem(file))]
     try:
         absent = [url for url in _addresses() if not kept_file(url).is_file() and url not in _vanished()]
     except (FileNotFoundError, ValueError) as error:
-        return [*bad, str(error)]
-    return bad + ([f"{len(absent)} of {len(DRAWN)} are not fetched yet"] if absent else [])
+        return [str(error)]
+    return [f"{len(absent)} of {len(DRAWN)} are not fetched yet"] if absent else []
 
 
 # --- Helpers ---
@@ -146,9 +145,6 @@ def _caption(data: dict, index: int) -> str:
 
 def _addresses() -> list[str]:
     """Of the ten, as the captions of this machine name them; shorter captions name fewer."""
-    from dl.coco_utils import read_folder
-    from dl.data.verify import require
-
     data = read_folder(require("coco_captioning"))
     pictures, urls = data["val_image_idxs"], data["val_urls"]
     return [str(urls[pictures[index]]) for index, _ in _published() if index < len(pictures)]

@@ -18,11 +18,12 @@ from filelock import FileLock, Timeout
 
 from dl import settings
 from dl.console import UsageError, say, say_unless_terminal, write_whole
-from dl.data import manifest
+from dl.data import examples, manifest
+from dl.data.access import file_problems, is_converted
 from dl.data.download import DownloadError, Wanted, download
 from dl.data.registry import ENTRIES, MB, Entry
 from dl.data.unpack import unpack
-from dl.data.verify import file_problems, is_converted, problems_of
+from dl.data.verify import problems_of, read_all
 
 UNPACKED_SHARE = 1.5  # free space wanted for an archive's content, of the archive's size
 DEEPEST = 5  # folders below the one that `adopt` is given
@@ -48,14 +49,14 @@ def fetch(entry: Entry, again: bool = False) -> bool:
         with _locked(entry):
             if not again and _is_good(entry):  # another process was faster
                 return False
-            if not again and not entry.collect and _from_this_disk(entry):
+            if not again and not entry.collection and _from_this_disk(entry):
                 return True
             if settings.offline():
                 raise UsageError(
                     f"{entry.name} is not at {entry.shown_location}, and DL_OFFLINE forbids the network. "
                     f"Unset DL_OFFLINE and run this again{_or_by_hand(entry)}."
                 )
-            if entry.collect:
+            if entry.collection:
                 _collect(entry, again)
             else:
                 _from_first_good_address(entry)
@@ -78,7 +79,7 @@ def adopt(path: Path) -> dict[str, list[str]]:
         raise UsageError(f"there is no {path}. Name a file, or a folder with archives or unpacked data in it.")
     found: dict[str, list[str]] = {}
     for entry in ENTRIES.values():
-        if entry.collect:
+        if entry.collection:
             continue
         for candidate in _candidates(entry, path):
             try:
@@ -99,7 +100,7 @@ def adopt(path: Path) -> dict[str, list[str]]:
 def _is_good(entry: Entry) -> bool:
     if not entry.present or problems_of(entry):
         return False
-    if not entry.collect and manifest.differences(entry) is None:
+    if not entry.collection and manifest.differences(entry) is None:
         manifest.record(entry)
     return True
 
@@ -128,7 +129,7 @@ def _from_this_disk(entry: Entry) -> bool:
 def _candidates(entry: Entry, path: Path) -> list[Path]:
     """What may be the entry at or below a path, by name; a folder given by itself may have any name."""
     names = {*entry.filenames, entry.location.name}
-    found = [path] if path.name in names or (path.is_dir() and entry.archive and not entry.problems(path)) else []
+    found = [path] if path.name in names or (path.is_dir() and entry.archive and not entry.problems_in(path)) else []
     for folder, folders, files in os.walk(path):
         here = Path(folder)
         found += [here / name for name in (*folders, *files) if name in names and here / name not in found]
@@ -188,9 +189,8 @@ def _addresses(entry: Entry) -> list[str]:
 
 
 def _collect(entry: Entry, again: bool) -> None:
-    assert entry.collect is not None
     try:
-        notes = entry.collect(again)
+        notes = examples.collect(again)
     except (FileNotFoundError, ValueError) as error:
         raise FetchError(f"{entry.name}: {error}") from error
     for note in notes:
@@ -221,7 +221,7 @@ def _install(entry: Entry, source: Path, keep: bool) -> list[str]:
                     shutil.rmtree(left, ignore_errors=True)
                 write_whole(place, lambda new: _prepare(entry, source, new))
             else:
-                _want_none(entry.problems(source))
+                _want_none(entry.problems_in(source))
                 os.replace(source, place)
     except _Bad as bad:
         return bad.problems
@@ -254,9 +254,8 @@ def _prepare(entry: Entry, source: Path, new: Path) -> None:
         os.replace(inside if inside.is_dir() else everything, new)
     else:
         shutil.copyfile(source, new)
-    _want_none(entry.problems(new))
-    if entry.read_all is not None:
-        _want_none(entry.read_all(new))
+    _want_none(entry.problems_in(new))
+    _want_none(read_all(entry, new))
 
 
 def _part(entry: Entry) -> Path:

@@ -6,7 +6,6 @@ whose time differs or is so fresh that a change within the clock's grain could h
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dl.console import progress, say_once, write_whole
+from dl.files import digest
 
 if TYPE_CHECKING:
     from dl.data.registry import Entry
@@ -61,15 +61,6 @@ def differences(entry: Entry, thorough: bool = False) -> list[str] | None:
     if fresh and not problems:
         _write(entry, {**files, **fresh})
     return problems
-
-
-def digest(path: str | Path, kind: str) -> str:
-    """Hash of a file, hexadecimal; `kind` as in hashlib."""
-    made = hashlib.new(kind, usedforsecurity=False)
-    with open(path, "rb") as file:
-        while chunk := file.read(CHUNK):
-            made.update(chunk)
-    return made.hexdigest()
 
 
 def _files(place: Path) -> Iterator[tuple[str, Path]]:

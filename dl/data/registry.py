@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 from dl import settings
-from dl.data import content, examples
+from dl.data import content
 
 DATA, WEIGHTS = "data", "weights"
 MB = 1_000_000
@@ -39,10 +39,8 @@ class Entry:
         size: exact bytes of the download; None if not published.
         digest: "sha256:…" or "md5:…" of the download, as many leading hex digits as were published; None if not.
         archive: the download is a zip or tar file; `path` is the folder inside it, or the folder of it all.
-        read_all: as `problems`, but reads every file of a folder as the readers do, which may take a minute.
         convertible: a file put there by hand may hold the same saved anew: another size, and content that fits.
-        collect: fetches a collection, given whether to fetch anew what is there, and returns what is to be told; for an
-            entry that is no single download.
+        collection: files that each have an address of their own, instead of one download.
     """
 
     name: str
@@ -56,9 +54,8 @@ class Entry:
     size: int | None = None
     digest: str | None = None
     archive: bool = False
-    read_all: Callable[[Path], list[str]] | None = None
     convertible: bool = False
-    collect: Callable[[bool], list[str]] | None = None
+    collection: bool = False
 
     @property
     def location(self) -> Path:
@@ -67,7 +64,14 @@ class Entry:
 
     @property
     def is_folder(self) -> bool:
-        return self.archive or self.collect is not None
+        return self.archive or self.collection
+
+    def problems_in(self, path: Path) -> list[str]:
+        """What is wrong with a file or folder in its place; a published hash vouches for what cannot be read."""
+        if self.convertible and content.published(path, self.digest):
+            return []
+        problems = self.problems(path)
+        return ["it has not the published hash", *problems] if problems and self.convertible and self.digest else problems
 
     @property
     def present(self) -> bool:
@@ -158,7 +162,6 @@ _ENTRIES = (
         addresses=("https://cs231n.stanford.edu/coco_captioning.zip", "http://cs231n.stanford.edu/coco_captioning.zip"),
         licence="COCO captions CC BY 4.0; pictures, by address, under their owners' Flickr terms",
         problems=content.coco_captioning,
-        read_all=content.coco_features,
     ),
     Entry(
         name="coco_examples",
@@ -166,10 +169,10 @@ _ENTRIES = (
         topic="clip_dino",
         path="pictures_by_url",
         about=2 * MB,
-        collect=examples.collect,
+        collection=True,
         addresses=(),
         licence="under their owners' Flickr terms",
-        problems=examples.problems,
+        problems=content.examples,
     ),
     Entry(
         name="davis",
@@ -183,7 +186,6 @@ _ENTRIES = (
         addresses=("https://data.vision.ee.ethz.ch/csergi/share/davis/DAVIS-2017-trainval-480p.zip",),
         licence="rights with the authors, non-commercial scholarly use; cite Pont-Tuset et al. 2017",
         problems=content.davis,
-        read_all=content.davis_pictures,
     ),
     Entry(
         name="clip",
@@ -201,7 +203,7 @@ _ENTRIES = (
         ),
         licence="MIT",
         convertible=True,
-        problems=content.clip,
+        problems=partial(content.weights, network="clip"),
     ),
     Entry(
         name="dino_vits8",

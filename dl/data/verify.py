@@ -1,75 +1,24 @@
-"""Whether an entry is what it should be: to the byte for `verify`, in moments for every reader.
+"""Whether an entry is what it should be, to the byte and to the last file: for `data verify` and `data fetch`.
 
-With a manifest, readers compare with it. Without one (put there by hand, or fetched before there were manifests), they
-compare with what was published and look at the content; what they find good is recorded.
+What a manifest vouches for is hashed; what has none is read as the readers read it, which may take a minute.
 """
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from torch import Tensor
+import numpy as np
 
-from dl.data import content, manifest
-from dl.data.registry import ENTRIES, Entry
+from dl.console import progress
+from dl.data import examples, manifest
+from dl.data.access import as_published, unreadable
+from dl.data.content import FEATURES, picture_problem, shortened
+from dl.data.davis import read_moments, video_names
+from dl.data.registry import Entry
+from dl.files import read_lines
 
-SAMPLE_INSTEAD = "or leave DL_DATA=sample"
-
-
-def require(name: str) -> Path:
-    """Path of a fetched entry, quickly checked.
-
-    Raises:
-        FileNotFoundError: if it has not been fetched; the message names the command and the size.
-        ValueError: if it is not what was fetched or published; the message names the command that repairs it.
-    """
-    entry = ENTRIES[name]
-    if not entry.present:
-        raise FileNotFoundError(
-            f'require: {entry.shown_location} not found. Run "python -m dl data fetch {name}" ({entry.megabytes}), '
-            f"{SAMPLE_INSTEAD}."
-        )
-    problems = quick_problems(entry)
-    if problems:
-        raise damaged("require", entry, problems)
-    return entry.location
-
-
-def damaged(function: str, entry: Entry, problems: list[str]) -> ValueError:
-    """The error of a reader that found an entry other than it should be."""
-    return ValueError(
-        f"{function}: {entry.shown_location} is not the {entry.name} that was published or fetched: "
-        f'{"; ".join(problems)}. Run "{entry.command}", {SAMPLE_INSTEAD}.'
-    )
-
-
-def read_weights(name: str) -> dict[str, Tensor]:
-    """State dict of a fetched entry of weights, on the CPU: every tensor of its network, and nothing else.
-
-    Raises:
-        FileNotFoundError, ValueError: as `require`, and if the tensors are not those of the network.
-    """
-    path = require(name)
-    data, problems = content.load_saved(path)
-    problems = problems or content.tensor_problems(data, name)
-    if problems:
-        raise damaged("read_weights", ENTRIES[name], problems)
-    assert isinstance(data, dict)
-    return data
-
-
-def quick_problems(entry: Entry) -> list[str]:
-    """What a reader can see of an entry that is present: milliseconds with a manifest, seconds without."""
-    try:
-        recorded = manifest.differences(entry)
-        if recorded is not None:
-            return recorded
-        problems = _as_published(entry) or entry.problems(entry.location)
-        if not problems and not entry.is_folder:  # a folder has not been read to its end
-            manifest.record(entry)
-        return problems
-    except OSError as error:
-        return [_unreadable(error)]
+ROWS = 4096  # of features read at once
 
 
 def problems_of(entry: Entry) -> list[str]:
@@ -77,40 +26,58 @@ def problems_of(entry: Entry) -> list[str]:
     if not entry.present:
         return [f"it is not there; fetch it with: python -m dl data fetch {entry.name}"]
     try:
-        recorded = manifest.differences(entry, thorough=True) if entry.collect is None else None
-        problems = recorded or _as_published(entry) or entry.problems(entry.location)
-        if not problems and recorded is None and entry.read_all is not None:  # what was read once and is the same, is good
-            problems = entry.read_all(entry.location)
+        recorded = manifest.differences(entry, thorough=True) if not entry.collection else None
+        problems = recorded or as_published(entry) or entry.problems_in(entry.location)
+        if not problems and recorded is None:  # what was read once and is the same, is good
+            problems = read_all(entry, entry.location)
         return problems
     except OSError as error:
-        return [_unreadable(error)]
+        return [unreadable(error)]
 
 
-def file_problems(entry: Entry, file: Path) -> list[str]:
-    """Size and hash of a download against what was published."""
-    size = file.stat().st_size
-    if entry.size not in (None, size):
-        return [f"it has {size:,} bytes, not {entry.size:,}"]
-    if entry.digest:
-        kind, wanted = entry.digest.split(":")
-        got = manifest.digest(file, kind)
-        if not got.startswith(wanted):
-            return [f"its {kind} begins with {got[:16]}, not {wanted[:16]}"]
-    return []
+def read_all(entry: Entry, path: Path) -> list[str]:
+    """What is wrong with any file of a folder; nothing for an entry whose `problems` has seen all of it."""
+    return READERS[entry.name](path) if entry.is_folder and entry.name in READERS else []
 
 
-def _unreadable(error: OSError) -> str:
-    return f"{error.filename or 'it'} cannot be read ({error.strerror or error})"
+def coco_features(folder: Path) -> list[str]:
+    """The features to their end: finite numbers, a row for every picture."""
+    import h5py
+
+    problems = []
+    for name in progress(iterable=FEATURES, desc="coco_captioning: reading", unit="file"):
+        pictures = len(read_lines(folder / f"{name.split('_')[0]}_urls.txt"))
+        try:
+            with h5py.File(folder / name) as file:
+                features = file["features"]
+                if features.ndim != 2 or len(features) != pictures or features.dtype.kind != "f":
+                    problems.append(f"{name} has {features.dtype} {features.shape}, not a row for each of {pictures} pictures")
+                elif not all(np.isfinite(features[row : row + ROWS]).all() for row in range(0, pictures, ROWS)):
+                    problems.append(f"{name} holds numbers that are not finite")
+        except (OSError, KeyError, AttributeError) as error:  # h5py: cut or foreign, another content
+            problems.append(f"{name} cannot be read ({error})")
+    return problems
 
 
-def _as_published(entry: Entry) -> list[str]:
-    """Nothing where the content check decides: for folders, and for a converted file."""
-    return [] if entry.is_folder or is_converted(entry, entry.location) else file_problems(entry, entry.location)
+def davis_pictures(folder: Path) -> list[str]:
+    """Every picture can be decoded, and the reader reads every video that it offers."""
+    problems = undecodable(folder)
+    for name in progress(iterable=video_names(folder), desc="davis: reading", unit="video"):
+        try:
+            for _ in read_moments(folder, name):
+                pass
+        except ValueError as error:
+            problems.append(str(error).removeprefix("DavisDataset: ").split(". ")[0])
+    return shortened(list(dict.fromkeys(problems)))
 
 
-def is_converted(entry: Entry, file: Path) -> bool:
-    """Whether a file may be the entry saved anew: it has another size, where it may have one.
+def undecodable(folder: Path) -> list[str]:
+    """JPEG and PNG files below a folder that cannot be decoded, or not to their end."""
+    files = [file for file in sorted(folder.rglob("*")) if file.suffix in (".jpg", ".png") and not file.name.startswith(".")]
+    with ThreadPoolExecutor() as pool:
+        found = progress(iterable=pool.map(picture_problem, files), total=len(files), desc="decoding", unit="picture")
+        problems = [f"{file.relative_to(folder).as_posix()} {problem}" for file, problem in zip(files, found) if problem]
+    return shortened(problems)
 
-    A file of the published size has to have the published hash: else it is damaged.
-    """
-    return entry.convertible and file.stat().st_size != entry.size
+
+READERS = {"coco_captioning": coco_features, "davis": davis_pictures, "coco_examples": examples.missing}

@@ -26,8 +26,8 @@ from torchvision.datasets.utils import check_integrity
 
 from dl import settings
 from dl.console import write_whole
-from dl.data.manifest import digest
-from dl.files import user_path
+from dl.data import locate
+from dl.files import digest, user_path
 
 CIFAR10_MEAN = (0.4914, 0.4822, 0.4465)
 CIFAR10_STD = (0.2023, 0.1994, 0.2010)
@@ -143,11 +143,11 @@ def load_cifar10(
     """
     own = user_path(root) / CIFAR10.base_folder if root else None
     if settings.data_mode() == settings.SAMPLE:
-        folder = own or _sample_folder()
+        folder = own or locate("cifar10")
         sums = own_checksums(own) if own else sample_checksums(folder)
         _check_files(folder, sums, OWN_REMEDY if own else SAMPLE_REMEDY)
         return _few((SampleCIFAR10Pair if pairs else SampleCIFAR10)(folder.parent, train, sums, transform=transform))
-    folder = own or _real_folder()
+    folder = own or locate("cifar10")
     _check_files(folder, published_checksums(), REAL_REMEDY)
     return _few((CIFAR10Pair if pairs else CIFAR10)(folder.parent, train, transform))
 
@@ -207,18 +207,6 @@ def _few(dataset: CIFAR10) -> CIFAR10:
     count = settings.shortened(len(dataset), 2000 if dataset.train else 600)
     dataset.data, dataset.targets = dataset.data[:count], dataset.targets[:count]
     return dataset
-
-
-def _real_folder() -> Path:
-    from dl.data import require
-
-    return Path(require("cifar10"))
-
-
-def _sample_folder() -> Path:
-    from dl.world.export import sample_path
-
-    return sample_path(CIFAR10.base_folder)
 
 
 class _ArraysAlone(pickle.Unpickler):

@@ -29,14 +29,15 @@ class DavisDataset:
     """
 
     def __init__(self, root: str | Path | None = None, download: bool = False) -> None:
-        from dl.data.davis import davis_folder, video_names
+        from dl.data import locate
+        from dl.data.davis import video_names
 
         if download and root is None and settings.data_mode() == settings.REAL:
             from dl.data.fetch import fetch
             from dl.data.registry import ENTRIES
 
             fetch(ENTRIES["davis"])
-        self.root = davis_folder() if root is None else user_path(root)
+        self.root = locate("davis") if root is None else user_path(root)
         self.names = video_names(self.root)
 
     def __len__(self) -> int:
