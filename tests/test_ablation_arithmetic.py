@@ -44,6 +44,16 @@ def test_the_kept_rule_recipe_knows_the_rule_in_time():
             assert entry["threads"] == 1 and entry["cpu_seconds"] < 300
 
 
+def test_what_the_notebook_says_of_the_kept_runs():
+    kept = {name: [entry for entry in ablation.read() if entry["recipe"] == name] for name in RECIPES}
+    short = kept["rule recipe, 120 epochs"]
+    assert all(entry["unrelated"] < entry["unseen"] for entry in short)  # somewhat harder, from every seed
+    plain = [entry["unseen"] for entry in short]
+    assert min(plain) <= kept["label smoothing"][0]["unseen"] <= max(plain)  # no better and no worse
+    assert kept["no weight decay"][0]["seen"] == 1.0 and kept["no weight decay"][0]["unseen"] < 0.7
+    assert kept["dropout 0.1"][0]["seen"] < 0.6 and kept["reference recipe, 120 epochs"][0]["unseen"] < 0.2
+
+
 @pytest.fixture
 def few(monkeypatch):
     expressions = arithmetic.all_expressions()[::700]

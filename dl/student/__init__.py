@@ -49,6 +49,7 @@ LEFT_OUT = {  # of what is kept, and why
     "dl/student/markers.py": "reads solutions",
     "dl/submit/derive.py": "needs the notebooks' sources",
     "notebooks/*.ipynb": "made anew, from the sources",
+    "notebooks/answers/*": "model answers",
     "*/.*": "hidden files",
     "*/__pycache__/*": "compiled",
     "*.part": "unfinished",
