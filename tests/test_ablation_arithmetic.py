@@ -56,14 +56,15 @@ def test_what_the_notebook_says_of_the_kept_runs():
 
 @pytest.fixture
 def few(monkeypatch):
-    expressions = arithmetic.all_expressions()[::700]
+    expressions, split = arithmetic.all_expressions()[::700], a2_helper.split_rows
     monkeypatch.setattr(arithmetic, "all_expressions", lambda: expressions)
+    monkeypatch.setattr(a2_helper, "split_rows", lambda data: tuple(lines[:90] for lines in split(data)))
     monkeypatch.setattr(recipes, "WATCH_EVERY", 1)
     monkeypatch.setattr(recipes, "WATCHED", 20)
 
 
 def test_a_run_reports_every_kind_of_row(few):
-    entry = recipes.run(replace(RULE, epochs=2, batch=1500), seed=0)
+    entry = recipes.run(replace(RULE, epochs=2, batch=30), seed=0)
     assert entry["updates"] == 6 and entry["curve"]["epoch"] == [1, 2]
     assert all(0 <= entry[name] <= 1 for name in ("seen", "validation", "unseen", "unrelated"))
 
@@ -71,7 +72,7 @@ def test_a_run_reports_every_kind_of_row(few):
 def test_the_first_epochs_run_on_the_schedule_of_the_whole(few, monkeypatch):
     seen = []
     monkeypatch.setattr(a2_helper, "cosine_schedule", lambda *setting: seen.append(setting) or (lambda update: 1e-3))
-    _, sets, report = recipes.train(replace(RULE, epochs=50, batch=1500), seed=0, first_epochs=1)
+    _, sets, report = recipes.train(replace(RULE, epochs=50, batch=30), seed=0, first_epochs=1)
     assert seen == [(RULE.learning_rate, recipes.WARMUP, 50 * 3)]
     assert report["updates"] == 3 and report["curve"]["epoch"] == [1]
     assert len(recipes.watched(sets)["seen"]) == recipes.WATCHED

@@ -1,6 +1,7 @@
 """What the Transformers notebook shows: kinds of mistakes, evenness of attention, figures with alt text, model answers."""
 
 import ast
+import math
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,6 +10,8 @@ import matplotlib.pyplot as plt
 import pytest
 import torch
 
+import a2_helper
+import transformers
 from dl.data import arithmetic
 from dl.figures import transformers as show
 
@@ -116,3 +119,32 @@ def test_every_exercise_is_announced_and_no_cell_is_long():
     for cell in code:
         tree = ast.parse("\n".join(line for line in cell.splitlines() if not line.startswith("# %")))
         assert all(node.end_lineno - node.lineno < 3 for node in tree.body if isinstance(node, ast.FunctionDef))
+
+
+def test_numbers_in_the_prose_are_right():
+    def parameters(layers: int) -> str:
+        model = transformers.Transformer(4, 64, 256, 0.0, layers, layers, 16)
+        return f"{sum(parameter.numel() for parameter in model.parameters()):,}"
+
+    def smoothed(true: float) -> str:
+        return f"{-0.9 * math.log(true) - 0.1 * math.log((1 - true) / 15):.3f}"
+
+    weights = torch.tensor([1.0, 2.0, 0.0]).softmax(0)
+    output = weights @ torch.tensor([[10.0, 0], [0, 10], [5, 5]])
+    data = a2_helper.get_toy_data(ROOT / "datasets" / "two_digit_op.json")
+    training = set(a2_helper.split_rows(data)[0])
+    x = torch.tensor([1.0, 1, 5, 5])
+    for text in (
+        f"({parameters(2)} parameters instead of {parameters(4)})",
+        f"= {len(arithmetic.all_expressions()):,} expressions",
+        f"= {smoothed(0.9)}$: this loss",
+        f"= {smoothed(0.99)}$.",
+        *(f"11.11 = {weight:.2f}" for weight in weights),
+        f"= ({output[0]:.1f}, {output[1]:.1f})$",
+        f"would give ±{((x - x.mean()) / x.std()).max():.2f}",
+        f"little variance ({torch.linspace(-0.4, 0.6, 8)[:4].var(correction=0):.3f})",
+        f"bend at epoch {math.ceil(900 / (4500 // 256))}:",
+        f"$\\ln 16 = {math.log(16):.2f}$",
+    ):
+        assert text in SOURCE, text
+    assert len(training) < len(arithmetic.all_expressions()) / 4  # "less than a quarter"
