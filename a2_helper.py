@@ -550,6 +550,30 @@ def right_answers(
     return right_tokens(model, dataset, device, batch_size).all(dim=1)
 
 
+def ask(
+    model: Transformer,
+    expressions: Iterable[arithmetic.Expression],
+    pos_encode: Callable[[int, int], Tensor],
+    device: torch.device | str = "cpu",
+) -> dict[arithmetic.Expression, list[bool]]:
+    """Ask a model many questions: for each expression, which tokens of the result it writes right (greedy decoding).
+
+    Args:
+        expressions: distinct; with DL_QUICK, the first 500 are asked. pos_encode: as the model was trained with.
+    Returns:
+        expression -> five booleans: BOS, sign, tens, ones, EOS.
+    """
+    expressions = list(expressions)
+    rows = expression_dataset(expressions, model.emb_layer.weight.shape[1], pos_encode)
+    return dict(zip(expressions, right_tokens(model, rows, device).tolist(), strict=False))
+
+
+def exact_match(answers: dict[arithmetic.Expression, list[bool]], expressions: Iterable[arithmetic.Expression]) -> float:
+    """Share of the expressions whose whole result is right, of those that were asked; each counts as often as it is given."""
+    whole = [all(answers[expression]) for expression in expressions if expression in answers]
+    return sum(whole) / max(len(whole), 1)
+
+
 def draw(data: Tensor, x: list[str], y: list[str], ax: Axes) -> None:
     """Draw attention weights as a heat map on `ax`.
 

@@ -1,4 +1,4 @@
-"""A Transformer from single pieces: it reads a signed sum as tokens and writes its result as tokens.
+"""A Transformer built from its parts: it reads a signed sum as tokens and writes its result as tokens.
 
 Papers: Vaswani et al. 2017, "Attention Is All You Need" (arXiv:1706.03762): Eq. 1 attention, section 3.2.2 several
 heads, Eq. 2 feed-forward block, section 3.1 encoder and decoder, section 3.5 positions; Ba et al. 2016
@@ -50,7 +50,7 @@ def generate_token_dict(vocab: Sequence[str]) -> dict[str, int]:
 def prepocess_input_sequence(input_str: str, token_dict: dict[str, int], spc_tokens: Sequence[str]) -> list[int]:
     """Turn a line of text into tokens: a special word is one token, a number one token per digit.
 
-    "BOS POSITIVE 07 EOS" has 5 tokens. The misspelt name is the published one; `preprocess_input_sequence` is the same
+    "BOS POSITIVE 07 EOS" has 5 tokens. The assignment spells the name like this; `preprocess_input_sequence` is the same
     function.
 
     Args:
@@ -83,8 +83,8 @@ preprocess_input_sequence = prepocess_input_sequence
 def scaled_dot_product_two_loop_single(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Attention for one sequence, query by query and key by key (Vaswani et al. 2017, Eq. 1).
 
-    Every query is compared with every key; softmax over the keys turns the scores q.k / sqrt(M) into shares, and the
-    output is the values' mean in these shares.
+    Every query is compared with every key; a softmax over the keys turns the scores q.k / sqrt(M) into attention weights,
+    and the output is the mean of the values, weighted by them.
 
     Args:
         query, key, value: (K, M) float.
@@ -159,11 +159,11 @@ def scaled_dot_product_no_loop_batch(
 
 
 def xavier_linear(fan_in: int, fan_out: int) -> nn.Linear:
-    """An `nn.Linear` whose weight is drawn anew from uniform [-c, c], c = sqrt(6 / (fan_in + fan_out)).
+    """An `nn.Linear` whose weight is sampled anew from uniform [-c, c], c = sqrt(6 / (fan_in + fan_out)).
 
     Glorot and Bengio 2010, Eq. 16: this spread keeps the size of signals and gradients about equal from layer to layer.
-    The bias keeps PyTorch's own draw. Spends 2 fan_in fan_out + fan_out random numbers; the notebook's recorded
-    gradients rely on that count, so every Linear of this module is made here.
+    The bias keeps PyTorch's own initialisation. Uses 2 fan_in fan_out + fan_out random numbers; the notebook's recorded
+    gradients rely on that count, so every linear layer of this module is made here.
     """
     linear = nn.Linear(fan_in, fan_out)
     nn.init.xavier_uniform_(linear.weight)
@@ -171,10 +171,10 @@ def xavier_linear(fan_in: int, fan_out: int) -> nn.Linear:
 
 
 class SelfAttention(nn.Module):
-    """One attention head: three Linear maps make queries, keys and values, then Eq. 1.
+    """One attention head: three linear layers make queries, keys and values, then Eq. 1.
 
-    The maps are called `q`, `k` and `v`; each has a bias, and first weights as `xavier_linear` draws them.
-    `weights_softmax` holds the shares of the latest forward, (N, K_Q, K_K), detached from the graph; None before.
+    The layers are called `q`, `k` and `v`; each has a bias, and is initialised by `xavier_linear`.
+    `weights_softmax` holds the attention weights of the latest forward, (N, K_Q, K_K), detached from the graph; None before.
 
     Args:
         dim_in: features of the inputs. dim_q: features of queries and keys. dim_v: features of values.
@@ -209,10 +209,10 @@ class SelfAttention(nn.Module):
 
 
 class MultiHeadAttention(nn.Module):
-    """Several heads side by side, then one Linear back to the input's size (Vaswani et al. 2017, section 3.2.2).
+    """Several heads, concatenated and projected to the input's size (Vaswani et al. 2017, section 3.2.2).
 
-    `heads` holds a `SelfAttention` for each head, known to the optimiser; the Linear has a bias, and first weights as
-    `xavier_linear` draws them.
+    `heads` holds a `SelfAttention` for each head, known to the optimiser; the projection is a linear layer with a bias,
+    initialised by `xavier_linear`.
 
     Args:
         num_heads: number of heads. dim_in: features of the inputs and of the output. dim_out: features of EACH head.
@@ -281,9 +281,9 @@ class LayerNormalization(nn.Module):
 
 
 class FeedForwardBlock(nn.Module):
-    """Two Linear maps with a ReLU between, for every token alone (Vaswani et al. 2017, Eq. 2).
+    """Two linear layers with a ReLU between them, applied to each token by itself (Vaswani et al. 2017, Eq. 2).
 
-    Both have a bias, and first weights as `xavier_linear` draws them.
+    Both have a bias and are initialised by `xavier_linear`.
 
     Args:
         inp_dim: features in and out. hidden_dim_feedforward: features in between.
@@ -300,7 +300,7 @@ class FeedForwardBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Args: x (..., inp_dim) float. Returns: same shape."""
-        # EXERCISE FeedForwardBlock.forward, about 1 line. Hint: without what would two Linear maps be one?
+        # EXERCISE FeedForwardBlock.forward, about 1 line. Hint: without what would two linear layers be one?
         # BEGIN SOLUTION FeedForwardBlock.forward
         return self.contract(F.relu(self.expand(x)))
         # END SOLUTION FeedForwardBlock.forward
@@ -309,10 +309,10 @@ class FeedForwardBlock(nn.Module):
 class EncoderBlock(nn.Module):
     """Self-attention, then the feed-forward block, each added to its input and normalised (section 3.1).
 
-    Dropout stands AFTER each normalisation, and the next residual starts from the dropped tensor; there is none inside
-    attention or feed-forward block. (The paper drops before the addition; the expected tensors want it here.)
-    The notebook reads the attention as `MultiHeadBlock`; `dropout` is an `nn.Dropout`. The normalisations are
-    `LayerNormalization` of its own epsilon, each with its own scale and shift.
+    Post-norm: drop(norm(x + f(x))). Dropout comes AFTER each normalisation, and the next residual connection starts from
+    the dropped tensor; there is none inside attention or feed-forward block. (The paper drops f(x) before the addition;
+    the recorded results need it here.) The notebook reads the attention as `MultiHeadBlock`; `dropout` is an
+    `nn.Dropout`. The normalisations are `LayerNormalization` with its default epsilon, each with its own scale and shift.
 
     Args:
         num_heads: must divide emb_dim; a head has emb_dim / num_heads features. emb_dim: M.
@@ -345,7 +345,7 @@ class EncoderBlock(nn.Module):
 
 
 def get_subsequent_mask(seq: Tensor) -> Tensor:
-    """The causal mask: token t may not look at tokens after t.
+    """The causal mask: token t may not read the tokens after t.
 
     Args:
         seq: (N, K), any dtype; only its shape and device are used.
@@ -422,7 +422,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """A stack of decoder blocks, `layers`, and a Linear to the vocabulary, `proj_to_vocab`.
+    """A stack of decoder blocks, `layers`, and a linear layer to the vocabulary, `proj_to_vocab`.
 
     Args: as in `DecoderBlock`; num_layers: number of blocks; vocab_len: V. Note the order: num_layers before dropout.
     """
@@ -460,10 +460,11 @@ def position_encoding_simple(K: int, M: int) -> Tensor:
 
 
 def position_encoding_sinusoid(K: int, M: int) -> Tensor:
-    """Sine and cosine of the position, as the notebook defines them: all columns at ONE wavelength.
+    """Sine and cosine of the position, as the assignment grades them: all columns at ONE wavelength.
 
-    Columns 2 i and 2 i + 1 of row p are sine and cosine of p / 10000^a with a = floor(2 i / M). As 2 i is a column,
-    below M, a is 0 everywhere: the row is sin p, cos p over and over. `position_encoding_paper` has no floor.
+    Columns 2 i and 2 i + 1 of row p are sine and cosine of p / 10000^a with a = floor(2 i / M). The floor is a known
+    deviation from the paper: 2 i is the number of a column, below M, so a is 0 everywhere and the row repeats sin p,
+    cos p. `position_encoding_paper` has no floor.
 
     Returns:
         (1, K, M) float32, in [-1, 1].
@@ -545,7 +546,8 @@ class Transformer(nn.Module):
     """Encoder and decoder over one shared embedding, `emb_layer` (Vaswani et al. 2017, figure 1).
 
     `encoder` is an `Encoder`, `decoder` a `Decoder`; the embedding has a learnt row for each of the V tokens.
-    Embeddings are added to the positions as they are (N(0, 1), without the paper's factor sqrt(M)).
+    Embeddings are added to the positions as they are: initialised from N(0, 1), without the paper's factor sqrt(M) and
+    without dropout.
 
     Args:
         num_heads, emb_dim, feedforward_dim, dropout: as in `EncoderBlock`.
@@ -578,7 +580,7 @@ class Transformer(nn.Module):
         """Logits of every next token, with the true earlier tokens given ("teacher forcing").
 
         The decoder reads the target without its last token, under the causal mask; its output at position t is the
-        guess of token t + 1, so the ground truth is the target without its first token.
+        prediction of token t + 1, so the ground truth is the target without its first token.
 
         Args:
             ques_b: (N, K) int64, in [0, V). ques_pos: (N, K, M) float, or (1, K, M).
@@ -601,10 +603,10 @@ class Transformer(nn.Module):
 
 
 def LabelSmoothingLoss(pred: Tensor, ground: Tensor) -> Tensor:
-    """Cross-entropy against softened targets: 0.9 for the true class, 0.1 / (V - 1) for each other one.
+    """Cross-entropy against smoothed targets: 0.9 for the true class, 0.1 / (V - 1) for each other one.
 
     Szegedy et al. 2015, section 7, with the remainder shared by the V - 1 WRONG classes (`F.cross_entropy` shares it
-    among all V). Never 0: with V = 16 at least 0.596 a token.
+    among all V). Never 0: with V = 16 at least 0.596 nats per token.
 
     Args:
         pred: (T, V) logits. ground: int64 classes in [0, V), (T,) or, sequence below sequence, (N, T / N).
@@ -632,7 +634,7 @@ def CrossEntropyLoss(pred: Tensor, ground: Tensor) -> Tensor:
     Args:
         pred: (T, V) logits. ground: int64 classes in [0, V), (T,) or, sequence below sequence, (N, T / N).
     Returns:
-        scalar, in nats; T ln V for an even guess, and finite for logits of 1e3 as well.
+        scalar, in nats; T ln V for even probabilities, and finite for logits of 1e3 as well.
     Raises:
         ValueError: if the shapes do not fit.
     """

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import random
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 LIMIT = 49  # largest operand: 50 + 50 would need three digits
@@ -84,6 +84,41 @@ def unrelated(seen: Iterable[Expression]) -> list[Expression]:
     """
     sums = {_as_sum(expression) for expression in seen}
     return [expression for expression in all_expressions() if _as_sum(expression) not in sums]
+
+
+def digit_work(expression: Expression) -> str:
+    """What its digits have to do on paper: "adds" or "subtracts" the two magnitudes, with or without a carry or borrow.
+
+    -30 - (-34) is 34 - 30, "subtracts, no borrow"; 27 + 15 is "adds, carry", since 7 + 5 is more than 9.
+    """
+    a, op, b = expression
+    b = b if op == "add" else -b
+    large, small = max(abs(a), abs(b)), min(abs(a), abs(b))
+    if a * b >= 0:
+        return "adds, carry" if large % 10 + small % 10 > 9 else "adds, no carry"
+    return "subtracts, borrow" if large % 10 < small % 10 else "subtracts, no borrow"
+
+
+def mistakes_by_kind(expressions: Iterable[Expression], right: Iterable[Sequence[bool]]) -> list[dict]:
+    """Wrong results sorted by the digits' work and by the result's sign, most frequent first.
+
+    Args:
+        right: of each expression which tokens of the result are right: BOS, sign, tens, ones, EOS.
+    Returns:
+        a dict per kind: "digits", "result", "questions", "wrong results" (their share), and of these the shares in which
+        "sign", "tens" and "ones" are wrong (several may be).
+    """
+    groups: dict[tuple[str, str], list[Sequence[bool]]] = {}
+    for expression, tokens in zip(expressions, right, strict=False):
+        groups.setdefault((digit_work(expression), output_text(expression).split()[1]), []).append(tokens)
+    rows = []
+    for (digits, sign), answers in groups.items():
+        wrong = [tokens for tokens in answers if not all(tokens)]
+        row = {"digits": digits, "result": sign, "questions": len(answers), "wrong results": len(wrong) / len(answers)}
+        for position, name in enumerate(("sign", "tens", "ones"), start=1):
+            row[f"{name} wrong"] = sum(not tokens[position] for tokens in wrong) / max(len(wrong), 1)
+        rows.append(row)
+    return sorted(rows, key=lambda row: -row["wrong results"])
 
 
 def generate(rows: int = ROWS, seed: int = 0) -> dict[str, list[str]]:
