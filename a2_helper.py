@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 def load_coco_captions(path: str | Path | None = None, verbose: bool = True) -> dict:
-    """Read the captioning data: pictures, captions as word indices, and the vocabulary.
+    """Read the captioning data: images, captions as word indices, and the vocabulary.
 
     Args:
         path: a `coco.pt` file; None takes the sample world's with DL_DATA=sample, the fetched one with DL_DATA=real.
@@ -143,10 +143,11 @@ def train_captioner(
     shuffle: torch.Generator | None = None,
     checkpoint: str | Path | None = None,
     plot: bool = True,
+    after_epoch: Callable[[CaptioningRNN], object] | None = None,
 ) -> tuple[CaptioningRNN, list[float]]:
     """Train a captioner with AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101; PyTorch's defaults, weight decay 0.01).
 
-    The learning rate at epoch e is learning_rate * lr_decay**e. Ctrl-C stops early and keeps what was learnt.
+    The learning rate at epoch e is learning_rate * lr_decay**e. Ctrl-C stops early and keeps what the model has learned.
 
     Args:
         model: changed in place, left in train mode on `device`.
@@ -155,11 +156,12 @@ def train_captioner(
         num_epochs, batch_size: >= 1. learning_rate: > 0. lr_decay: factor per epoch. With DL_QUICK, at most 2 epochs of 4
             batches.
         device: where to train, batch by batch; None is where the model is.
-        drop_last: the course's published runs leave out the remainder of n / batch_size in every epoch (the same rows
-            each time), and so does True; False trains on it too. Fewer rows than a batch always make one batch.
-        shuffle: CPU generator that orders the rows anew in every epoch; None keeps their order, as the published runs do.
+        drop_last: True, the reference setting, leaves out the last partial batch of every epoch (the same rows each time,
+            unless they are shuffled); False trains on it too. Fewer rows than a batch always make one batch.
+        shuffle: CPU generator that puts the rows into a new order in every epoch; None, the reference setting, keeps theirs.
         checkpoint: file written after each epoch, from which the next call with the same settings resumes.
         plot: draw the loss history at the end.
+        after_epoch: called with the model after each epoch, for example to measure a validation loss.
     Returns:
         model, and the loss of every step as Python floats.
     Raises:
@@ -197,6 +199,8 @@ def train_captioner(
                 seconds = time.perf_counter() - started
                 print(f"(Epoch {epoch} / {num_epochs}) loss: {history[-1]:.4f} time per epoch: {seconds:.1f}s")
             saved.save(epoch=epoch + 1, history=history)
+            if after_epoch is not None:
+                after_epoch(model)
     except KeyboardInterrupt:
         print(f"Stopped after {len(history)} steps; the model keeps what it has learned.")
     if plot:
@@ -212,6 +216,21 @@ def plot_loss_history(history: list[float], title: str = "Training loss history"
     axis.plot(history, linewidth=1)
     axis.set(xlabel="Iteration", ylabel="Loss (nats per caption)", title=title)
     return figure
+
+
+@torch.no_grad()
+def caption_loss(model: CaptioningRNN, images: Tensor, captions: Tensor, batch_size: int = 250) -> float:
+    """Mean loss per caption in eval mode, in nats: of a validation split, for example. The model's mode is put back.
+
+    Args:
+        images: (n, 3, H, W) images or (n, 400, h, w) features. captions: (n, T + 1) int64.
+    """
+    device = next(model.parameters()).device
+    total = 0.0
+    with eval_mode(model):
+        for part, words in zip(images.split(batch_size), captions.split(batch_size)):
+            total += model(part.to(device), words.to(device)).item() * len(part)
+    return total / len(images)
 
 
 @torch.no_grad()

@@ -1,10 +1,10 @@
-"""Recurrent networks by hand, and what they are good for: describing pictures in words.
+"""Recurrent networks by hand, and what they are good for: describing images in words.
 
 The module goes from one tanh step to a captioner that shows where it looks:
 
 * `rnn_step_forward` … `rnn_backward`: a vanilla RNN, forward and back-propagation through time by hand;
 * `LSTM`: Hochreiter and Schmidhuber 1997 (doi:10.1162/neco.1997.9.8.1735), with the forget gate of Gers et al. 2000;
-* `dot_product_attention`, `AttentionLSTM`: attention over the picture's grid, Xu et al. 2015 (arXiv:1502.03044) with
+* `dot_product_attention`, `AttentionLSTM`: attention over the image's grid, Xu et al. 2015 (arXiv:1502.03044) with
   the scaled dot product of Vaswani et al. 2017 (arXiv:1706.03762, Eq. 1);
 * `ImageEncoder`, `CaptioningRNN`: a convolutional encoder and a recurrent decoder, Vinyals et al. 2015 (arXiv:1411.4555).
 
@@ -100,7 +100,7 @@ def rnn_forward(x: Tensor, h0: Tensor, Wx: Tensor, Wh: Tensor, b: Tensor) -> tup
 def rnn_backward(dh: Tensor, cache: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Back-propagation through time.
 
-    The state at step t reaches the loss along two ways: directly, which is dh[:, t], and through the step t + 1.
+    Each hidden state affects the loss twice: through its own output, whose gradient is dh[:, t], and as input to step t + 1.
 
     Args:
         dh: (N, T, H) float, the direct gradients of the loss at every hidden state. cache: from `rnn_forward`.
@@ -158,7 +158,7 @@ def scaled_normal(rows: int, columns: int) -> Tensor:
     return torch.randn(rows, columns) / math.sqrt(rows)
 
 
-# --- Pictures and words as vectors, and the loss ---
+# --- Images and words as vectors, and the loss ---
 
 
 class ImageEncoder(nn.Module):
@@ -169,7 +169,7 @@ class ImageEncoder(nn.Module):
     Args:
         pretrained: load weights. The embedded sample world comes with weights trained on it; with DL_DATA=real the
             ImageNet weights (torchvision's IMAGENET1K_V1) are read from the project's weight folder.
-        verbose: print which weights were loaded and the shape of the features for a picture of 224 x 224.
+        verbose: print which weights were loaded and the shape of the features for an image of 224 x 224.
     Raises:
         FileNotFoundError: with DL_DATA=real, if the ImageNet weights have not been fetched; names the command.
     """
@@ -201,12 +201,12 @@ class ImageEncoder(nn.Module):
         return FEATURE_CHANNELS
 
     def forward(self, images: Tensor) -> Tensor:
-        """Features of pictures.
+        """Features of images.
 
         Args:
             images: (N, 3, H, W), uint8 in [0, 255] or float in [0, 1], RGB.
         Returns:
-            (N, 400, ceil(H / 32), ceil(W / 32)) float; 4 x 4 for pictures of 112 x 112.
+            (N, 400, ceil(H / 32), ceil(W / 32)) float; 4 x 4 for images of 112 x 112.
         Raises:
             ValueError: if images is not (N, 3, H, W).
         """
@@ -242,7 +242,7 @@ class WordEmbedding(nn.Module):
         self.W_embed = nn.Parameter(scaled_normal(vocab_size, embed_size))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Look words up.
+        """Look up the vectors of words.
 
         Args:
             x: (N, T) integer, word indices in [0, V), on any device.
@@ -264,8 +264,8 @@ def temporal_softmax_loss(x: Tensor, y: Tensor, ignore_index: int | None = None)
 
     Args:
         x: (N, T, V) float, scores (before the softmax). y: (N, T) int64, right words in [0, V).
-        ignore_index: targets with this value count nothing, in value and gradient; None counts every target. A caption
-            of which no word counts is still one of the N; where none counts at all, the loss is 0.
+        ignore_index: targets with this value are ignored, in the loss and in its gradient; None ignores no target. A
+            caption without any counted word is still one of the N; if no target counts at all, the loss is 0.
     Returns:
         scalar, in nats per caption (not per word), finite for scores of any size.
     Raises:
@@ -356,20 +356,20 @@ def lstm_gates(a: Tensor, prev_c: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def dot_product_attention(prev_h: Tensor, A: Tensor) -> tuple[Tensor, Tensor]:
-    """Look at a picture's feature grid with the question prev_h.
+    """Attend to an image's feature grid with the query prev_h.
 
     With the grid flattened to K = h w cells: scores M = prev_h A / sqrt(H), weights = softmax of M over the K cells,
-    and the answer is the weighted sum of the cells' features (Vaswani et al. 2017, Eq. 1, with one query).
+    and the result is the weighted sum of the cells' features (Vaswani et al. 2017, Eq. 1, with one query).
 
     Args:
         prev_h: (N, H) float. A: (N, H, h, w) float, a grid of any size.
     Returns:
-        attn: (N, H). attn_weights: (N, h, w); each picture's weights sum to 1.
+        attn: (N, H). attn_weights: (N, h, w); each image's weights sum to 1.
     Raises:
         ValueError: if the two disagree on N or H.
     """
     check_tensors("dot_product_attention", prev_h=(prev_h, "N H"), A=(A, "N H h w"))
-    # EXERCISE dot_product_attention, about 6 lines. Hint: a batch of one picture must stay a batch.
+    # EXERCISE dot_product_attention, about 6 lines. Hint: a batch of one image must stay a batch.
     # BEGIN SOLUTION dot_product_attention
     N, H, h, w = A.shape
     cells = A.reshape(N, H, h * w)
@@ -381,7 +381,7 @@ def dot_product_attention(prev_h: Tensor, A: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class AttentionLSTM(nn.Module):
-    """An LSTM that looks at the picture before each step: a gains the term attn Wattn, Wattn (H, 4H)."""
+    """An LSTM that attends to the image before each step: a gains the term attn Wattn, Wattn (H, 4H)."""
 
     def __init__(self, input_dim: int, hidden_dim: int) -> None:
         super().__init__()
@@ -416,12 +416,12 @@ class AttentionLSTM(nn.Module):
         """A whole sequence; hidden and cell state start as the mean of A over its cells.
 
         Args:
-            x: (N, T, D) float. A: (N, H, h, w), the picture's projected features.
+            x: (N, T, D) float. A: (N, H, h, w), the image's projected features.
         Returns:
             (N, T, H) hidden states.
         """
         check_tensors("AttentionLSTM.forward", x=(x, "N T D"), A=(A, "N H h w"), Wx=(self.Wx, "D 4H"), Wh=(self.Wh, "H 4H"))
-        # EXERCISE AttentionLSTM.forward, about 9 lines. Hint: from which hidden state is the attention of step t asked?
+        # EXERCISE AttentionLSTM.forward, about 9 lines. Hint: which hidden state is the query of step t?
         # BEGIN SOLUTION AttentionLSTM.forward
         h = c = A.mean(dim=(2, 3))  # (N, H)
         states = []
@@ -437,18 +437,18 @@ class AttentionLSTM(nn.Module):
 
 
 class CaptioningRNN(nn.Module):
-    """Encoder, projection, word vectors, recurrent layer and output scores: picture in, caption out.
+    """Encoder, projection, word vectors, recurrent layer and output scores: image in, caption out.
 
-    For "rnn" and "lstm" the projected mean of the features is the first hidden state; for "attn" the same affine map
-    is applied to every cell of the grid. The parts that train: `image_encoder`; `feature_projection`, an affine map of
-    vectors, input_dim -> H; `word_embedding`, a WordEmbedding (V, W); `recurrent`, an RNN, LSTM or AttentionLSTM (W, H);
-    `output_projection`, an affine map H -> V. Nothing is squashed before or after the two maps.
+    For "rnn" and "lstm" the projected mean of the features is the initial hidden state; for "attn" the same projection
+    is applied to every cell of the grid. The parts that train: `image_encoder`; `feature_projection`, a linear layer
+    input_dim -> H with bias; `word_embedding`, a WordEmbedding (V, W); `recurrent`, an RNN, LSTM or AttentionLSTM (W, H);
+    `output_projection`, a linear layer H -> V with bias. No nonlinearity stands before or after the two projections.
 
     Args:
         word_to_idx: word -> index; `<NULL>` must be there. V is its length, not its largest index + 1.
         input_dim: channels of the encoder's features, 400 for the encoder used here.
         wordvec_dim, hidden_dim: sizes W and H. cell_type: "rnn", "lstm" or "attn".
-        image_encoder_pretrained: as `ImageEncoder(pretrained=…)`. ignore_index: target that never counts.
+        image_encoder_pretrained: as `ImageEncoder(pretrained=…)`. ignore_index: target that is ignored in the loss.
     Raises:
         ValueError: for an unknown cell_type, a vocabulary without `<NULL>`, or an input_dim other than the encoder's.
     """
@@ -481,8 +481,8 @@ class CaptioningRNN(nn.Module):
         self.word_to_idx = word_to_idx
         self.idx_to_word = {index: word for word, index in word_to_idx.items()}
         self.ignore_index = ignore_index
-        self.image_encoder = ImageEncoder(pretrained=image_encoder_pretrained)
-        # EXERCISE CaptioningRNN.__init__, about 4 lines. Hint: V comes from word_to_idx; the output map has a bias.
+        self.image_encoder = ImageEncoder(pretrained=image_encoder_pretrained, verbose=False)
+        # EXERCISE CaptioningRNN.__init__, about 4 lines. Hint: V comes from word_to_idx; the output layer has a bias.
         # BEGIN SOLUTION CaptioningRNN.__init__
         V = len(word_to_idx)
         self.feature_projection = nn.Linear(input_dim, hidden_dim)
@@ -492,7 +492,7 @@ class CaptioningRNN(nn.Module):
         # END SOLUTION CaptioningRNN.__init__
 
     def encode(self, images: Tensor) -> Tensor:
-        """Feature grid (N, 400, h, w) of images (N, 3, H, W); features that the encoder made pass unchanged."""
+        """Feature grid (N, 400, h, w) of images (N, 3, H, W); features that the encoder made are returned unchanged."""
         return images if images.ndim == 4 and images.shape[1] == FEATURE_CHANNELS else self.image_encoder(images)
 
     def project(self, images: Tensor) -> Tensor:
@@ -517,7 +517,7 @@ class CaptioningRNN(nn.Module):
             images: (N, 3, H, W) as `ImageEncoder` takes them, or features (N, 400, h, w) made by it.
             captions: (N, T + 1) int64, `<START>` first, padded with `<NULL>`.
         Returns:
-            scalar loss, in nats per caption; targets of the model's ignore_index count nothing, whichever word that is.
+            scalar loss, in nats per caption; targets equal to the model's ignore_index are ignored, whichever word that is.
         Raises:
             ValueError: if images and captions differ in number, or captions are shorter than two words.
         """
@@ -537,15 +537,15 @@ class CaptioningRNN(nn.Module):
 
     @no_grad
     def sample(self, images: Tensor, max_length: int = 15) -> Tensor | tuple[Tensor, Tensor]:
-        """Describe pictures, one word at a time, always taking the word of the highest score.
+        """Describe images, one word at a time, always taking the word with the highest score (greedy decoding).
 
         Put the model in `eval()` first. Every caption has max_length words, whatever follows `<END>`.
 
         Args:
             images: as for `forward`. max_length: words to generate, >= 1.
         Returns:
-            captions: (N, max_length) int64, without `<START>`. For "attn" a pair: captions, and the attention of each
-            word (that with which its step was made) as float32 on the CPU, (N, max_length, h, w).
+            captions: (N, max_length) int64, without `<START>`. For "attn" a pair: captions, and the attention weights of
+            each word (those used in its step) as float32 on the CPU, (N, max_length, h, w).
         Raises:
             ValueError: if the vocabulary has no `<START>`, or max_length < 1.
         """

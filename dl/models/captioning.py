@@ -1,0 +1,137 @@
+"""Measurements on recurrent layers and captioners: how far gradients reach, what features know, which words are wrong.
+
+Nothing here is an exercise. Layers and models come in as arguments, so any implementation of the lesson can be measured.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dl.world.captions import PLACES, read, relation_right
+from dl.world.scenes import COLOURS, EXTENTS, TEXTURES, Scene, SceneObject
+
+SYMBOLS, NOISE = 8, 8  # of the recall task: one-hot symbol, then distracting noise
+
+
+def gradient_by_distance(layer: nn.Module, input_dim: int, hidden_dim: int, steps: int = 30, seed: int = 0) -> list[float]:
+    """Gradient of the last hidden state with respect to each input, by how many steps back that input lies.
+
+    Args:
+        layer: maps (N, T, D), (N, H) to (N, T, H).
+        steps: T. seed: of the random inputs and of the random direction in which the last state is measured.
+    Returns:
+        `steps` norms over batch and features, divided by the first: entry k is for the input k steps before the last.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(64, steps, input_dim, generator=generator).requires_grad_()
+    direction = torch.randn(64, hidden_dim, generator=generator)
+    last = layer(x, torch.zeros(64, hidden_dim))[:, -1]
+    (gradient,) = torch.autograd.grad((last * direction).sum(), x)
+    norms = gradient.norm(dim=(0, 2)).flip(0)
+    return (norms / norms[0]).tolist()
+
+
+def recall_accuracy(layer: nn.Module, hidden_dim: int, length: int, updates: int, seed: int = 0) -> float:
+    """Train a layer to name, at the end of a sequence, the symbol that it saw at the beginning; noise comes in between.
+
+    Args:
+        layer: maps (N, T, 16), (N, H) to (N, T, H); changed in place.
+        length: T. updates: steps of Adam, each on 64 new sequences.
+    Returns:
+        accuracy over the last fifth of the updates, before each of them; chance is 1/8.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    readout = nn.Linear(hidden_dim, SYMBOLS)
+    optimizer = torch.optim.Adam([*layer.parameters(), *readout.parameters()], lr=3e-3)
+    right = []
+    for _ in range(updates):
+        symbols = torch.randint(SYMBOLS, (64,), generator=generator)
+        x = torch.zeros(64, length, SYMBOLS + NOISE)
+        x[:, :, SYMBOLS:] = 0.5 * torch.randn(64, length, NOISE, generator=generator)
+        x[torch.arange(64), 0, symbols] = 2.0
+        scores = readout(layer(x, torch.zeros(64, hidden_dim))[:, -1])
+        right.append((scores.argmax(dim=1) == symbols).float().mean().item())
+        optimizer.zero_grad()
+        F.cross_entropy(scores, symbols).backward()
+        optimizer.step()
+    late = right[-max(1, updates // 5) :]
+    return sum(late) / len(late)
+
+
+def probe_positions(train_features: Tensor, val_features: Tensor, epochs: int = 12, seed: int = 0) -> Tensor:
+    """Can a linear classifier tell from ONE cell's features where in the grid that cell lies?
+
+    Args:
+        train_features, val_features: (n, C, h, w) grids; the classifier is trained on the cells of the first.
+    Returns:
+        (h, w) float, accuracy on the validation cells of each position; chance is 1 / (h w).
+    """
+    h, w = train_features.shape[2:]
+    cells, labels = _cells(train_features)
+    mean, std = cells.mean(dim=0), cells.std(dim=0) + 1e-6
+    generator = torch.Generator().manual_seed(seed)
+    probe = nn.Linear(cells.shape[1], h * w)
+    nn.init.zeros_(probe.weight)
+    nn.init.zeros_(probe.bias)
+    optimizer = torch.optim.Adam(probe.parameters(), lr=3e-3, weight_decay=1e-4)
+    for _ in range(epochs):
+        for rows in torch.randperm(len(cells), generator=generator).split(256):
+            loss = F.cross_entropy(probe((cells[rows] - mean) / std), labels[rows])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    seen, truth = _cells(val_features)
+    with torch.no_grad():
+        named = probe((seen - mean) / std).argmax(dim=1)
+    return (named == truth).float().view(-1, h, w).mean(dim=0)
+
+
+def _cells(features: Tensor) -> tuple[Tensor, Tensor]:
+    """Every cell as a row (n h w, C), with the number of its position."""
+    n, C, h, w = features.shape
+    return features.flatten(2).transpose(1, 2).reshape(-1, C), torch.arange(h * w).repeat(n)
+
+
+def grid_code(channels: int, h: int, w: int, scale: float = 1.0, seed: int = 0) -> Tensor:
+    """A fixed random vector per row plus one per column, (channels, h, w): added to features, it says where a cell lies."""
+    generator = torch.Generator().manual_seed(seed)
+    rows, columns = (torch.randn(channels, *shape, generator=generator) for shape in ((h, 1), (1, w)))
+    return scale * (rows + columns)
+
+
+def wrong_words(sentence: str, scene: Scene) -> list[bool]:
+    """For each word of a caption: does it claim something that is not so in the scene?
+
+    Of an object whose class is not there, the class word is wrong, and its colour too unless the scene has that colour.
+    Of an object whose class is there, every word that describes another colour, size or texture is wrong. The words of a
+    wrong background are wrong, and those of a relation that does not hold.
+    """
+    words, claims = sentence.split(), read(sentence)
+    wrong = [False] * len(words)
+    by_class = {item.category: item for item in scene.objects}
+    start = 0
+    for (_, category), (_, end) in zip(claims.pairs, claims.places):
+        item = by_class.get(category)
+        for position in range(start, end + 1):
+            wrong[position] = _word_is_wrong(words[position], item, scene, category)
+        start = end + 1
+    phrases = [PLACES[claims.background]] if claims.background not in (None, scene.background) else []
+    if claims.relation is not None and not relation_right(claims, scene):
+        phrases.append(claims.relation)
+    for phrase in phrases:
+        parts = phrase.split()
+        at = next(i for i in range(len(words)) if words[i : i + len(parts)] == parts)
+        wrong[at : at + len(parts)] = [True] * len(parts)
+    return wrong
+
+
+def _word_is_wrong(word: str, item: SceneObject | None, scene: Scene, category: str) -> bool:
+    if word == category:
+        return item is None
+    if word in COLOURS:
+        return word != item.colour if item else word not in {other.colour for other in scene.objects}
+    if item is None:
+        return False
+    return word in EXTENTS and word != item.size or word in TEXTURES and word != item.texture
