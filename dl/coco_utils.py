@@ -1,9 +1,9 @@
-"""Captioned pictures in the format of the course CS231n: captions as word indices, a vocabulary, addresses of pictures.
+"""Captioned images in the format of the course CS231n: captions as word indices, a vocabulary, addresses of images.
 
     coco2014_captions.h5                    train_captions, val_captions int32 (n, 17); train_image_idxs, val_image_idxs (n,)
     coco2014_vocab.json                     idx_to_word, word_to_idx
     {train,val}2014_urls.txt                an address a line
-    {train,val}2014_vgg16_fc7{_pca,}.h5     features float32 (pictures, 512 or 4096), of use to other notebooks
+    {train,val}2014_vgg16_fc7{_pca,}.h5     features float32 (images, 512 or 4096), of use to other notebooks
 
 The sample world's captioned scenes lie in the same format; their addresses are paths within the folder.
 Notebook: notebooks/CLIP_DINO.ipynb
@@ -47,11 +47,11 @@ def load_coco_data(
     Args:
         base_dir: the folder; None takes the one that DL_DATA chooses.
         max_train: draw so many training captions, **with replacement, from numpy's global generator** (captions and
-            picture indices only); None keeps all in their order.
+            image indices only); None keeps all in their order.
         pca_features: the features of 512 values, else those of 4096. features: False leaves them out: they are large.
     Returns:
         train_captions, val_captions: int32 (n, 17) word indices. train_image_idxs, val_image_idxs: int32 (n,).
-        train_features, val_features: float32 (pictures, values). idx_to_word: list. word_to_idx: dict.
+        train_features, val_features: float32 (images, values). idx_to_word: list. word_to_idx: dict.
         train_urls, val_urls: arrays of strings.
     Raises:
         FileNotFoundError: naming every file that is absent. ValueError: naming one that is damaged, or what does not fit.
@@ -108,7 +108,7 @@ def decode_captions(captions: np.ndarray | Sequence[int], idx_to_word: Sequence[
 def sample_coco_minibatch(
     data: dict, batch_size: int = 100, split: str = "train"
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Captions drawn with replacement from numpy's global generator, with their pictures' features and addresses.
+    """Captions drawn with replacement from numpy's global generator, with their images' features and addresses.
 
     Args:
         data: from `load_coco_data`, with features. split: "train" or "val".
@@ -123,8 +123,8 @@ def sample_coco_minibatch(
             f"{', '.join(data)}. Call load_coco_data with features=True."
         )
     chosen = np.random.choice(len(data[f"{split}_captions"]), batch_size)
-    pictures = data[f"{split}_image_idxs"][chosen]
-    return data[f"{split}_captions"][chosen], data[f"{split}_features"][pictures], data[f"{split}_urls"][pictures]
+    images = data[f"{split}_image_idxs"][chosen]
+    return data[f"{split}_captions"][chosen], data[f"{split}_features"][images], data[f"{split}_urls"][images]
 
 
 def read_folder(folder: Path, widths: tuple[str, ...] = ()) -> dict[str, np.ndarray | list | dict]:
@@ -165,7 +165,7 @@ def _read_h5(file: Path) -> dict[str, np.ndarray]:
 
 
 def _addresses(file: Path) -> np.ndarray:
-    """One a line, which may hold blanks; captions name pictures by the number of the line, so none may be empty."""
+    """One a line, which may hold blanks; captions name images by the number of the line, so none may be empty."""
     try:
         lines = read_lines(file)
     except ValueError as error:
@@ -191,13 +191,13 @@ def _check_data(folder: Path, data: dict) -> None:
     if data["word_to_idx"] != {word: index for index, word in enumerate(data["idx_to_word"])}:
         problems.append("word_to_idx is not the inverse of idx_to_word")
     for split in SPLITS:
-        captions, pictures, urls = (data[f"{split}_{what}"] for what in ("captions", "image_idxs", "urls"))
-        if captions.ndim != 2 or pictures.shape != captions.shape[:1]:
-            problems.append(f"{split} has captions {captions.shape} and picture indices {pictures.shape}")
+        captions, images, urls = (data[f"{split}_{what}"] for what in ("captions", "image_idxs", "urls"))
+        if captions.ndim != 2 or images.shape != captions.shape[:1]:
+            problems.append(f"{split} has captions {captions.shape} and image indices {images.shape}")
         if captions.size and not 0 <= captions.min() <= captions.max() < len(data["idx_to_word"]):
             problems.append(f"{split}_captions hold indices outside the vocabulary of {len(data['idx_to_word'])} words")
-        if pictures.size and not 0 <= pictures.min() <= pictures.max() < len(urls):
-            problems.append(f"{split} names picture {pictures.max()}, but there are {len(urls)} addresses")
+        if images.size and not 0 <= images.min() <= images.max() < len(urls):
+            problems.append(f"{split} names image {images.max()}, but there are {len(urls)} addresses")
         features = data.get(f"{split}_features")
         if features is not None and (features.ndim != 2 or len(features) != len(urls)):
             problems.append(f"{split} has features {features.shape}, but {len(urls)} addresses")

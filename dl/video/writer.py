@@ -1,4 +1,4 @@
-"""Frames written as an MP4."""
+"""Frames written as an MP4, and read back."""
 
 from __future__ import annotations
 
@@ -71,6 +71,17 @@ def write_video_from_array(array: Iterable[np.ndarray], output_path: str | Path,
             writer.release()
         temporary.unlink(missing_ok=True)
     print(f"Video saved to {output_path.name}")
+
+
+def read_video(path: str | Path) -> list[np.ndarray]:
+    """All frames of a video file, uint8 (H, W, 3), RGB; empty if OpenCV cannot read it."""
+    import cv2
+
+    capture, frames = cv2.VideoCapture(str(path)), []
+    while (read := capture.read())[0]:
+        frames.append(read[1][..., ::-1])  # OpenCV gives blue first
+    capture.release()
+    return frames
 
 
 def _checked_rate(fps: float) -> float:
