@@ -181,7 +181,7 @@ def _unit_rows(features: Tensor) -> Tensor:
 def compute_iou(pred: Tensor | np.ndarray, gt: Tensor | np.ndarray, num_classes: int, skip_absent: bool = False) -> float:
     """Mean over classes of intersection / (union + 1e-8): how well a labelling fits the true one.
 
-    A class that neither labelling has counts as 0 here, as in the course's grading: the truth against itself then stays
+    A class that neither labelling has counts as 0 here, as in the reference setting: the truth against itself then stays
     below 1. With `skip_absent` such classes are left out.
 
     Args:

@@ -1,9 +1,9 @@
-"""Captioned pictures in the format of the course CS231n: captions as word indices, a vocabulary, addresses of pictures.
+"""Captioned images in the format of the course CS231n: captions as word indices, a vocabulary, addresses of images.
 
     coco2014_captions.h5                    train_captions, val_captions int32 (n, 17); train_image_idxs, val_image_idxs (n,)
     coco2014_vocab.json                     idx_to_word, word_to_idx
     {train,val}2014_urls.txt                an address a line
-    {train,val}2014_vgg16_fc7{_pca,}.h5     features float32 (pictures, 512 or 4096), of use to other notebooks
+    {train,val}2014_vgg16_fc7{_pca,}.h5     features float32 (images, 512 or 4096), of use to other notebooks
 
 The sample world's captioned scenes lie in the same format; their addresses are paths within the folder.
 Notebook: notebooks/CLIP_DINO.ipynb
@@ -32,11 +32,11 @@ def load_coco_data(
     Args:
         base_dir: the folder; None takes the one that DL_DATA chooses.
         max_train: draw so many training captions, **with replacement, from numpy's global generator** (captions and
-            picture indices only); None keeps all in their order.
+            image indices only); None keeps all in their order.
         pca_features: the features of 512 values, else those of 4096. features: False leaves them out: they are large.
     Returns:
         train_captions, val_captions: int32 (n, 17) word indices. train_image_idxs, val_image_idxs: int32 (n,).
-        train_features, val_features: float32 (pictures, values). idx_to_word: list. word_to_idx: dict.
+        train_features, val_features: float32 (images, values). idx_to_word: list. word_to_idx: dict.
         train_urls, val_urls: arrays of strings.
     Raises:
         FileNotFoundError: naming every file that is absent. ValueError: naming one that is damaged, or what does not fit.
@@ -84,7 +84,7 @@ def decode_captions(captions: np.ndarray | Sequence[int], idx_to_word: Sequence[
 def sample_coco_minibatch(
     data: dict, batch_size: int = 100, split: str = "train"
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Captions drawn with replacement from numpy's global generator, with their pictures' features and addresses.
+    """Captions drawn with replacement from numpy's global generator, with their images' features and addresses.
 
     Args:
         data: from `load_coco_data`, with features. split: "train" or "val".
@@ -99,5 +99,5 @@ def sample_coco_minibatch(
             f"{', '.join(data)}. Call load_coco_data with features=True."
         )
     chosen = np.random.choice(len(data[f"{split}_captions"]), batch_size)
-    pictures = data[f"{split}_image_idxs"][chosen]
-    return data[f"{split}_captions"][chosen], data[f"{split}_features"][pictures], data[f"{split}_urls"][pictures]
+    images = data[f"{split}_image_idxs"][chosen]
+    return data[f"{split}_captions"][chosen], data[f"{split}_features"][images], data[f"{split}_urls"][images]

@@ -1,4 +1,4 @@
-"""A picture by its address: fetched once, then read from the disk."""
+"""An image by its address: fetched once, then read from the disk."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from dl.files import rgb
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # per channel, RGB, of images in [0, 1]
 TIMEOUT, ATTEMPTS = 15.0, 2  # seconds without an answer; connections to one address
-LARGEST = 50_000_000  # bytes; pictures of COCO have less than one million
+LARGEST = 50_000_000  # bytes; images of COCO have less than one million
 CACHE = "pictures_by_url"  # folder below `data_home()`
 
 
 def image_from_url(url: str) -> np.ndarray:
-    """A picture by its address, http or https, or by its path within the sample world's folder of captioned pictures.
+    """An image by its address, http or https, or by its path within the sample world's folder of captioned images.
 
     What came from the network is kept below the data folder, under the SHA-256 of its address, and read from there
     the next time; where nothing can be kept, that is said once. DL_MIRROR is asked first, and for a photograph of
@@ -32,7 +32,7 @@ def image_from_url(url: str) -> np.ndarray:
         uint8 (H, W, 3), RGB: turned as its EXIF data say, on white where it is transparent.
     Raises:
         ConnectionError: if the server does not give it. FileNotFoundError: if it is in no file, and DL_OFFLINE forbids
-        the network. ValueError: for another kind of address, or if what came is no picture.
+        the network. ValueError: for another kind of address, or if what came is no image.
     """
     parts = urllib.parse.urlsplit(str(url))
     if not parts.scheme:
@@ -55,26 +55,26 @@ def image_from_url(url: str) -> np.ndarray:
     if settings.offline():
         raise FileNotFoundError(
             f"image_from_url: {url} was not fetched before, and DL_OFFLINE forbids the network. "
-            "Unset DL_OFFLINE, or use another picture."
+            "Unset DL_OFFLINE, or use another image."
         )
     content = _download(_in_ascii(str(url)))
-    picture = _decode(content, url)
+    image = _decode(content, url)
     from dl.console import say_once, write_whole
 
     try:
         write_whole(kept, lambda file: file.write_bytes(content))
     except OSError as error:
-        say_once(f"image_from_url: pictures cannot be kept in {settings.shown(kept.parent)} ({error.strerror}); going on.")
-    return picture
+        say_once(f"image_from_url: images cannot be kept in {settings.shown(kept.parent)} ({error.strerror}); going on.")
+    return image
 
 
 def kept_file(url: str) -> Path:
-    """Where the picture of an address is kept, whether or not it is there."""
+    """Where the image of an address is kept, whether or not it is there."""
     return settings.data_home() / CACHE / hashlib.sha256(str(url).encode()).hexdigest()
 
 
 def addresses_of(url: str) -> list[str]:
-    """Where a picture may be: on the mirror, on Flickr's present host, at its own address."""
+    """Where an image may be: on the mirror, on Flickr's present host, at its own address."""
     mirror, name = settings.mirror(), urllib.parse.urlsplit(url).path.rpartition("/")[2]
     flickr = re.fullmatch(r"https?://(?:farm\d+|c\d+|live)\.static\.?flickr\.com/(?:\d+/)?(\d+/\d+_\w+\.jpg)", url)
     moved = f"https://live.staticflickr.com/{flickr[1]}" if flickr else None
@@ -88,11 +88,11 @@ def _local(path: str) -> Path:
     file = (folder / path).resolve()
     if not file.is_relative_to(folder):
         raise ValueError(
-            f"image_from_url: {path!r} leads out of the folder of captioned pictures. Pass an address from val_urls."
+            f"image_from_url: {path!r} leads out of the folder of captioned images. Pass an address from val_urls."
         )
     if not file.is_file():
         raise FileNotFoundError(
-            f"image_from_url: there is no picture {path!r} among the captioned ones. "
+            f"image_from_url: there is no image {path!r} among the captioned ones. "
             "Pass an address from val_urls, or one that begins with https://."
         )
     return file
@@ -116,7 +116,7 @@ def _download(url: str) -> bytes:
     for address in addresses_of(url):
         file = io.BytesIO()
         try:
-            wanted = Wanted(name="picture", address=address, limit=LARGEST, timeout=TIMEOUT, attempts=ATTEMPTS)
+            wanted = Wanted(name="image", address=address, limit=LARGEST, timeout=TIMEOUT, attempts=ATTEMPTS)
             came_from = download(wanted, file).address
             if "unavailable" in urllib.parse.urlsplit(came_from).path:  # Flickr's stand-in for what was removed
                 raise DownloadError("it has been removed")
@@ -126,12 +126,12 @@ def _download(url: str) -> bytes:
     address, last = failures[-1]
     if isinstance(last, WebPage):
         raise ValueError(
-            f"image_from_url: {url} gives a web page, wanted a picture. Open the address in a browser to see "
+            f"image_from_url: {url} gives a web page, wanted an image. Open the address in a browser to see "
             "what is there, or use another one."
         ) from last
     kind = NoServerError if not any(failure.answered for _, failure in failures) else ConnectionError
     raise kind(
-        f"image_from_url: {url}: {last}, wanted its picture. Check the network, or use another picture: some have "
+        f"image_from_url: {url}: {last}, wanted its image. Check the network, or use another image: some have "
         "vanished from their site."
     ) from last
 
@@ -144,12 +144,12 @@ def _decode(content: bytes, url: str) -> np.ndarray:
     from PIL import Image
 
     try:
-        with Image.open(io.BytesIO(content)) as picture:
-            return np.array(rgb(picture))
+        with Image.open(io.BytesIO(content)) as image:
+            return np.array(rgb(image))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         page = content.lstrip()[:20].lower().startswith((b"<!doctype html", b"<html"))
-        what = "a web page" if page else f"no picture ({error})"
+        what = "a web page" if page else f"no image ({error})"
         raise ValueError(
-            f"image_from_url: {url} gives {what}, wanted a picture. Open the address in a browser to see "
+            f"image_from_url: {url} gives {what}, wanted an image. Open the address in a browser to see "
             "what is there, or use another one."
         ) from error

@@ -271,9 +271,9 @@ def test_what_fails_is_an_error_and_leaves_no_file(site, tmp_path, monkeypatch):
     monkeypatch.setattr(image_utils, "TIMEOUT", 0.3)
     monkeypatch.setattr(download, "PAUSE", 0.0)
     for path, error, words in (
-        ("/gone.png", ConnectionError, "the server answered 404 Not Found: the file is no longer there, wanted its picture"),
-        ("/page.jpg", ValueError, "gives a web page, wanted a picture"),
-        ("/cut.png", ValueError, r"gives no picture \("),
+        ("/gone.png", ConnectionError, "the server answered 404 Not Found: the file is no longer there, wanted its image"),
+        ("/page.jpg", ValueError, "gives a web page, wanted an image"),
+        ("/cut.png", ValueError, r"gives no image \("),
         ("/short.png", ConnectionError, "cut after .* bytes"),
         ("/moved.jpg", ConnectionError, "has been removed"),
         ("/slow.png", ConnectionError, "no answer"),
@@ -312,7 +312,7 @@ def test_pictures_of_the_sample_world_are_read_by_their_paths(captioned):
 def test_paths_stay_inside_the_folder(captioned, tmp_path):
     Image.new("RGB", (2, 2)).save(tmp_path / "secret.png")
     for path in ("../secret.png", str(tmp_path / "secret.png"), "images/../../secret.png"):
-        with pytest.raises(ValueError, match="leads out of the folder of captioned pictures"):
+        with pytest.raises(ValueError, match="leads out of the folder of captioned images"):
             image_from_url(path)
-    with pytest.raises(FileNotFoundError, match="there is no picture 'images/val/7.png'"):
+    with pytest.raises(FileNotFoundError, match="there is no image 'images/val/7.png'"):
         image_from_url("images/val/7.png")

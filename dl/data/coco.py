@@ -108,7 +108,7 @@ def _read_h5(file: Path) -> dict[str, np.ndarray]:
 
 
 def _addresses(file: Path) -> np.ndarray:
-    """One a line, which may hold blanks; captions name pictures by the number of the line, so none may be empty."""
+    """One a line, which may hold blanks; captions name images by the number of the line, so none may be empty."""
     try:
         lines = read_lines(file)
     except ValueError as error:
@@ -134,13 +134,13 @@ def _check_data(folder: Path, data: dict) -> None:
     if data["word_to_idx"] != {word: index for index, word in enumerate(data["idx_to_word"])}:
         problems.append("word_to_idx is not the inverse of idx_to_word")
     for split in SPLITS:
-        captions, pictures, urls = (data[f"{split}_{what}"] for what in ("captions", "image_idxs", "urls"))
-        if captions.ndim != 2 or pictures.shape != captions.shape[:1]:
-            problems.append(f"{split} has captions {captions.shape} and image indices {pictures.shape}")
+        captions, images, urls = (data[f"{split}_{what}"] for what in ("captions", "image_idxs", "urls"))
+        if captions.ndim != 2 or images.shape != captions.shape[:1]:
+            problems.append(f"{split} has captions {captions.shape} and image indices {images.shape}")
         if captions.size and not 0 <= captions.min() <= captions.max() < len(data["idx_to_word"]):
             problems.append(f"{split}_captions hold indices outside the vocabulary of {len(data['idx_to_word'])} words")
-        if pictures.size and not 0 <= pictures.min() <= pictures.max() < len(urls):
-            problems.append(f"{split} names image {pictures.max()}, but there are {len(urls)} addresses")
+        if images.size and not 0 <= images.min() <= images.max() < len(urls):
+            problems.append(f"{split} names image {images.max()}, but there are {len(urls)} addresses")
         features = data.get(f"{split}_features")
         if features is not None and (features.ndim != 2 or len(features) != len(urls)):
             problems.append(f"{split} has features {features.shape}, but {len(urls)} addresses")

@@ -1,4 +1,4 @@
-"""Drawings and pictures for `CLIP_DINO.ipynb`."""
+"""Drawings for `CLIP_DINO.ipynb`. Every function returns its figure, with alt text."""
 
 from __future__ import annotations
 
@@ -9,30 +9,33 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from dl.figures import BLUE, GREEN, GREY, ORANGE, PINK, arrow, box, diagram
+from dl.figures.look import describe
+from dl.video import class_colours
 
 LEARNED, UNTRAINED, HAND = "#D55E00", "#0072B2", "#999999"  # Okabe-Ito: trained features, random ones, made by hand
 MATCH = "#F0A878"  # the diagonal of a drawn matrix, and the winner of a row
 
 
 def clip_method(texts: Sequence[str], classes: Sequence[str]) -> Figure:
-    """CLIP: on the left every text of a batch against every picture, on the right a classifier made of class texts.
+    """CLIP: on the left every text of a batch against every image, on the right a classifier made of class texts.
 
     Args:
         texts: three short captions. classes: three class texts; the second one wins.
     """
     figure, axis = diagram(20.0, 8.4)
-    axis.text(5.0, 8.1, "1. Training: which text belongs to which picture?", ha="center", fontsize=12)
+    axis.text(5.0, 8.1, "1. Training: which text belongs to which image?", ha="center", fontsize=12)
     for row, text in enumerate(texts):
-        box(axis, 1.5, 7.1 - 0.62 * row, text, width=2.9, height=0.5, fill=GREY, size=8)
+        box(axis, 1.5, 7.1 - 0.62 * row, text, width=2.9, height=0.5, fill=GREY, size=9)
     box(axis, 4.5, 6.5, "text\nencoder", width=1.7, height=1.3, fill=BLUE)
     arrow(axis, (3.0, 6.5), (3.65, 6.5))
     for row in range(3):
         axis.add_patch(Rectangle((0.5 + 0.25 * row, 2.1 - 0.4 * row), 1.9, 1.3, facecolor=GREY, edgecolor="#444444"))
-    axis.text(1.95, 1.95, "pictures", ha="center", va="center", fontsize=10)
-    box(axis, 4.5, 2.3, "picture\nencoder", width=1.7, height=1.3, fill=ORANGE)
+    axis.text(1.95, 1.95, "images", ha="center", va="center", fontsize=10)
+    box(axis, 4.5, 2.3, "image\nencoder", width=1.7, height=1.3, fill=ORANGE)
     arrow(axis, (3.0, 2.3), (3.65, 2.3))
     _grid(axis, left=6.7, top=4.6, columns=["$T_1$", "$T_2$", "…", "$T_N$"], rows=["$I_1$", "$I_2$", "…", "$I_N$"])
     arrow(axis, (5.35, 6.5), (8.3, 5.65), bend=-0.25)
@@ -45,15 +48,20 @@ def clip_method(texts: Sequence[str], classes: Sequence[str]) -> Figure:
     box(axis, 15.4, 6.5, "text\nencoder", width=1.7, height=1.3, fill=BLUE)
     arrow(axis, (13.65, 6.5), (14.55, 6.5))
     axis.add_patch(Rectangle((11.3, 1.6), 1.9, 1.4, facecolor=GREY, edgecolor="#444444"))
-    axis.text(12.25, 2.3, "one picture", ha="center", va="center", fontsize=9)
-    box(axis, 15.4, 2.3, "picture\nencoder", width=1.7, height=1.3, fill=ORANGE)
+    axis.text(12.25, 2.3, "one image", ha="center", va="center", fontsize=9)
+    box(axis, 15.4, 2.3, "image\nencoder", width=1.7, height=1.3, fill=ORANGE)
     arrow(axis, (13.25, 2.3), (14.55, 2.3))
     _grid(axis, left=17.5, top=4.6, columns=["$T_1$", "$T_2$", "$T_3$"], rows=["$I_1$"], winner=1)
     arrow(axis, (16.25, 6.5), (18.4, 5.65), bend=-0.25)
     arrow(axis, (16.25, 2.3), (17.0, 3.6), bend=0.2)
     arrow(axis, (18.55, 3.65), (18.55, 2.75), color=LEARNED)
     axis.text(18.55, 2.4, f"“{classes[1]}”", ha="center", va="center", fontsize=11, color=LEARNED)
-    return figure
+    return describe(
+        figure,
+        "Two diagrams. Training: a text encoder and an image encoder turn a batch into N text and N image vectors; in the "
+        "table of all N x N products the diagonal is marked. Zero-shot: one image is compared with the vectors of "
+        f"{len(classes)} class texts, and the largest product names it: {classes[1]}.",
+    )
 
 
 def _grid(axis: Axes, left: float, top: float, columns: list[str], rows: list[str], winner: int | None = None) -> None:
@@ -81,14 +89,14 @@ def _grid(axis: Axes, left: float, top: float, columns: list[str], rows: list[st
                     f"{name[:-1]}\\!\\cdot\\!{columns[c][1:]}",
                     ha="center",
                     va="center",
-                    fontsize=8,
+                    fontsize=9,
                 )
 
 
 def dino_method() -> Figure:
-    """DINO: crops of one picture, a student that learns, a teacher that follows it, and a target that does not collapse."""
+    """DINO: crops of one image, a student that learns, a teacher that follows it, and a target that does not collapse."""
     figure, axis = diagram(19.0, 7.8)
-    box(axis, 1.2, 3.7, "picture", width=1.8, height=1.2, fill=GREY)
+    box(axis, 1.2, 3.7, "image", width=1.8, height=1.2, fill=GREY)
     for y, crops, what in (
         (5.6, "all crops,\nsmall ones too", "student $\\theta_s$"),
         (1.8, "large crops\nonly", "teacher $\\theta_t$"),
@@ -110,28 +118,36 @@ def dino_method() -> Figure:
         fontsize=10,
         color=LEARNED,
     )
-    arrow(axis, (11.8, 5.6), (12.9, 5.6))
-    arrow(axis, (12.15, 1.8), (12.9, 1.8))
-    _shares(axis, 13.1, 4.9, (0.1, 0.16, 0.52, 0.14, 0.08), "$p_s$")
-    _shares(axis, 13.1, 1.1, (0.02, 0.04, 0.88, 0.04, 0.02), "$p_t$")
+    arrow(axis, (11.8, 5.6), (12.8, 5.6))
+    arrow(axis, (12.15, 1.8), (12.8, 1.8))
+    _distribution(axis, 13.1, 4.9, (0.1, 0.16, 0.52, 0.14, 0.08), "$p_s$")
+    _distribution(axis, 13.1, 1.1, (0.02, 0.04, 0.88, 0.04, 0.02), "$p_t$")
     box(axis, 17.4, 3.7, "$-\\sum_k p_{t,k} \\ln p_{s,k}$", width=2.9, height=1.1, fill=PINK, size=11)
-    arrow(axis, (15.5, 5.6), (17.0, 4.25))
-    arrow(axis, (15.5, 1.8), (17.0, 3.15))
+    arrow(axis, (15.45, 5.6), (17.0, 4.25))
+    arrow(axis, (15.45, 1.8), (17.0, 3.15))
     arrow(axis, (17.6, 4.25), (7.9, 6.2), color=LEARNED, bend=0.25)
     axis.text(12.9, 6.95, "gradient", ha="center", va="center", fontsize=10, color=LEARNED)
     axis.plot([16.15, 16.35], [2.75, 2.3], color="#444444", linewidth=2)
     axis.text(16.5, 2.35, "no gradient", ha="left", va="center", fontsize=9, color="#555555")
-    return figure
+    return describe(
+        figure,
+        "Diagram of DINO. All crops of an image go through the student and a softmax; the large crops go through the "
+        "teacher, whose scores lose the centre C and meet a sharper softmax. The cross entropy of both distributions sends "
+        "its gradient to the student only; the teacher's weights are a slow average of the student's.",
+    )
 
 
-def _shares(axis: Axes, left: float, bottom: float, heights: Sequence[float], name: str) -> None:
+def _distribution(axis: Axes, left: float, bottom: float, heights: Sequence[float], name: str) -> None:
+    """A small bar chart in a frame, 2.65 x 1.9 units."""
+    frame = Rectangle((left - 0.3, bottom - 0.2), 2.65, 1.9, facecolor="white", edgecolor="#444444")
+    axis.add_patch(frame)
     for k, height in enumerate(heights):
         axis.add_patch(Rectangle((left + 0.42 * k, bottom), 0.34, 1.5 * height + 0.03, facecolor=GREEN, edgecolor="#444444"))
-    axis.text(left + 1.0, bottom - 0.4, name, fontsize=11, ha="center", va="center")
+    axis.text(left + 1.0, bottom - 0.5, name, fontsize=11, ha="center", va="center")
 
 
 def two_entropies(runs: Mapping[str, tuple[Sequence[float], Sequence[float]]], kinds: int, outputs: int) -> Figure:
-    """Entropies through a training of the toy, of one picture's answer and of all answers together; a panel for each run.
+    """Entropies through a training of the toy, of one image's answer and of all answers together; a panel for each run.
 
     Args:
         runs: name -> (of one, of all), as `dl.models.dino_toy.entropies` returns them.
@@ -141,34 +157,37 @@ def two_entropies(runs: Mapping[str, tuple[Sequence[float], Sequence[float]]], k
         levels = {np.log(outputs): f"ln {outputs}: all equally likely", np.log(kinds): f"ln {kinds}: one for each kind"}
         for value, text in levels.items():
             axis.axhline(value, color="#888888", linewidth=1, linestyle=":")
-            axis.text(len(of_one), value + 0.06, text, ha="right", va="bottom", fontsize=8, color="#555555")
-        axis.plot(of_all, color=UNTRAINED, linestyle="--", label="of all pictures together")
-        axis.plot(of_one, color=LEARNED, label="of one picture")
+            axis.text(len(of_one), value + 0.06, text, ha="right", va="bottom", fontsize=9, color="#555555")
+        axis.plot(of_all, color=UNTRAINED, linestyle="--", label="of the mean of all answers")
+        axis.plot(of_one, color=LEARNED, label="of the answer for one image")
         axis.set(title=name, xlabel="step", ylim=(-0.1, 3.3))
     axes[0].set_ylabel("entropy (nats)")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncol=2, fontsize=9)
     figure.suptitle("What keeps the answers clear, and different from each other?", fontsize=12)
-    return figure
+    ends = "; ".join(f"{name}: {of_one[-1]:.2f} and {of_all[-1]:.2f} nats" for name, (of_one, of_all) in runs.items())
+    return describe(figure, f"Entropy of one answer, and of the mean of all answers, at the end of training. {ends}.")
 
 
-def titled_pictures(pictures: Sequence[np.ndarray], titles: Sequence[str], question: str, columns: int = 5) -> Figure:
-    """Pictures in rows, a wrapped title above each."""
-    rows = -(-len(pictures) // columns)
+def titled_images(images: Sequence[np.ndarray], titles: Sequence[str], question: str, columns: int = 5) -> Figure:
+    """Images in rows, a wrapped title above each."""
+    rows = -(-len(images) // columns)
     figure, axes = plt.subplots(rows, columns, figsize=(2.0 * columns, 2.45 * rows + 0.4), squeeze=False, layout="constrained")
     for axis in axes.flat:
         axis.set(xticks=[], yticks=[], facecolor="white")
         axis.grid(False)
-    for axis, picture, title in zip(axes.flat, pictures, titles):
-        axis.imshow(picture, cmap="gray")
-        axis.set_title(textwrap.fill(title, 24), fontsize=8.5)
+    for axis in axes.flat[len(images) :]:
+        axis.axis("off")
+    for axis, image, title in zip(axes.flat, images, titles):
+        axis.imshow(image, cmap="gray")
+        axis.set_title(textwrap.fill(title, 23), fontsize=9)
     figure.suptitle(question, fontsize=12)
-    return figure
+    return describe(figure, f"{len(images)} images with their titles: {'; '.join(titles)}.")
 
 
 def similarity_matrix(
-    similarity: np.ndarray, captions: Sequence[str], pictures: Sequence[np.ndarray], title: str, low: float, high: float
+    similarity: np.ndarray, captions: Sequence[str], images: Sequence[np.ndarray], title: str, low: float, high: float
 ) -> Figure:
-    """Cosines of texts (rows) and pictures (columns, shown above them), two decimals in each cell.
+    """Cosines of texts (rows) and images (columns, shown above them), two decimals in each cell.
 
     Args:
         similarity: (N, M). low, high: the cosines at the ends of the colour scale.
@@ -178,9 +197,9 @@ def similarity_matrix(
     axis.imshow(similarity, vmin=low, vmax=high, cmap="cividis")
     for (row, column), value in np.ndenumerate(similarity):
         bright = value > low + 0.6 * (high - low)
-        axis.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=8.5, color="black" if bright else "white")
-    for column, picture in enumerate(pictures):  # the lower origin under an axis that points down keeps them upright
-        axis.imshow(picture, extent=(column - 0.45, column + 0.45, -1.6, -0.6), origin="lower", cmap="gray")
+        axis.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=9, color="black" if bright else "white")
+    for column, image in enumerate(images):  # the lower origin under an axis that points down keeps them upright
+        axis.imshow(image, extent=(column - 0.45, column + 0.45, -1.6, -0.6), origin="lower", cmap="gray")
     for side in ("left", "top", "right", "bottom"):
         axis.spines[side].set_visible(False)
     axis.grid(False)
@@ -188,42 +207,72 @@ def similarity_matrix(
     axis.set_yticks(range(N), [textwrap.fill(caption, 34) for caption in captions], fontsize=9)
     axis.set_title(title, fontsize=12)
     figure.tight_layout()
-    return figure
+    others = similarity[~np.eye(N, M, dtype=bool)]
+    return describe(
+        figure,
+        f"Table of the cosines of {N} captions and {M} images: {similarity.diagonal().min():.2f} to "
+        f"{similarity.diagonal().max():.2f} on the diagonal, {others.min():.2f} to {others.max():.2f} elsewhere.",
+    )
 
 
-def attention_maps(picture: np.ndarray, rows: Mapping[str, np.ndarray], title: str) -> Figure:
-    """A picture, and beside it a map for each head in a row for each model.
+def cosine_ranges(tables: Mapping[str, np.ndarray]) -> Figure:
+    """Cosines of matching and of other pairs, a row of dots for each table (N, N) of texts and images."""
+    figure, axis = plt.subplots(figsize=(8.4, 1.0 + 0.9 * len(tables)), layout="constrained")
+    said = []
+    for row, (name, table) in enumerate(tables.items()):
+        own = np.eye(len(table), dtype=bool)
+        for values, colour, marker, lift, label in (
+            (table[own], LEARNED, "o", 0.16, "caption and its own image"),
+            (table[~own], UNTRAINED, "|", -0.16, "caption and another image"),
+        ):
+            axis.plot(
+                values, np.full(len(values), row + lift), marker, color=colour, alpha=0.8, label=label if not row else None
+            )
+        said.append(f"{name}: own images {table[own].mean():.2f} on average, others {table[~own].mean():.2f}")
+    axis.set_yticks(range(len(tables)), tables)
+    axis.set(xlabel="cosine", xlim=(-0.5, 1.02), ylim=(-0.5, len(tables) - 0.3))
+    axis.set_title("How far apart are right and wrong pairs?")
+    figure.legend(loc="outside lower center", ncol=2)
+    return describe(figure, "Dots on a scale of cosines. " + "; ".join(said) + ".")
+
+
+def attention_maps(image: np.ndarray, rows: Mapping[str, np.ndarray], title: str) -> Figure:
+    """An image, and beside it a map for each head in a row for each model.
 
     Args:
-        picture: (H, W, 3). rows: name of a model -> (heads, h, w), each map on its own colour scale.
+        image: (H, W, 3). rows: name of a model -> (heads, h, w), each map on its own colour scale.
     """
     heads = max(len(maps) for maps in rows.values())
     figure, axes = plt.subplots(
-        len(rows), heads + 1, figsize=(1.75 * (heads + 1), 1.95 * len(rows) + 0.4), squeeze=False, layout="constrained"
+        len(rows),
+        heads + 1,
+        figsize=(min(1.75 * (heads + 1), 10.0), 1.95 * len(rows) + 0.4),
+        squeeze=False,
+        layout="constrained",
     )
     for line, (name, maps) in zip(axes, rows.items()):
         for axis in line:
             axis.set(xticks=[], yticks=[])
             axis.grid(False)
-        line[0].imshow(picture)
+        line[0].imshow(image)
         line[0].set_ylabel(name, fontsize=11)
         for head, (axis, values) in enumerate(zip(line[1:], maps), start=1):
             axis.imshow(values, cmap="inferno")
             axis.set_title(f"head {head}", fontsize=9)
     figure.suptitle(title, fontsize=12)
-    return figure
+    return describe(figure, f"An image and {heads} attention maps of it, for each of: {', '.join(rows)}.")
 
 
-def top_patches(pictures: Sequence[np.ndarray], rows: Mapping[str, Sequence[np.ndarray]], title: str) -> Figure:
-    """Pictures in the first row; below, a row for each name: those patches (h, w bool) that are marked, on the picture."""
-    figure, axes = plt.subplots(1 + len(rows), len(pictures), figsize=(1.35 * len(pictures), 1.4 * (1 + len(rows)) + 0.4))
-    shown = {"picture": list(pictures)}
+def top_patches(images: Sequence[np.ndarray], rows: Mapping[str, Sequence[np.ndarray]], title: str) -> Figure:
+    """Images in the first row; below, a row for each name: those patches (h, w bool) that are marked, on the image."""
+    figure, axes = plt.subplots(1 + len(rows), len(images), figsize=(1.22 * len(images), 1.3 * (1 + len(rows)) + 0.4))
+    shown = {"image": list(images)}
     for name, marks in rows.items():
         shown[name] = []
-        for picture, mark in zip(pictures, marks):
-            H, W = picture.shape[:2]
+        for image, mark in zip(images, marks):
+            H, W = image.shape[:2]
             large = mark[np.arange(H)[:, None] * mark.shape[0] // H, np.arange(W) * mark.shape[1] // W]
-            shown[name].append(np.where(large[..., None], picture, picture // 5))
+            shown[name].append(np.where(large[..., None], image, image // 5))
     for line, (name, row) in zip(axes, shown.items()):
         line[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=10)
         for axis, image in zip(line, row):
@@ -232,14 +281,14 @@ def top_patches(pictures: Sequence[np.ndarray], rows: Mapping[str, Sequence[np.n
             axis.grid(False)
     figure.suptitle(title, fontsize=12)
     figure.tight_layout(pad=0.3)
-    return figure
+    return describe(figure, f"{len(images)} scenes; below, bright, the most attended patches for: {', '.join(rows)}.")
 
 
 def moving(frames: Sequence[np.ndarray], fps: float, alt: str, width: int = 480):
-    """Frames as a moving picture inside the notebook, in a format that every browser plays (animated WebP), repeated.
+    """Frames as an animation inside the notebook, in a format that every browser plays (animated WebP), repeated.
 
     Args:
-        frames: uint8 (H, W, 3). alt: what it shows, in words. width: of the shown picture in pixels.
+        frames: uint8 (H, W, 3). alt: what it shows, in words. width: as shown, in pixels.
     Returns:
         an IPython HTML object.
     """
@@ -250,44 +299,67 @@ def moving(frames: Sequence[np.ndarray], fps: float, alt: str, width: int = 480)
     from IPython.display import HTML
     from PIL import Image
 
-    pictures = [Image.fromarray(frame) for frame in frames]
-    size = width, round(width * pictures[0].height / pictures[0].width)
-    pictures = [picture.resize(size, Image.Resampling.LANCZOS) for picture in pictures]
+    images = [Image.fromarray(frame) for frame in frames]
+    size = width, round(width * images[0].height / images[0].width)
+    images = [image.resize(size, Image.Resampling.LANCZOS) for image in images]
     file = io.BytesIO()
-    pictures[0].save(file, "WEBP", save_all=True, append_images=pictures[1:], duration=round(1000 / fps), loop=0, quality=35)
+    images[0].save(file, "WEBP", save_all=True, append_images=images[1:], duration=round(1000 / fps), loop=0, quality=35)
     data = base64.b64encode(file.getvalue()).decode()
     return HTML(f'<img src="data:image/webp;base64,{data}" alt="{html.escape(alt)}">')
 
 
-def side_by_side(pictures: Mapping[str, np.ndarray], title: str, height: float = 3.0) -> Figure:
-    """Pictures in one row, a name above each."""
-    ratios = [picture.shape[1] / picture.shape[0] for picture in pictures.values()]
-    figure, axes = plt.subplots(1, len(pictures), figsize=(height * sum(ratios), height + 0.7), width_ratios=ratios)
-    for axis, (name, picture) in zip(np.atleast_1d(axes), pictures.items()):
-        axis.imshow(picture)
+def as_colours(components: np.ndarray) -> np.ndarray:
+    """Three components per row (P, 3), each stretched to the range from 0 to 1."""
+    low, high = components.min(axis=0), components.max(axis=0)
+    return (components - low) / (high - low)
+
+
+def side_by_side(images: Mapping[str, np.ndarray], title: str, height: float = 3.0) -> Figure:
+    """Images in one row, a name above each."""
+    ratios = [image.shape[1] / image.shape[0] for image in images.values()]
+    height = min(height, 10.0 / sum(ratios))
+    figure, axes = plt.subplots(1, len(images), figsize=(height * sum(ratios), height + 0.7), width_ratios=ratios)
+    for axis, (name, image) in zip(np.atleast_1d(axes), images.items()):
+        axis.imshow(image)
         axis.set_title(name, fontsize=11)
         axis.axis("off")
     figure.suptitle(title, fontsize=12)
     figure.tight_layout(pad=0.5)
-    return figure
+    return describe(figure, f"{title} Side by side: {', '.join(images)}.")
 
 
-def sheet(rows: Mapping[str, Sequence[np.ndarray]], columns: Sequence[str], title: str, width: float = 10.0) -> Figure:
-    """Pictures of one size as a table: a name for each row, one for each column."""
+def sheet(rows: Mapping[str, Sequence[np.ndarray]], columns: Sequence[str], title: str, alt: str, classes: int = 0) -> Figure:
+    """Frames of one size as a table, about 310 pixels wide in three columns: a name for each row, one for each column.
+
+    Args:
+        alt: alt text. classes: with the background; if given, a legend says which outline is which object.
+    """
     H, W = next(iter(rows.values()))[0].shape[:2]
-    cell = width / len(columns)
-    figure, axes = plt.subplots(len(rows), len(columns), figsize=(width, cell * H / W * len(rows) + 0.7), squeeze=False)
-    for line, (name, pictures) in zip(axes, rows.items()):
+    cell = 10.0 / len(columns)
+    size = 10.3, cell * H / W * len(rows) + (1.2 if classes else 0.8)
+    figure, axes = plt.subplots(len(rows), len(columns), figsize=size, squeeze=False)
+    figure.set_layout_engine("constrained", w_pad=0.02, h_pad=0.02, wspace=0.0, hspace=0.0)
+    for line, (name, frames) in zip(axes, rows.items()):
         line[0].set_ylabel(name, fontsize=10)
-        for axis, picture in zip(line, pictures):
-            axis.imshow(picture)
+        for axis, frame in zip(line, frames):
+            axis.imshow(frame)
             axis.set(xticks=[], yticks=[])
             axis.grid(False)
     for axis, name in zip(axes[0], columns):
-        axis.set_title(name, fontsize=9)
+        axis.set_title(name, fontsize=10)
+    if classes:
+        figure.legend(handles=_outlines(classes), loc="outside lower center", ncol=classes, fontsize=10)
     figure.suptitle(title, fontsize=12)
-    figure.tight_layout(pad=0.3)
-    return figure
+    return describe(figure, alt)
+
+
+def _outlines(classes: int) -> list[Line2D]:
+    """Legend of `dl.video.outline_objects`."""
+    handles = [
+        Line2D([], [], color=colour / 255, linewidth=4, label=f"object {number}")
+        for number, colour in enumerate(class_colours(classes)[1:], start=1)
+    ]
+    return [*handles, Line2D([], [], color="#777777", linewidth=9, label="background: grey")]
 
 
 def iou_through_time(curves: Mapping[str, Sequence[float]], train_frame: int, title: str) -> Figure:
@@ -301,7 +373,10 @@ def iou_through_time(curves: Mapping[str, Sequence[float]], train_frame: int, ti
     if len(curves) > 1:
         axis.legend(fontsize=9)
     figure.tight_layout()
-    return figure
+    said = "; ".join(
+        f"{name}: {min(values):.2f} to {max(values):.2f}, mean {np.mean(values):.2f}" for name, values in curves.items()
+    )
+    return describe(figure, f"Mean IoU per frame; training frame {train_frame}. {said}.")
 
 
 def feature_comparison(scores: Mapping[str, Sequence[float]], title: str) -> Figure:
@@ -319,7 +394,7 @@ def feature_comparison(scores: Mapping[str, Sequence[float]], title: str) -> Fig
     axis.set_xticks(range(len(scores)), [textwrap.fill(name, 15) for name in scores])
     axis.set(ylabel="mean IoU", ylim=(0, 1), title=title)
     figure.tight_layout()
-    return figure
+    return describe(figure, "Bars: " + ", ".join(f"{name} {np.mean(values):.2f}" for name, values in scores.items()) + ".")
 
 
 def scores_beside(names: Sequence[str], groups: Mapping[str, Sequence[float]], title: str, chance: Sequence[float]) -> Figure:
@@ -327,19 +402,16 @@ def scores_beside(names: Sequence[str], groups: Mapping[str, Sequence[float]], t
     figure, axis = plt.subplots(figsize=(8.4, 3.2), layout="constrained")
     width = 0.8 / len(groups)
     for number, (group, values) in enumerate(groups.items()):
-        places = np.arange(len(names)) + (number + 0.5) * width - 0.4
-        bars = axis.bar(places, values, width=0.92 * width, label=group, hatch="//" if number else "")
-        axis.bar_label(bars, fmt="%.2f", fontsize=9)
-    for place, share in enumerate(chance):
-        axis.plot(
-            [place - 0.4, place + 0.4],
-            [share, share],
-            color="black",
-            linestyle=":",
-            linewidth=1.5,
-            label="guessing" if not place else None,
-        )
+        positions = np.arange(len(names)) + (number + 0.5) * width - 0.4
+        axis.bar(positions, values, width=0.92 * width, label=group, hatch="//" if number else "")
+        for position, value, guess in zip(positions, values, chance):
+            above = guess if value - 0.02 < guess < value + 0.1 else value  # a number is not crossed by the line of guessing
+            axis.text(position, above + 0.015, f"{value:.2f}", ha="center", va="bottom", fontsize=10)
+    for position, share in enumerate(chance):
+        label = None if position else "guessing"
+        axis.plot([position - 0.4, position + 0.4], [share, share], color="black", linestyle=":", linewidth=1.5, label=label)
     axis.set_xticks(range(len(names)), names)
     axis.set(ylabel="share right", ylim=(0, 1.12), title=title)
     figure.legend(fontsize=9, loc="outside right upper")
-    return figure
+    said = (f"{group}: " + ", ".join(f"{n} {v:.2f}" for n, v in zip(names, values)) for group, values in groups.items())
+    return describe(figure, f"Bars of the shares that are right. {'; '.join(said)}.")

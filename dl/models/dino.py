@@ -2,11 +2,11 @@
 
 Caron et al. 2021, "Emerging properties in self-supervised vision transformers" (arXiv:2104.14294). Student and teacher
 are the same network. Both end in a head that gives K scores; the student is trained by gradient to match the teacher's
-distribution for ANOTHER crop of the same picture (Eqs. 1-3), the teacher is a moving average of the student. Two
+distribution for ANOTHER crop of the same image (Eqs. 1-3), the teacher is a moving average of the student. Two
 opposite means keep all outputs from becoming equal: centring (Eq. 4) forbids that one score wins always, sharpening
 (a low teacher temperature) forbids that all are equally likely.
 
-Axis key: N pictures, V crops of each, K scores of the head, D width of the network.
+Axis key: N images, V crops of each, K scores of the head, D width of the network.
 Notebook: notebooks/CLIP_DINO.ipynb; `dl/training/dino.py` trains the project's small weights with it.
 """
 
@@ -63,7 +63,7 @@ def dino_loss(
     """Cross entropy between the teacher's and the student's view of different crops (Eq. 3).
 
     P_t = softmax((g_t - C) / tau_t) is centred and sharpened, P_s = softmax(g_s / tau_s); the loss is the mean of
-    -sum_k P_t[k] log P_s[k] over the pictures and over all pairs of a teacher's and another crop of the student's.
+    -sum_k P_t[k] log P_s[k] over the images and over all pairs of a teacher's and another crop of the student's.
 
     Args:
         student_scores: (Vs, N, K), the teacher's crops first, in the same order. teacher_scores: (Vt, N, K), Vt <= Vs;

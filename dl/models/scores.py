@@ -1,11 +1,11 @@
 """How good CLIP's and DINO's weights are on scenes and videos of the sample world whose truth is known.
 
-CLIP: `recall_at_1` (does each text find its picture among others?) and `zero_shot_score` (is the right name the nearest
+CLIP: `recall_at_1` (does each text find its image among others?) and `zero_shot_score` (is the right name the nearest
 text?). DINO: `attention_scores`, `object_silhouette` and `one_shot_iou`, the last beside the hand-made features
 `colour_and_position` and `oriented_edges`. The training scripts measure with these on scenes of their own, the
 notebook again on others.
 
-Axis key: N pictures or frames, h and w rows and columns of the patch grid, P = h*w patches, D features.
+Axis key: N images or frames, h and w rows and columns of the patch grid, P = h*w patches, D features.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from dl.utils import one_thread
 
 
 def recall_at_1(text_features: Tensor, image_features: Tensor, among: int, draws: int, rng: np.random.Generator) -> float:
-    """Share of texts whose nearest picture is their own, among `among` pictures drawn without repetition.
+    """Share of texts whose nearest image is their own, among `among` images drawn without repetition.
 
     Args:
         text_features, image_features: (N, D), row n of both from the same scene.
-        among: pictures in a draw, at most N. draws: number of draws. rng: draws them.
+        among: images in a draw, at most N. draws: number of draws. rng: draws them.
     Returns:
         Mean over all texts of all draws, in [0, 1].
     """
@@ -41,7 +41,7 @@ def recall_at_1(text_features: Tensor, image_features: Tensor, among: int, draws
 
 
 def zero_shot_score(text_features: Tensor, image_features: Tensor, answers: Sequence[int] | Tensor) -> float:
-    """Share of pictures whose nearest text is the right one: texts (K, D), pictures (N, D), answers in [0, K)."""
+    """Share of images whose nearest text is the right one: texts (K, D), images (N, D), answers in [0, K)."""
     similarity = F.normalize(image_features, dim=1) @ F.normalize(text_features, dim=1).T  # (N, K)
     return (similarity.argmax(dim=1).cpu() == torch.as_tensor(answers)).float().mean().item()
 
@@ -56,12 +56,12 @@ def attention_scores(attention: Tensor, coverage: Tensor) -> dict[str, Any]:
     """Whether the [CLS] token of some head looks at the objects.
 
     Args:
-        attention: (N, heads, P), attention of [CLS] to the patches. coverage: (N, P) of `patch_coverage`; every picture
+        attention: (N, heads, P), attention of [CLS] to the patches. coverage: (N, P) of `patch_coverage`; every image
             has a patch that is more than half covered.
     Returns:
-        `gain`: attention on objects over their share of the area, mean over pictures, of the best head; 1 is chance.
+        `gain`: attention on objects over their share of the area, mean over images, of the best head; 1 is chance.
         `iou`: overlap of the objects' n patches (those more than half covered) with the n patches of most attention,
-        intersection over union, mean over pictures, of the best head. `gain_head`, `iou_head`: which head that is.
+        intersection over union, mean over images, of the best head. `gain_head`, `iou_head`: which head that is.
         `gains`, `ious`: of every head.
     """
     shares = attention / attention.sum(dim=2, keepdim=True)  # of what falls on patches, (N, heads, P)
@@ -99,7 +99,7 @@ def object_silhouette(tokens: Tensor, coverage: Tensor) -> float:
     """How well objects stand apart from the background in the first three principal components of the tokens.
 
     Rousseeuw's silhouette, in [-1, 1], of the patches more than half covered against those not covered at all; patches
-    on an outline are left out. Mean over pictures.
+    on an outline are left out. Mean over images.
 
     Args:
         tokens: (N, P, D) patch tokens. coverage: (N, P) of `patch_coverage`.
@@ -167,7 +167,7 @@ def iou_of_present(pred: Tensor, truth: Tensor, num_classes: int) -> float:
 
 
 def colour_and_position(frames: Tensor, patch_size: int) -> Tensor:
-    """Colour, contrast and place of each patch: uint8 (T, H, W, 3) -> float (T, P, 8).
+    """Colour, contrast and position of each patch: uint8 (T, H, W, 3) -> float (T, P, 8).
 
     Features 0 to 2 are the mean of red, green and blue, 3 to 5 their deviation within the patch, 6 and 7 row and column
     from -1 to 1.

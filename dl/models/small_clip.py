@@ -1,9 +1,9 @@
 """CLIP, ready to use: the published ViT-B/32, or a small model of the same classes trained on the sample world.
 
 Radford et al. 2021 (arXiv:2103.00020). Both encode what `clip.tokenize` returns and what their `preprocess` makes of a
-PIL picture. The package `clip` takes seconds to import, so it is imported where it is used.
+PIL image. The package `clip` takes seconds to import, so it is imported where it is used.
 
-Axis key: N texts or pictures, T tokens of a text (77 from `clip.tokenize`), V words of the small vocabulary, D width.
+Axis key: N texts or images, T tokens of a text (77 from `clip.tokenize`), V words of the small vocabulary, D width.
 Notebook: notebooks/CLIP_DINO.ipynb.
 """
 
@@ -57,11 +57,11 @@ class SmallCLIP(nn.Module):
 
     @property
     def image_resolution(self) -> int:
-        """Side of the pictures that `encode_image` takes, in pixels."""
+        """Side of the images that `encode_image` takes, in pixels."""
         return self.configuration["image_resolution"]
 
     def encode_image(self, images: Tensor) -> Tensor:
-        """Pictures from `preprocess`, float (N, 3, R, R) -> features (N, E), not normalised."""
+        """Images from `preprocess`, float (N, 3, R, R) -> features (N, E), not normalised."""
         return self.clip.encode_image(images)
 
     def encode_text(self, tokens: Tensor) -> Tensor:
@@ -104,7 +104,7 @@ def load_clip(device: torch.device | str) -> tuple[nn.Module, object]:
 
     With DL_DATA=real the published ViT-B/32 from the file that was fetched; otherwise the project's small model.
     `model.encode_text(clip.tokenize(texts))` and `model.encode_image(batch)` give features, not normalised;
-    `preprocess` maps a PIL picture to a float tensor (3, R, R). The published model computes in float16 on any
+    `preprocess` maps a PIL image to a float tensor (3, R, R). The published model computes in float16 on any
     device but the CPU.
 
     Raises:
@@ -120,7 +120,7 @@ def load_clip(device: torch.device | str) -> tuple[nn.Module, object]:
 
 
 def preprocessing(side: int):
-    """CLIP's preprocessing for another picture size: short side to `side`, centre crop, RGB, tensor, normalised."""
+    """CLIP's preprocessing for another image size: short side to `side`, centre crop, RGB, tensor, normalised."""
     from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Normalize, Resize, ToTensor
 
     return Compose(
@@ -172,8 +172,8 @@ def _load_published(device: str) -> tuple[nn.Module, object]:
     return model.requires_grad_(False), preprocessing(model.visual.input_resolution)
 
 
-def _to_rgb(picture):
-    return picture.convert("RGB")
+def _to_rgb(image):
+    return image.convert("RGB")
 
 
 def _words(token_ids: Tensor) -> list[str]:

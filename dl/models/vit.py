@@ -1,10 +1,10 @@
 """A vision transformer (ViT) whose attention and patch tokens can be looked at, with the names of DINO's published weights.
 
-Dosovitskiy et al. 2021 (arXiv:2010.11929), Eqs. 1-4: a picture is cut into patches, each becomes a token, a [CLS]
+Dosovitskiy et al. 2021 (arXiv:2010.11929), Eqs. 1-4: an image is cut into patches, each becomes a token, a [CLS]
 token is put in front, and transformer blocks follow. Caron et al. 2021 (arXiv:2104.14294), DINO, train such networks
 without labels; their ViT-S/8 and ViT-S/16 load into this class as they are.
 
-Axis key: N batch, C channels, H and W picture height and width in pixels, h and w rows and columns of the patch grid,
+Axis key: N batch, C channels, H and W image height and width in pixels, h and w rows and columns of the patch grid,
 P = h*w patches (row-major: index = row*w + column), T = 1 + P tokens, D width, heads of size D/heads.
 Notebook: notebooks/CLIP_DINO.ipynb.
 """
@@ -47,7 +47,7 @@ class PatchEmbedding(nn.Module):
 class ConvolutionalStem(nn.Module):
     """The same tokens from a few 3x3 convolutions of stride 2, log2(patch size) of them (Xiao et al. 2021, arXiv:2106.14881).
 
-    A small network on few pictures learns edges and corners this way in minutes, which one large linear map does not.
+    A small network on few images learns edges and corners this way in minutes, which one large linear map does not.
     """
 
     def __init__(self, patch_size: int, width: int) -> None:
@@ -114,12 +114,12 @@ class Block(nn.Module):
 
 
 class VisionTransformer(nn.Module):
-    """A ViT without a classifier. Pictures of any size that is a multiple of the patch size.
+    """A ViT without a classifier. Images of any size that is a multiple of the patch size.
 
     Args:
         patch_size: side of a patch in pixels; a power of two if stem is "conv".
         width: D, a multiple of num_heads. depth: number of blocks. num_heads: attention heads of each block.
-        image_size: side in pixels of the square pictures whose patch grid has one learnt position per patch.
+        image_size: side in pixels of the square images whose patch grid has one learnt position per patch.
         stem: "patch" (ViT, and the published weights) or "conv" (our small weights).
         fixed_positions: positions are sines that take no gradient (our small weights) instead of being learnt.
     Raises:
@@ -156,14 +156,14 @@ class VisionTransformer(nn.Module):
         self._fresh_weights()
 
     def forward(self, x: Tensor, positions: Tensor | None = None) -> Tensor:
-        """The final [CLS] token of each picture: (N, 3, H, W) float, normalised -> (N, D). See `tokens`."""
+        """The final [CLS] token of each image: (N, 3, H, W) float, normalised -> (N, D). See `tokens`."""
         return self.tokens(x, positions)[:, 0]
 
     def tokens(self, x: Tensor, positions: Tensor | None = None) -> Tensor:
         """All final tokens after the last layer norm.
 
         Args:
-            x: (N, 3, H, W) float pictures, normalised with ImageNet's mean and deviation.
+            x: (N, 3, H, W) float images, normalised with ImageNet's mean and deviation.
             positions: (1 or N, P, D), used in place of the model's own for the patches; None takes `self.positions`.
         Returns:
             (N, 1 + P, D), the [CLS] token first.
@@ -221,7 +221,7 @@ class VisionTransformer(nn.Module):
         if x.ndim != 4 or x.shape[1] != 3 or x.shape[2] % self.patch_size or x.shape[3] % self.patch_size:
             raise ValueError(
                 f"VisionTransformer: got a batch of shape {tuple(x.shape)}; it takes (N, 3, H, W) with H and W "
-                f"multiples of the patch size {self.patch_size}. Resize the pictures, or unsqueeze a single one."
+                f"multiples of the patch size {self.patch_size}. Resize the images, or unsqueeze a single one."
             )
         patches = self.patch_embed(x)  # (N, P, D)
         if positions is None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from dl import settings
 from dl.files import user_path
 from dl.guards.images import check_images
-from dl.video.overlay import create_segmentation_overlay, resize_nearest
+from dl.video.overlay import create_segmentation_overlay, outline_objects, resize_nearest
 from dl.video.tokens import FRAME_SIZE, PATCH, stream_tokens
 
 
@@ -147,15 +147,13 @@ class DavisDataset:
             ValueError: if P is no square, or the frame has another shape. TypeError: for other dtypes.
         """
         (frame,) = check_images("mask_frame_overlay", [frame], grey=False)
-        labels = np.asarray(processed_mask.cpu() if isinstance(processed_mask, Tensor) else processed_mask)
-        side = round(labels.size**0.5)
-        if labels.ndim != 1 or side * side != labels.size or not labels.size:
-            raise ValueError(
-                f"mask_frame_overlay: wanted the labels of a square grid, (P,), got shape {labels.shape}. "
-                "Pass one row of process_masks, or the result of DINOSegmentation.inference."
-            )
-        mask = resize_nearest(labels.reshape(side, side), *frame.shape[:2])  # (H, W)
+        mask = _mask_of_patches("mask_frame_overlay", processed_mask, frame)
         return create_segmentation_overlay(mask, frame, clear_background=clear_background)
+
+    def outline_frame(self, processed_mask: Tensor | np.ndarray, frame: np.ndarray) -> np.ndarray:
+        """The same labels as outlines: objects keep their own colours. Arguments, result and errors as above."""
+        (frame,) = check_images("outline_frame", [frame], grey=False)
+        return outline_objects(_mask_of_patches("outline_frame", processed_mask, frame), frame)
 
     def _name(self, index: int | str) -> str:
         if isinstance(index, str):
@@ -174,3 +172,15 @@ class DavisDataset:
                 "`names` lists the videos in their order."
             )
         return self.names[index]
+
+
+def _mask_of_patches(caller: str, processed_mask: Tensor | np.ndarray, frame: np.ndarray) -> np.ndarray:
+    """Labels of a square grid of patches (P,) at the frame's size, (H, W)."""
+    labels = np.asarray(processed_mask.cpu() if isinstance(processed_mask, Tensor) else processed_mask)
+    side = round(labels.size**0.5)
+    if labels.ndim != 1 or side * side != labels.size or not labels.size:
+        raise ValueError(
+            f"{caller}: wanted the labels of a square grid, (P,), got shape {labels.shape}. "
+            "Pass one row of process_masks, or the result of DINOSegmentation.inference."
+        )
+    return resize_nearest(labels.reshape(side, side), *frame.shape[:2])

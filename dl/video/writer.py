@@ -1,4 +1,4 @@
-"""Frames written as an MP4."""
+"""Frames written as an MP4, and read back."""
 
 from __future__ import annotations
 
