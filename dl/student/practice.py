@@ -10,6 +10,7 @@ import datetime
 import re
 import textwrap
 import time
+from functools import partial
 from pathlib import Path
 
 from dl import practice, settings
@@ -56,7 +57,7 @@ def write(folder: str | Path) -> int:
     try:
         for path, content in contents(root).items():
             if not (copy / path).exists():
-                write_whole(copy / path, lambda file, content=content: file.write_bytes(content))
+                write_whole(copy / path, partial(Path.write_bytes, data=content))
                 new += 1
         practice.write_note(copy, root, shown)
     except OSError as error:
