@@ -11,7 +11,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 
 .PHONY: run test check notebooks
 
-run: $(INSTALLED)  ## execute the notebooks on fresh kernels, then make the hand-in from them; see build/ and results/
+run: $(INSTALLED)  ## execute the notebooks on fresh kernels, then make the submission from them; see build/ and results/
 	$(IN_VENV) -m dl run
 	$(IN_VENV) -m dl submit --notebooks build/notebooks --out build
 

@@ -1,4 +1,4 @@
-"""The checks of the exercises on the code of this project: one test an exercise; pytest's door to `python -m dl check`."""
+"""The checks of the exercises on the code of this project: one test per exercise, as in `python -m dl check`."""
 
 from __future__ import annotations
 

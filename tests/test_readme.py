@@ -17,7 +17,7 @@ def test_the_example_prints_true():
 
 
 def test_links_inside_the_repository_exist():
-    links = [link for link in re.findall(r"\]\(([^)\s]+)\)", README) if not link.startswith("http")]
+    links = [link for link in re.findall(r"\]\(([^)\s]+)\)", README) if not link.startswith(("http", "#"))]
     assert len(links) > 10
     assert [link for link in links if not (ROOT / link).exists()] == []
 
@@ -26,8 +26,26 @@ def test_commands_exist():
     from dl.__main__ import parser
 
     verbs = set(re.findall(r"python -m dl ([a-z-]+)", README)) - {"--help"}
-    assert verbs >= {"run", "doctor", "data"}
+    assert verbs >= {"run", "doctor", "data", "practise", "status", "solution", "student", "grade"}
     known = next(action for action in parser()._actions if action.choices).choices
     assert verbs <= set(known)
     targets = set(re.findall(r"^    make (\w+)", README, re.M))
     assert targets and all(re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.M) for target in targets)
+
+
+def test_it_begins_with_three_ways_in():
+    doors = re.findall(r"^\| \*\*(I .*?)\*\* \|", README.partition("\n## ")[0], re.M)
+    assert doors == ["I am a student", "I teach", "I learn alone"]
+    headings = {re.sub(r"\W+", "-", title.lower()) for title in re.findall(r"^#+ (.*)$", README, re.M)}
+    assert set(re.findall(r"\]\(#([\w-]+)\)", README)) <= headings
+
+
+def test_the_hours_are_those_of_the_exercises():
+    from dl.checks import course
+
+    said = re.search(
+        r"About (\d+) hours in all: captioning (\d+), Transformers (\d+), SimCLR (\d+), CLIP and DINO (\d+)", README
+    )
+    topics = ("captioning", "transformers", "simclr", "clip_dino")
+    hours = [sum(exercise.minutes for exercise in course.exercises(topic)) / 60 for topic in topics]
+    assert [int(number) for number in said.groups()] == [round(sum(hours)), *map(round, hours)]

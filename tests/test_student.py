@@ -273,11 +273,12 @@ def test_what_reveals_or_is_compiled_is_left_out(fresh):
         path
         for path in paths(fresh)
         if re.search(
-            r"pycache|\.pyc$|\.nb\.py$|/solutions/|/references/|/mistakes/|variants|^benchmarks/(?!ablation_arithmetic\.json)|^\.ci|CHANGELOG|dl/student|\.git/",
+            r"pycache|\.pyc$|\.nb\.py$|/solutions/|/references/|/mistakes/|variants|^benchmarks/(?!ablation_arithmetic\.json)|^\.ci|CHANGELOG|dl/student|notebooks/answers|\.git/",
             path,
         )
     ]
     assert left == []
+    assert (fresh / "AGENTS.md").read_bytes() == student.AGENTS.read_bytes()
     assert [path for path in paths(fresh) if path.startswith("tests/")] == ["tests/conftest.py", "tests/test_exercises.py"]
     assert sum(path.stat().st_size for path in (fresh / "dl/checks/recorded").iterdir()) < 5e6  # two seeds
 

@@ -85,7 +85,7 @@ class Computed:
         return {m.name: (m.says, m.hint) for m in self._mistakes.get(exercise.name, ())}
 
     def wrong(self, exercise: Exercise, mistake: str, case: Case, seed: int) -> Record:
-        """What the known mistake brings."""
+        """What the known mistake returns."""
         return self._kept((mistake, id(case), seed), case, lambda: self._mistaken(exercise, mistake, case, seed))
 
     def _mistaken(self, exercise: Exercise, mistake: str, case: Case, seed: int) -> Record:
@@ -133,7 +133,7 @@ class Recorded:
         return {name: (says, hint) for name, (says, hint) in self._of(exercise)["mistakes"].items()}
 
     def wrong(self, exercise: Exercise, mistake: str, case: Case, seed: int) -> Record | None:
-        """What the known mistake brings; None if that is not recorded for this case."""
+        """What the known mistake returns; None if that is not recorded for this case."""
         kept = self._cell(exercise, case, seed)["wrong"].get(mistake)
         return kept and self._record(exercise, kept)
 

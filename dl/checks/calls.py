@@ -99,7 +99,7 @@ def signature(library: Library, exercise: str) -> list[tuple[str, bool]]:
 
 
 def collect(library: Library, exercise: Exercise, calls: Sequence[tuple[Case, Values, int]]) -> dict:
-    """Everything that the judge wants to know about an exercise: plain data, fit to be sent between processes.
+    """Everything that the judge has to know about an exercise: plain data, fit to be sent between processes.
 
     Args:
         calls: (case, inputs, seed), in the order in which they are to be made.

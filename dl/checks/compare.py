@@ -37,7 +37,7 @@ def differs(case: Case, right: Record, got: Record, inputs: Values) -> Fault | N
 
 
 def alike(case: Case, wrong: Record | None, got: Record) -> bool:
-    """Whether a record is that of a known mistake; None: it is not known what that one brings."""
+    """Whether a record is that of a known mistake; None: it is not known what that one returns."""
     if wrong is None:
         return False
     if wrong.error is not None or got.error is not None:

@@ -30,7 +30,7 @@ class Examiner:
     ) -> None:
         """Args:
         root: folder of the code (default: the project). seed: of the random inputs (default: a new one).
-        run: makes the calls and brings what comes out (default: in this process, which is for code that is trusted).
+        run: makes the calls and returns what comes out (default: in this process, which is for code that is trusted).
         replace: whether what an exercise needs and is missing is replaced by its solution, where there is one.
         """
         self.root = Path(root) if root is not None else settings.project_root()
@@ -92,7 +92,7 @@ class Examiner:
         except Broken as error:
             return single(exercise, "import", ERROR, f"{exercise.name}: {error}", module)
         except Stopped as error:
-            return single(exercise, "brings a result", ERROR, f"{exercise.name}: {error}", module, error.kind)
+            return single(exercise, "returns a result", ERROR, f"{exercise.name}: {error}", module, error.kind)
         return _judged(exercise, source, module, calls, collected)
 
 

@@ -94,7 +94,7 @@ class _Comparison:
     _cache: dict[tuple[str, int], Record | None] = field(default_factory=dict)
 
     def expected(self, position: int, mistake: str = "") -> Record | None:
-        """What the solution, or a known mistake, brings to a call; None if that is not recorded."""
+        """What the solution, or a known mistake, returns for a call; None if that is not recorded."""
         if (mistake, position) not in self._cache:
             case, _, seed = self.calls[position]
             self._cache[mistake, position] = (
@@ -126,7 +126,7 @@ class _Comparison:
         return alike(self.calls[position][0], self.expected(position, mistake), self.records[position])
 
     def recognise(self, position: int) -> str | None:
-        """The known mistake that brings the student's outputs to a failing call; of several, the one alike most often.
+        """The known mistake that has the student's outputs to a failing call; of several, the one alike most often.
 
         One that is unlike in most other calls is another mistake, which only looks the same here.
         """
@@ -139,7 +139,7 @@ class _Comparison:
         return best if best is not None and likeness[best] >= ENOUGH else None
 
     def likeness(self, mistake: str) -> float:
-        """Share of the calls, of those for which it is known what the mistake brings, in which the student's record is its."""
+        """Share of the calls, of those for which the mistake's result is known, in which the student's record is its."""
         known = [position for position in range(len(self.exercise.cases)) if self.expected(position, mistake) is not None]
         same = [self.looks_like(mistake, position) or self._both_raise(mistake, position) for position in known]
         return sum(same) / len(known)

@@ -90,7 +90,7 @@ class Children:
     def ask(
         self, root: Path, exercise: Exercise, calls: Sequence[tuple[Case, Values, int]], replaced: Sequence[str] = ()
     ) -> dict:
-        """What `dl.checks.calls.collect` brings, without the sources, from the code in `root`.
+        """What `dl.checks.calls.collect` returns, without the sources, from the code in `root`.
 
         Args:
             replaced: exercises to be replaced by their solutions, which the process then has to have.

@@ -66,7 +66,7 @@ def _scaled(draw: Callable[..., Values], name: str, times: float = 1.0, plus: fl
 
 
 def _gradients(run: Callable[..., Values], *names: str) -> Callable[..., Values]:
-    """What a run brings, and the gradients of the named inputs."""
+    """What a run returns, and the gradients of the named inputs."""
 
     def gradients(lesson, inputs: Values) -> Values:
         wanted = track(inputs, *names)

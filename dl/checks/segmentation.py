@@ -19,14 +19,14 @@ LOSS_LEFT = 0.6  # most that a head may keep of its loss; 0.35 is the most seen 
 SAYS = {
     "nothing-to-train": "the object holds no layer with trainable weights",
     "head-of-another-size": "the head does not give one score for each class",
-    "activation-at-the-end": "an activation or softmax follows the last layer; the loss wants the plain scores",
+    "activation-at-the-end": "an activation or softmax follows the last layer; the loss expects the plain scores",
     "optimiser-of-other-weights": "the optimiser was not given all weights of the head that is kept",
     "classes-unheard": "the loss leaves out some classes (ignore_index, or a weight of 0)",
     "tokens-not-alone": "tokens act on each other (batch norm in train mode, attention, a mean), or chance acts on them",
     "does-not-learn": "with this head and this optimiser hardly anything is learned (rate, start values?)",
     "gradients-left-off": "gradients are switched off and not switched on again",
     "softmax-before-loss": "a softmax is taken before the cross entropy, which takes one itself",
-    "no-logarithm-before-loss": "this loss wants logarithms of probabilities, and is given something else",
+    "no-logarithm-before-loss": "this loss expects logarithms of probabilities, and is given something else",
     "no-step": "the optimiser makes no step",
     "step-without-gradients": "the optimiser steps while the gradients of this loss are not there: not computed yet, or "
     "cleared again",

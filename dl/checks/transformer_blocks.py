@@ -261,7 +261,7 @@ def _first_size(module: nn.Module, matrices: Sequence[nn.Module], size: int) -> 
 
 
 def _spreads(kind: str, names: Sequence[str], lesson, inputs: Values) -> Values:
-    """The largest and the smallest first weight of each named Linear map, and which begin alike."""
+    """The largest and the smallest first weight of each named linear layer, and which begin alike."""
     _, roles = _new(lesson, kind, inputs)
     outputs: Values = {f"first weights of {name}": "not there" for name in names}
     weights = {name: roles[f"{name}.weight"] for name in names if f"{name}.weight" in roles}

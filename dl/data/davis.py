@@ -46,7 +46,7 @@ def video_names(folder: Path) -> list[str]:
     except ValueError as error:
         raise ValueError(f"DavisDataset: {error}") from error
     if not names:
-        raise ValueError(f"DavisDataset: {settings.shown(listing)} names no video, wanted one a line. {remedy()}")
+        raise ValueError(f"DavisDataset: {settings.shown(listing)} names no video, wanted one per line. {remedy()}")
     return in_course_order(names)
 
 

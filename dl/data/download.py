@@ -43,9 +43,9 @@ CERTIFICATES = (
 REASONS = {
     403: "access is forbidden; this network or country may be blocked there",
     404: "the file is no longer there",
-    407: "the proxy of this network wants a name and a password: HTTPS_PROXY=http://NAME:PASSWORD@HOST:PORT",
+    407: "the proxy of this network asks for a name and a password: HTTPS_PROXY=http://NAME:PASSWORD@HOST:PORT",
     410: "the file has been removed",
-    511: "this network wants a login (captive portal): open any page in a browser and log in",
+    511: "this network asks for a login (captive portal): open any page in a browser and log in",
 }
 TRY_AGAIN = (408, 425, 429, 500, 502, 503, 504)
 

@@ -108,7 +108,7 @@ def _checked(examiner: Examiner, exercise: Exercise) -> Result:
         return examiner.check(exercise)
     except Exception as error:  # values that no code of the checks expects: a submission never stops the others
         words = f"what it brought cannot be judged ({type(error).__name__})"
-        result = single(exercise, "brings a result", ERROR, f"{exercise.name}: {words}")
+        result = single(exercise, "returns a result", ERROR, f"{exercise.name}: {words}")
         examiner.results[exercise.name] = result
         return result
 

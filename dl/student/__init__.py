@@ -76,7 +76,7 @@ EDITS = {  # of files that differ a little: what is there once, and what stands 
     },
     "Makefile": {
         ".PHONY: run test check notebooks": ".PHONY: run test check",
-        "test: $(INSTALLED)  ## the tests": "test: $(INSTALLED)  ## one test an exercise; those that are missing are skipped",
+        "test: $(INSTALLED)  ## the tests": "test: $(INSTALLED)  ## one test per exercise; those that are missing are skipped",
         "check: $(INSTALLED)  ## format, lint, spelling, types": "check: $(INSTALLED)  ## what is missing, wrong and right",
         "\t$(IN_VENV) -m ruff format --check .\n": "\t$(IN_VENV) -m dl check\n",
         "\t$(IN_VENV) -m ruff check .\n": "",

@@ -1,4 +1,4 @@
-"""Hand-in: a zip of code and results, and a PDF of the notebooks with their outputs.
+"""The submission: a zip of code and results, and a PDF of the notebooks with their outputs.
 
     from dl.submit import make_assignment2_submission
     make_assignment2_submission("./")            # last cell of a notebook; in the shell: python -m dl submit

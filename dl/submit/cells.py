@@ -1,4 +1,4 @@
-"""A notebook as it lies on the disk, read leniently: editors and tools leave out or repeat what nbformat wants."""
+"""A notebook as it lies on the disk, read leniently: editors and tools leave out or repeat what nbformat requires."""
 
 from __future__ import annotations
 

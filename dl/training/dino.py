@@ -3,7 +3,7 @@
 DINO's own recipe is in `dl/models/dino.py`: student and teacher, centring and sharpening, multi-crop. On small images, with
 minutes in place of days, it does not get far alone. What is added here, and is not in the paper:
 
-- a stem of convolutions in place of the one large linear map of a patch;
+- a stem of convolutions in place of the one large linear layer per patch;
 - positions that are fixed sines, a window of a larger table drawn at random for every view;
 - views that are also rotated by any angle and may change to any hue;
 - after a first part, still scenes that come as a pair, the same objects before two backgrounds, and InfoNCE on [CLS] too;
@@ -459,7 +459,7 @@ pixels, {cells}x{cells} patches, into which video frames are squeezed; for other
 | positions | fixed sines; each view takes a random window of the table, so that place means nothing |
 | patch losses | for patches of two views that show the same place: InfoNCE (temperature {CONTRAST_TEMPERATURE}, weight {WEIGHTS[contrast]}) and DINO's loss with Sinkhorn-balanced targets (weight {WEIGHTS[patch]}); DINO's [CLS] loss has weight {WEIGHTS[cls]} |
 | pairs | from step {PAIRS_FROM} on, {PAIRED:.0%} of the still scenes come as two images with the same objects before different backgrounds, views are taken around an object and nearly keep their hue, and only the [CLS] losses use them: DINO's, and InfoNCE between the views of a batch (weight {WEIGHTS[cls_contrast]}). Scenes that come once are left out of both. Before that, attention lay on grass and bricks, by which two views of one image are told most easily |
-| settings | AdamW, peak rate {PEAK_RATE}, warm-up of {WARM_UP} steps, then cosine; weight decay {WEIGHT_DECAY}; {steps:,} steps of {BATCH} images; gradient norm clipped at 3; bfloat16 |
+| settings | AdamW, peak learning rate {PEAK_RATE}, warm-up of {WARM_UP} steps, then cosine; weight decay {WEIGHT_DECAY}; {steps:,} steps of {BATCH} images; gradient norm clipped at 3; bfloat16 |
 | seed | {SEED} |
 | time | {minutes:.0f} minutes of CPU time, one thread, torch {torch} |
 

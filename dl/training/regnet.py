@@ -174,7 +174,7 @@ RegNetX-400MF (torchvision's `regnet_x_400mf` up to its last stage), trained fro
 |---|---|
 | data | {scenes:,} scenes of the sample world, each seen once, 112x112; colour-class pairs kept out of training never occur |
 | targets | the scene's classes, colours, pairs and background from the mean of the features; class, colour, texture and size of each object from its cell of the 4x4 grid |
-| settings | AdamW, peak rate {PEAK_RATE}, weight decay {WEIGHT_DECAY}, {steps} steps of {BATCH}, one cycle, gradient norm clipped at 1, bfloat16 |
+| settings | AdamW, peak learning rate {PEAK_RATE}, weight decay {WEIGHT_DECAY}, {steps} steps of {BATCH}, one cycle, gradient norm clipped at 1, bfloat16 |
 | seed | {SEED} |
 | time | {minutes:.0f} minutes of CPU time, one thread, torch {torch} |
 | scores on 2,000 scenes never trained on | class {category}, colour {colour}, texture {texture}, size {size}, class and colour both {pair}, background {background} |

@@ -129,7 +129,7 @@ CARD = """
 - **Views:** crops of {scale[0]} to 1 of the area, mirrored half of the time, with probability {jitter} the colours
   jittered (brightness, contrast, saturation {strength[0]}, hue {strength[3]}), grey with probability {grey}. That is
   stronger in colour, and wider, than the notebook's `compute_train_transform`.
-- **Settings:** Adam, peak rate {rate}, weight decay {weight_decay}, {epochs} epochs = {steps:,} steps of {batch} pairs,
+- **Settings:** Adam, peak learning rate {rate}, weight decay {weight_decay}, {epochs} epochs = {steps:,} steps of {batch} pairs,
   warm-up of {warm_up:.0%}, then cosine; bfloat16, channels last; seed {seed}.
 - **Time:** {minutes:.0f} minutes of one processor core since the last start, torch {torch}.
 - **Scores** on {held_out:,} images never trained on, from {labels:,} labelled ones: linear probe {probe} %

@@ -1,4 +1,4 @@
-"""Train the notebook's Transformer by the course's own recipe, to the end: 800 epochs in fixed order.
+"""Train the notebook's Transformer by the reference recipe, to the end: 800 epochs in fixed order.
 
 The recipe as it was printed: 4 heads, width 64, feed-forward 256, 4 + 4 layers, dropout 0.1, the floored sinusoid,
 batches of 256 in fixed order without the rest, Adam at 6e-6 for 900 updates and 5e-4 from then on. Only the helper's
@@ -89,14 +89,14 @@ def card(scores: dict[str, float], history: list[dict], numbers: dict[str, int])
     best, last = max(history, key=lambda entry: entry["val_accuracy"]), history[-1]
     exact = "\n".join(f"| {name} | {number:,} | {scores[name]:.1%} |" for name, number in numbers.items())
     return f"""
-# transformer: sums of two signed numbers, by the course's own recipe
+# transformer: sums of two signed numbers, by the reference recipe
 
 **What:** `transformers.Transformer` with 4 heads, width 64, feed-forward 256, 4 + 4 layers (469,008 parameters),
 half precision. The notebook's inference and heat maps use it. It is not the best that these modules can do: the
 recipe in `benchmarks/ablation_arithmetic.py` gets more than 99 % of unseen sums right with half as many layers.
 
 **Data:** `datasets/two_digit_op.json`, 4,500 rows for training, 500 for validation (scikit-learn's split, seed 0).
-The rows are drawn with repetition, so some validation rows also stand in the training part.
+The rows are drawn with repetition, so some validation rows also stand in the training split.
 
 **Settings:** seed {SEED}; positions `position_encoding_sinusoid` (with the floor); dropout 0.1; {len(history)}
 epochs of {BATCH}-row batches in fixed order, the rest of 148 rows left out; Adam (0.9, 0.995), eps 1e-9, rate
@@ -104,8 +104,8 @@ epochs of {BATCH}-row batches in fixed order, the rest of 148 rows left out; Ada
 one core of a busy machine.
 
 **Scores** of the shipped weights: token accuracy on all 500 validation rows {scores["tokens"]:.4f}; on the first
-256, the only ones that the published recipe looks at, {scores["tokens_first_batch"]:.4f} (published: about 0.80).
-Best epoch while training: {best["epoch"]} with {best["val_accuracy"]:.4f}. Whole results right by greedy decoding:
+256, the only ones that the reference recipe looks at, {scores["tokens_first_batch"]:.4f} (published: about 0.80).
+Best epoch while training: {best["epoch"]} with {best["val_accuracy"]:.4f}. Exact match by greedy decoding:
 
 | expressions | number | right |
 |---|---|---|
