@@ -28,8 +28,8 @@ def main(argv: list[str] | None = None) -> int:
     except UsageError as error:
         print(f"dl {args.verb}: {error}", file=sys.stderr)
         return WRONG_USE
-    except KeyboardInterrupt:
-        print(f"\ndl {args.verb}: stopped.", file=sys.stderr)
+    except KeyboardInterrupt as stop:  # its text says what is kept and how to go on
+        print(f"\ndl {args.verb}: stopped. {stop}".rstrip(), file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:  # the reader of a pipe, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -298,7 +298,10 @@ def _solution(args: argparse.Namespace) -> int:
 def _student(args: argparse.Namespace) -> int:
     from dl import student
 
-    return student.write(args.folder, args.seeds)
+    try:
+        return student.write(args.folder, args.seeds)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("Nothing was written. Begin again with the same command.") from None
 
 
 def _grade(args: argparse.Namespace) -> int:
@@ -374,8 +377,15 @@ def _train_weights(args: argparse.Namespace) -> int:
     if unknown:
         raise UsageError(f"no weights called {', '.join(unknown)}; there are {', '.join(trainable())}.")
     names = args.names or trainable()
-    for name in names:
-        importlib.import_module(f"dl.training.{name}").train()
+    for number, name in enumerate(names):
+        try:
+            importlib.import_module(f"dl.training.{name}").train()
+        except KeyboardInterrupt:
+            left = " ".join(names[number:])
+            raise KeyboardInterrupt(
+                f"What {name} had learned at its last checkpoint is in build/train/. "
+                f"Go on with: python -m dl train-weights {left}"
+            ) from None
     print(f"Trained {', '.join(names)}; weights and cards are in dl/weights/files/.")
     return SUCCESS
 

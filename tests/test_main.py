@@ -75,6 +75,28 @@ def test_weights_are_trained_in_turn(monkeypatch, capsys):
     assert capsys.readouterr().out.splitlines()[-1] == "Trained b; weights and cards are in dl/weights/files/."
 
 
+def test_a_stopped_training_says_what_is_kept_and_how_to_go_on(monkeypatch, capsys):
+    def stop():
+        raise KeyboardInterrupt
+
+    scripts = {"dl.training.a": SimpleNamespace(train=lambda: None), "dl.training.b": SimpleNamespace(train=stop)}
+    monkeypatch.setattr(commands, "trainable", lambda: ["a", "b", "c"])
+    monkeypatch.setattr(commands.importlib, "import_module", scripts.__getitem__)
+    assert commands.main(["train-weights"]) == 130
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith("dl train-weights: stopped. What b had learned at its last checkpoint is in build/train/.")
+    assert line.endswith("Go on with: python -m dl train-weights b c")
+
+
+def test_a_stopped_student_edition_is_not_written(tmp_path, monkeypatch, capsys):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dl.student.edition", stop)
+    assert commands.main(["student", str(tmp_path / "new")]) == 130
+    assert "dl student: stopped. Nothing was written." in capsys.readouterr().err and not (tmp_path / "new").exists()
+
+
 def test_a_failed_write_leaves_the_old_file(tmp_path):
     path = tmp_path / "report.json"
     command.write_json(path, {"a": 1})

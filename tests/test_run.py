@@ -170,10 +170,37 @@ def test_ctrl_c_stops_the_command_and_its_kernel(tmp_path):
     while not (pid.exists() and pid.read_text()) and time.time() < deadline:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    assert "dl run: stopped." in process.communicate(timeout=30)[1]
+    said = process.communicate(timeout=60)[1].strip()
+    assert said.startswith("dl run: stopped. 0 of 1 notebooks are executed") and len(said.splitlines()) == 1
     assert process.returncode == 130
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid.read_text()), 0)
+
+
+def test_a_stop_says_what_is_executed_and_how_to_go_on(project, monkeypatch, capsys):
+    for name in "abc":
+        write(project, name, "1")
+
+    def execute(notebook, name, *_):
+        if name == "b":
+            raise KeyboardInterrupt
+        return run.Outcome(name)
+
+    monkeypatch.setattr(run, "execute", execute)
+    assert main(["run", "--device", "cpu"]) == 130
+    told = "dl run: stopped. 1 of 3 notebooks are executed, in build/notebooks. Go on with: python -m dl run b c --device cpu"
+    assert capsys.readouterr().err.strip() == told
+    assert [file.name for file in (project / "build" / "notebooks").iterdir()] == ["a.ipynb"]
+
+
+def test_the_peak_memory_of_a_notebook_is_told_also_of_one_that_fails(project, capsys):
+    use = "block = bytearray(400_000_000); block[::4096] = b'x' * len(block[::4096])"
+    write(project, "large", use, "del block\n1 / 0")
+    assert main(["run", "--json", "report.json"]) == 1
+    (entry,) = json.loads((project / "report.json").read_text())["notebooks"]
+    if sys.platform in run.PEAK_MEMORY:
+        assert 400_000_000 < entry["peak_memory_bytes"] < 1_000_000_000
+        assert f"{entry['peak_memory_bytes'] / 1e9:.1f} GB" in capsys.readouterr().out
 
 
 def test_wrong_use_says_what_there_is(project, capsys):

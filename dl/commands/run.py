@@ -19,8 +19,10 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import nbformat
 from nbformat import NotebookNode
@@ -39,10 +41,18 @@ from dl.notebook_files import (
     write_notebook,
 )
 
+if TYPE_CHECKING:
+    from nbclient import NotebookClient
+
 SHOWN_SCORES = 4  # in the table; the JSON has all
 LONGEST_SOCKET_FOLDER = 80  # bytes: the path of a Unix socket has at most 103 on macOS, and its name needs 20
 LARGE_PICTURE = 100_000  # characters of base64
 PASSED, FAILED = "passed", "failed"
+PEAK_MEMORY = {  # per platform: what gives a process its own peak, in bytes
+    "linux": "int(open('/proc/self/status').read().split('VmHWM:')[1].split()[0]) * 1024",
+    "darwin": "__import__('resource').getrusage(0).ru_maxrss",
+    "win32": "__import__('psutil').Process().memory_info().peak_wset",
+}
 
 
 @dataclass
@@ -56,13 +66,18 @@ class Outcome:
     missed: list[str] = field(default_factory=list)  # targets that were not reached
     scores: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
+    peak_memory_bytes: int | None = None  # of the kernel, without processes that it starts; None where it is not known
     problem: str = ""
 
 
 def run(
     names: list[str], data: str | None = None, device: str | None = None, out: str | None = None, json_file: str | None = None
 ) -> int:
-    """The verb `run`: execute notebooks one after the other, print the table; FAILURE if a cell raised."""
+    """The verb `run`: execute notebooks one after the other, print the table; FAILURE if a cell raised.
+
+    Raises:
+        KeyboardInterrupt: after Ctrl-C; its text says what is kept and how to go on.
+    """
     paths = find_notebooks(names)
     environment = kernel_environment(data, device)
     folder = Path(out) if out else settings.work_root() / "build" / "notebooks"
@@ -70,7 +85,10 @@ def run(
     outcomes = []
     for path in paths:
         say(f"{path.stem}: started")
-        outcome = _run_one(path, folder, environment)
+        try:
+            outcome = _run_one(path, folder, environment)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(_how_to_go_on(paths, len(outcomes), folder, data, device)) from None
         outcomes.append(outcome)
         say(f"{path.stem}: {outcome.problem or outcome.status}")
     print("\n" + table(outcomes))
@@ -92,6 +110,13 @@ def run(
     done = f"{len(outcomes) - len(failed)} of {len(outcomes)} notebooks ran to the end"
     print(f"{done}; executed copies are in {shown(folder)}." + (f" Failed: {', '.join(failed)}." if failed else ""))
     return FAILURE if failed else SUCCESS
+
+
+def _how_to_go_on(paths: list[Path], done: int, folder: Path, data: str | None, device: str | None) -> str:
+    """What a stop leaves of these notebooks, of which the first `done` have been executed."""
+    command = ["python -m dl run", *(path.stem if path.parent.name == "notebooks" else str(path) for path in paths[done:])]
+    command += [f"--data {data}"] * bool(data) + [f"--device {device}"] * bool(device)
+    return f"{done} of {len(paths)} notebooks are executed, in {shown(folder)}. Go on with: {' '.join(command)}"
 
 
 def _run_one(path: Path, folder: Path, environment: dict[str, str]) -> Outcome:
@@ -148,7 +173,7 @@ def kernel_environment(data: str | None, device: str | None) -> dict[str, str]:
 def execute(notebook: NotebookNode, name: str, folder: Path, environment: dict[str, str]) -> Outcome:
     """Execute a notebook in place, its outputs written into it; `folder` is its working folder.
 
-    A cell that raises or a kernel that dies ends it, as the outcome's problem. Ctrl-C stops the kernel and passes on.
+    A cell that raises or a kernel that dies ends it, as the outcome's problem. Ctrl-C ends the kernel and passes on.
     """
     from nbclient.exceptions import CellExecutionError, DeadKernelError
 
@@ -158,13 +183,14 @@ def execute(notebook: NotebookNode, name: str, folder: Path, environment: dict[s
     place = _Place()
     started = time.time()
     try:
-        asyncio.run(_execute_cells(notebook, name, folder, environment, place))
+        if not asyncio.run(_execute_cells(notebook, name, folder, environment, place)):
+            raise KeyboardInterrupt
     except CellExecutionError as error:
         outcome.status, outcome.problem = FAILED, f"{place}: {error.ename}: {error.evalue}"
     except DeadKernelError:
         outcome.status = FAILED
         outcome.problem = f"{place}: the kernel died. Most often memory ran out: close programs and run it again."
-    outcome.seconds = round(time.time() - started, 1)
+    outcome.seconds, outcome.peak_memory_bytes = round(time.time() - started, 1), place.peak_memory
     said = "\n".join(_said(cell) for cell in _code_cells(notebook))
     outcome.checks = sum(line.startswith("ok: ") for line in said.splitlines())
     outcome.missed = re.findall("^target missed: (.*)", said, re.M)
@@ -176,8 +202,8 @@ def execute(notebook: NotebookNode, name: str, folder: Path, environment: dict[s
 
 
 def table(outcomes: list[Outcome]) -> str:
-    """Notebook, cells, checks passed, key scores, seconds: one line each under a header."""
-    rows = [("notebook", "cells", "checks", "seconds", "scores")]
+    """Notebook, cells, checks passed, seconds, peak memory, key scores: one line each under a header."""
+    rows = [("notebook", "cells", "checks", "seconds", "memory", "scores")]
     for outcome in outcomes:
         scores = list(outcome.scores.items())[:SHOWN_SCORES]
         shown = ", ".join(f"{name} {value:.3g}" for name, value in scores)
@@ -188,10 +214,11 @@ def table(outcomes: list[Outcome]) -> str:
                 str(outcome.cells),
                 str(outcome.checks),
                 f"{outcome.seconds:.0f}",
+                "?" if outcome.peak_memory_bytes is None else f"{outcome.peak_memory_bytes / 1e9:.1f} GB",
                 ("FAILED " if outcome.status == FAILED else "") + shown + (f", {more} more in results/" if more else ""),
             )
         )
-    first, *numbers = (max(len(row[column]) for row in rows) for column in range(4))
+    first, *numbers = (max(len(row[column]) for row in rows) for column in range(5))
     lines = []
     for name, *counts, told in rows:
         aligned = (count.rjust(width) for count, width in zip(counts, numbers, strict=True))
@@ -250,12 +277,14 @@ class _Place:
 
     section: str = "start"
     cell: int = 0
+    peak_memory: int | None = None  # bytes
 
     def __str__(self) -> str:
         return f'section "{self.section}", code cell {self.cell}'
 
 
-async def _execute_cells(notebook: NotebookNode, name: str, folder: Path, environment: dict[str, str], place: _Place) -> None:
+async def _execute_cells(notebook: NotebookNode, name: str, folder: Path, environment: dict[str, str], place: _Place) -> bool:
+    """Execute all cells; False if Ctrl-C has ended the kernel before."""
     from nbclient import NotebookClient
 
     total = len(_code_cells(notebook))
@@ -264,19 +293,61 @@ async def _execute_cells(notebook: NotebookNode, name: str, folder: Path, enviro
     with tempfile.TemporaryDirectory(prefix="dl-") as runtime, progress(total=total, desc=name, bar_format=bar_format) as bar:
         client = NotebookClient(notebook, km=_kernel_manager(Path(runtime)), record_timing=False)
         async with client.async_setup_kernel(cwd=str(folder), env=environment, cleanup_kc=True):
-            with contextlib.suppress(NotImplementedError):  # nbclient would take Ctrl-C for a kernel that died
-                asyncio.get_running_loop().remove_signal_handler(signal.SIGINT)
-            for index, cell in enumerate(notebook.cells):
-                if cell.cell_type == "markdown":
-                    place.section = _last_heading(cell.source) or place.section
-                if cell.cell_type != "code":
-                    continue
-                place.cell += 1
-                bar.set_postfix_str(place.section[:40])
-                minutes, seconds = divmod(int(time.time() - started), 60)
-                say_unless_terminal(f"  {minutes}:{seconds:02d}  {name}, cell {place.cell} of {total}: {place.section}")
-                await client.async_execute_cell(cell, index)
-                bar.update()
+            with _ctrl_c() as pressed:
+                for index, cell in enumerate(notebook.cells):
+                    if cell.cell_type == "markdown":
+                        place.section = _last_heading(cell.source) or place.section
+                    if cell.cell_type != "code":
+                        continue
+                    place.cell += 1
+                    bar.set_postfix_str(place.section[:40])
+                    minutes, seconds = divmod(int(time.time() - started), 60)
+                    say_unless_terminal(f"  {minutes}:{seconds:02d}  {name}, cell {place.cell} of {total}: {place.section}")
+                    running = asyncio.ensure_future(client.async_execute_cell(cell, index))
+                    await asyncio.wait({running, pressed}, return_when=asyncio.FIRST_COMPLETED)
+                    if pressed.done():
+                        client.shutdown_kernel = "immediate"
+                        running.cancel()
+                        await asyncio.gather(running, return_exceptions=True)
+                        return False
+                    if running.exception() is None:
+                        bar.update()
+                    if running.exception() is not None or index == len(notebook.cells) - 1:
+                        place.peak_memory = await _peak_memory(client)
+                    running.result()
+    return True
+
+
+@contextlib.contextmanager
+def _ctrl_c() -> Iterator[asyncio.Future]:
+    """A future that Ctrl-C completes, in place of what nbclient does then: it would report a kernel that died."""
+    loop = asyncio.get_running_loop()
+    pressed = loop.create_future()
+
+    def press() -> None:
+        if not pressed.done():
+            pressed.set_result(None)
+
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        loop.add_signal_handler(signal.SIGINT, press)
+    except NotImplementedError:  # Windows
+        signal.signal(signal.SIGINT, lambda *_: loop.call_soon_threadsafe(press))
+    try:
+        yield pressed
+    finally:
+        if sys.platform == "win32":
+            signal.signal(signal.SIGINT, before)
+
+
+async def _peak_memory(client: NotebookClient) -> int | None:
+    """Bytes of memory that the kernel's process has had at most; None if it cannot say."""
+    if sys.platform not in PEAK_MEMORY or not await client.km.is_alive():
+        return None
+    asked = client.kc.execute("", silent=True, user_expressions={"peak": PEAK_MEMORY[sys.platform]})
+    reply = await client.async_wait_for_reply(asked)
+    answer = ((reply or {}).get("content", {}).get("user_expressions") or {}).get("peak", {})
+    return int(answer["data"]["text/plain"]) if answer.get("status") == "ok" else None
 
 
 def _kernel_manager(runtime: Path):
