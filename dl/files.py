@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import errno
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -85,3 +86,13 @@ def _natural(path: Path) -> list[tuple[int, str]]:
     """For sorting: numbers in names by their value."""
     parts = re.split(r"(\d+)", path.name.lower())
     return [(int(part), part) if index % 2 else (0, part) for index, part in enumerate(parts)]
+
+
+def save_tensors(content: object, file: Path) -> None:
+    """`torch.save`, with an OSError where the disk is full: torch's own RuntimeError speaks of positions in the file."""
+    import torch
+
+    try:
+        torch.save(content, file)
+    except RuntimeError as error:
+        raise OSError(errno.ENOSPC, "the disk is full, or takes no more", str(file)) from error
