@@ -23,6 +23,16 @@ class UsageError(Exception):
     """Wrong use or a missing prerequisite: the command prints the message and ends with exit code 2."""
 
 
+class NotWritten(OSError, UsageError):  # noqa: N818
+    """A file or folder could not be written, and what was there before is as it was; `strerror` is the system's reason."""
+
+    def __str__(self) -> str:
+        return (
+            f"{self.filename} cannot be written: {self.strerror}. Make room there, or choose a folder that you may write to; "
+            "what was there before is unchanged."
+        )
+
+
 def trainable() -> list[str]:
     """Weights whose training script, `dl/training/NAME.py`, this copy of the project has."""
     return [name for name in WEIGHTS if (Path(__file__).parent / "training" / f"{name}.py").is_file()]
@@ -59,14 +69,23 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` make a file or folder of the same name in a temporary folder beside `path`, then move it to its place.
 
     What was at `path` stays until then, whatever happens to the process.
+
+    Raises:
+        NotWritten: if the disk is full, or does not take it.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}-", suffix=".part", dir=path.parent) as temporary:
-        made = Path(temporary) / path.name
-        write(made)
-        if made.is_dir() and path.exists():
-            path.rename(Path(temporary) / "old")  # nothing is renamed onto a folder
-        os.replace(made, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{path.name}-", suffix=".part", dir=path.parent) as temporary:
+            made = Path(temporary) / path.name
+            write(made)
+            if made.is_dir() and path.exists():
+                path.rename(Path(temporary) / "old")  # nothing is renamed onto a folder
+            os.replace(made, path)
+    except OSError as error:
+        elsewhere = error.filename is not None and not Path(error.filename).is_relative_to(path.parent)
+        if error.errno is None or elsewhere or isinstance(error, NotWritten):  # something else that `write` does went wrong
+            raise
+        raise NotWritten(error.errno, error.strerror, str(path)) from error
 
 
 def write_json(path: str | Path, report: dict) -> None:

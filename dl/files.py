@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import errno
 import hashlib
 import re
 from pathlib import Path
@@ -95,3 +96,13 @@ def digest(path: str | Path, kind: str) -> str:
         while chunk := file.read(1 << 20):
             made.update(chunk)
     return made.hexdigest()
+
+
+def save_tensors(content: object, file: Path) -> None:
+    """`torch.save`, with an OSError where the disk is full: torch's own RuntimeError speaks of positions in the file."""
+    import torch
+
+    try:
+        torch.save(content, file)
+    except RuntimeError as error:
+        raise OSError(errno.ENOSPC, "the disk is full, or takes no more", str(file)) from error

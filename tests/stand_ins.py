@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.datasets import CIFAR10
 
 import a2_helper
@@ -18,8 +18,9 @@ from dl.clip_dino import DavisDataset
 from dl.coco_utils import load_coco_data
 from dl.data import ENTRIES, content, manifest
 from dl.models import small_clip, vit
+from dl.simclr import model
 from dl.simclr.data_utils import load_cifar10
-from dl.simclr.model import Model, starting_weights
+from dl.simclr.model import starting_weights
 from dl.world.export import write_cifar, write_coco_captioning, write_davis
 
 TINY_VIT = dict(patch_size=8, width=24, depth=1, num_heads=2, image_size=32)
@@ -54,6 +55,11 @@ def tiny_clip():
     with small_clip.quiet_clip_import():
         from clip.model import CLIP
     return CLIP(**TINY_CLIP)
+
+
+def tiny_resnet() -> nn.Sequential:
+    """The small encoder, widened to ResNet-50's features."""
+    return nn.Sequential(*model._small_resnet(), nn.Conv2d(model.SMALL_STAGES[-1][0], 2048, 1))
 
 
 def state_dict(name: str) -> dict[str, Tensor]:
@@ -122,7 +128,7 @@ def stand_in(monkeypatch, name: str, body: bytes, address: str = "http://127.0.0
 def shrink_networks(monkeypatch) -> None:
     """Let the large networks be tiny ones of the same classes, for the registry and the readers alike."""
     monkeypatch.setattr(small_clip, "published_network", tiny_clip)
-    monkeypatch.setitem(content.NETWORKS, "simclr", lambda: Model(encoder="small").state_dict())
+    monkeypatch.setattr(model, "_resnet50", tiny_resnet)
     for patch_size in (8, 16):
         monkeypatch.setitem(vit.DINO_CONFIGURATIONS, patch_size, {**TINY_VIT, "patch_size": patch_size})
 

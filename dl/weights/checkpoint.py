@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from dl.console import write_whole
-from dl.files import user_path
+from dl.files import save_tensors, user_path
 
 
 class Checkpoint:
@@ -97,4 +97,4 @@ class Checkpoint:
             "random": torch.get_rng_state(),
             "progress": progress,
         }
-        write_whole(self.path, lambda file: torch.save(state, file))
+        write_whole(self.path, lambda file: save_tensors(state, file))

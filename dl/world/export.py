@@ -25,6 +25,7 @@ from tqdm.auto import tqdm
 
 from dl import settings
 from dl.console import write_whole
+from dl.files import save_tensors
 from dl.world.captions import describe
 from dl.world.render import render
 from dl.world.scenes import CLASSES, Scene, generator, sample_scene
@@ -128,7 +129,7 @@ def write_coco_pt(path: Path, counts: dict[str, int] = COCO_COUNTS) -> None:
                 bar.update()
             data[f"{split}_images"] = images
             data[f"{split}_captions"] = torch.from_numpy(encode(captions[split], token_to_idx))
-    torch.save({**data, "vocab": {"idx_to_token": idx_to_token, "token_to_idx": token_to_idx}}, path)
+    save_tensors({**data, "vocab": {"idx_to_token": idx_to_token, "token_to_idx": token_to_idx}}, path)
 
 
 def write_cifar(folder: Path, batch: int = CIFAR_BATCH, test: int = CIFAR_TEST) -> None:
@@ -158,19 +159,17 @@ def write_cifar(folder: Path, batch: int = CIFAR_BATCH, test: int = CIFAR_TEST) 
 
 
 def write_coco_captioning(folder: Path, counts: dict[str, int] = CLIP_COUNTS) -> None:
-    """Captioned images for CLIP: one caption an image; addresses are paths relative to the folder."""
-    import h5py
-
+    """Captioned images for CLIP: one caption per image; addresses are paths relative to the folder."""
     folder.mkdir()
     captions = {split: list(sentences(split, count)) for split, count in counts.items()}
     idx_to_word = build_vocabulary(list(sentences("train", COCO_COUNTS["train"])))
     word_to_idx = {word: index for index, word in enumerate(idx_to_word)}
     (folder / "coco2014_vocab.json").write_text(json.dumps({"idx_to_word": idx_to_word, "word_to_idx": word_to_idx}))
-    with h5py.File(folder / "coco2014_captions.h5", "w") as file:
-        for split, sentences_of_split in captions.items():
-            encoded = encode(sentences_of_split, word_to_idx).astype(np.int32)
-            file.create_dataset(f"{split}_captions", data=encoded)
-            file.create_dataset(f"{split}_image_idxs", data=np.arange(len(encoded), dtype=np.int32))
+    arrays = {}
+    for split, sentences_of_split in captions.items():
+        encoded = encode(sentences_of_split, word_to_idx).astype(np.int32)
+        arrays |= {f"{split}_captions": encoded, f"{split}_image_idxs": np.arange(len(encoded), dtype=np.int32)}
+    _write_hdf5(folder / "coco2014_captions.h5", arrays)
     with _bar("images for CLIP", sum(counts.values())) as bar:
         for split, count in counts.items():
             (folder / "images" / split).mkdir(parents=True)
@@ -185,8 +184,7 @@ def write_coco_captioning(folder: Path, counts: dict[str, int] = CLIP_COUNTS) ->
             # Stand-ins for the VGG features, which the notebook reads and does not use: grey thumbnails of the same widths.
             for name, size in (("fc7_pca", (32, 16)), ("fc7", (64, 64))):
                 thumbnails = [cv2.resize(picture, size, interpolation=cv2.INTER_AREA).ravel() for picture in grey]
-                with h5py.File(folder / f"{split}2014_vgg16_{name}.h5", "w") as file:
-                    file.create_dataset("features", data=np.stack(thumbnails))
+                _write_hdf5(folder / f"{split}2014_vgg16_{name}.h5", {"features": np.stack(thumbnails)})
 
 
 def write_davis(folder: Path, easy: dict[str, int] = EASY_VIDEOS, hard: dict[str, int] = HARD_VIDEOS) -> None:
@@ -221,6 +219,17 @@ def _write_image(path: Path, bgr: np.ndarray, options: list[int] | None = None) 
     if not ok:
         raise OSError(f"sample world: OpenCV could not encode {path.name}. Reinstall opencv-python.")
     path.write_bytes(encoded.tobytes())  # not cv2.imwrite, which fails silently on paths with accents on Windows
+
+
+def _write_hdf5(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Data sets by name; made in memory, because on a full disk the library HDF5 ends the process."""
+    import h5py
+
+    with h5py.File(path, "w", driver="core", backing_store=False) as file:
+        for name, array in arrays.items():
+            file.create_dataset(name, data=array)
+        file.flush()
+        path.write_bytes(file.id.get_file_image())
 
 
 def _pickle(path: Path, value: dict) -> None:
