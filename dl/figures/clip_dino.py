@@ -29,9 +29,9 @@ def clip_method(texts: Sequence[str], classes: Sequence[str]) -> Figure:
     figure, axis = diagram(20.0, 8.4)
     axis.text(5.0, 8.1, "1. Training: which text belongs to which image?", ha="center", fontsize=12)
     for row, text in enumerate(texts):
-        box(axis, 1.5, 7.1 - 0.62 * row, text, width=2.9, height=0.5, fill=GREY, size=9)
+        box(axis, 1.68, 7.1 - 0.62 * row, text, width=3.2, height=0.5, fill=GREY, size=9)
     box(axis, 4.5, 6.5, "text\nencoder", width=1.7, height=1.3, fill=BLUE)
-    arrow(axis, (3.0, 6.5), (3.65, 6.5))
+    arrow(axis, (3.28, 6.5), (3.65, 6.5))
     for row in range(3):
         axis.add_patch(Rectangle((0.5 + 0.25 * row, 2.1 - 0.4 * row), 1.9, 1.3, facecolor=GREY, edgecolor="#444444"))
     axis.text(1.95, 1.95, "images", ha="center", va="center", fontsize=10)
@@ -125,8 +125,8 @@ def dino_method() -> Figure:
     box(axis, 17.4, 3.7, "$-\\sum_k p_{t,k} \\ln p_{s,k}$", width=2.9, height=1.1, fill=PINK, size=11)
     arrow(axis, (15.45, 5.6), (17.0, 4.25))
     arrow(axis, (15.45, 1.8), (17.0, 3.15))
-    arrow(axis, (17.6, 4.25), (7.9, 6.2), color=LEARNED, bend=0.25)
-    axis.text(12.9, 6.95, "gradient", ha="center", va="center", fontsize=10, color=LEARNED)
+    arrow(axis, (18.3, 4.25), (7.6, 6.2), color=LEARNED, bend=0.42)
+    axis.text(11.9, 7.6, "gradient", ha="center", va="center", fontsize=10, color=LEARNED)
     axis.plot([16.15, 16.35], [2.75, 2.3], color="#444444", linewidth=2)
     axis.text(16.5, 2.35, "no gradient", ha="left", va="center", fontsize=9, color="#555555")
     return describe(
@@ -226,7 +226,13 @@ def cosine_ranges(tables: Mapping[str, np.ndarray]) -> Figure:
             (table[~own], UNTRAINED, "|", -0.16, "caption and another image"),
         ):
             axis.plot(
-                values, np.full(len(values), row + lift), marker, color=colour, alpha=0.8, label=label if not row else None
+                values,
+                np.full(len(values), row + lift),
+                marker,
+                color=colour,
+                markeredgewidth=1.5,
+                alpha=0.8,
+                label=None if row else label,
             )
         said.append(f"{name}: own images {table[own].mean():.2f} on average, others {table[~own].mean():.2f}")
     axis.set_yticks(range(len(tables)), tables)
