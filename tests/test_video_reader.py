@@ -39,7 +39,7 @@ def test_frames_come_in_order_with_their_colours_and_their_rate(film, monkeypatc
 
 
 @pytest.mark.skipif(not reader.has_decord(), reason="needs decord")
-@pytest.mark.parametrize("size, apart", [((64, 96), 0), ((65, 97), 2)])
+@pytest.mark.parametrize("size, apart", [((64, 96), 0), ((32, 48), 0), ((65, 97), 2)])
 def test_both_readers_give_the_same_frames(tmp_path, monkeypatch, size, apart):
     write_video_from_array(moving(*size), tmp_path / "film.mp4")
     both = []

@@ -55,7 +55,14 @@ def _by_decord(path: Path) -> Video | None:
         reader = decord.VideoReader(str(path))
     except (decord.DECORDError, RuntimeError):
         return None
-    return Video((reader[number].asnumpy() for number in range(len(reader))), float(reader.get_avg_fps()), "decord")
+    frames = (_without_padding(reader[number].asnumpy()) for number in range(len(reader)))
+    return Video(frames, float(reader.get_avg_fps()), "decord")
+
+
+def _without_padding(frame: np.ndarray) -> np.ndarray:
+    """(H, W, 3) of a frame that decord gives with more channels where its padded rows are a multiple of the width."""
+    height, width, _ = frame.shape
+    return frame.reshape(height, -1)[:, : 3 * width].reshape(height, width, 3)
 
 
 def _by_opencv(path: Path) -> Video | None:
