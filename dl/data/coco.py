@@ -108,7 +108,7 @@ def _read_h5(file: Path) -> dict[str, np.ndarray]:
 
 
 def _addresses(file: Path) -> np.ndarray:
-    """One a line, which may hold blanks; captions name images by the number of the line, so none may be empty."""
+    """One per line, which may hold blanks; captions name images by the number of the line, so none may be empty."""
     try:
         lines = read_lines(file)
     except ValueError as error:
