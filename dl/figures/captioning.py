@@ -10,6 +10,7 @@ from torch import Tensor
 from dl import settings
 from dl.figures import BLUE, GREEN, GREY, ORANGE, PINK, arrow, box, diagram
 from dl.figures.look import OKABE_ITO, describe
+from dl.figures.tables import Table
 from dl.utils import attention_visualizer, nearest_cell, tensor_to_image
 
 WRONG = "#C00000"  # of words that claim something false: red and bold
@@ -276,7 +277,7 @@ def loss_panels(
     for (name, history), style in zip(overfits.items(), ("-", "--", "-.", ":")):
         small.plot(history, style, label=name, linewidth=1.6)
     small.axhline(np.log(32), color="#777777", linewidth=1)
-    small.text(0.5, np.log(32) * 1.06, "ln 32", color="#555555", fontsize=9)
+    small.text(0.02, np.log(32) * 1.06, "ln 32", color="#555555", fontsize=9, transform=small.get_yaxis_transform())
     small.set(title="Overfitting 32 captions", xlabel="step", ylabel="nats per caption", yscale="log")
     small.legend(fontsize=9)
     for axis, (name, history) in zip(full, training.items()):
@@ -295,7 +296,7 @@ def _full_training(axis, name: str, history: list[float], validation: list[float
     axis.set(title=name, xlabel="epoch", ylabel="nats per caption", yscale="log")
     if floor is not None:
         axis.axhline(floor, color="#777777", linewidth=1)
-        axis.text(0.1, floor * 0.86, f"floor {floor:.2f}", color="#555555", fontsize=9)
+        axis.text(0.02, floor * 0.86, f"floor {floor:.2f}", color="#555555", fontsize=9, transform=axis.get_yaxis_transform())
         axis.set_yticks([1, 2, 5, 10, 20], ["1", "2", "5", "10", "20"])
         axis.set_ylim(1.1, 30)
         axis.minorticks_off()
@@ -321,6 +322,14 @@ def score_bars(scores: dict[str, dict[str, float]], names: dict[str, str], title
         for name, label in names.items()
     )
     return describe(figure, f"Bars per question and model. {groups}.")
+
+
+def score_table(scores: dict[str, dict[str, float]], names: dict[str, str]) -> Table:
+    """The same scores as a table: one row for each entry of `names` (score -> label), one column for each model."""
+    rows = [
+        {"fraction": label} | {model: values.get(name) for model, values in scores.items()} for name, label in names.items()
+    ]
+    return Table(rows)
 
 
 def position_map(accuracy: Tensor) -> Figure:
