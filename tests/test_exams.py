@@ -60,6 +60,7 @@ def test_hand_made_features_have_their_sizes():
         "edges (HOG)": (2, 400, 81),
     }
     assert features["colour and position"][..., :3].unique().tolist() == pytest.approx([120 / 255])
+    assert features["colour and position"][0, 0, 3:].tolist() == [-1, -1]  # the upper left corner
 
 
 def test_outlines_leave_objects_their_colours():

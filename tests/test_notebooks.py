@@ -10,7 +10,7 @@ from dl.notebook_files import METADATA, SOURCE_ENDING, read_source
 
 FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
 SOURCES = sorted(FOLDER.glob(f"*{SOURCE_ENDING}"))
-LARGEST = 3_000_000  # bytes
+LARGEST = 5_000_000  # bytes: figures are sharp at twice the density of a screen
 # absolute folders of users and systems, in either spelling
 MACHINE = re.compile(r"(?<![\w.])(/(home|Users|root|work|tmp|opt|usr|var|mnt)/\w|[A-Z]:\\+Users)|site-packages")
 EMBEDDED = re.compile(r"base64,[A-Za-z0-9+/=\s\\]+")

@@ -82,7 +82,7 @@ def run(
     environment = kernel_environment(data, device)
     folder = Path(out) if out else settings.work_root() / "build" / "notebooks"
     started = time.time()
-    outcomes = []
+    outcomes: list[Outcome] = []
     for path in paths:
         say(f"{path.stem}: started")
         try:
@@ -342,7 +342,11 @@ def _ctrl_c() -> Iterator[asyncio.Future]:
 
 async def _peak_memory(client: NotebookClient) -> int | None:
     """Bytes of memory that the kernel's process has had at most; None if it cannot say."""
-    if sys.platform not in PEAK_MEMORY or not await client.km.is_alive():
+    from jupyter_core.utils import ensure_async
+
+    if sys.platform not in PEAK_MEMORY or client.km is None or client.kc is None:
+        return None
+    if not await ensure_async(client.km.is_alive()):
         return None
     asked = client.kc.execute("", silent=True, user_expressions={"peak": PEAK_MEMORY[sys.platform]})
     reply = await client.async_wait_for_reply(asked)

@@ -105,8 +105,8 @@ def mistakes_by_kind(expressions: Iterable[Expression], right: Iterable[Sequence
     Args:
         right: of each expression which tokens of the result are right: BOS, sign, tens, ones, EOS.
     Returns:
-        a dict per kind: "digits", "result", "questions", "wrong results" (a fraction of all), and the fraction of these in which
-        "sign", "tens" and "ones" are wrong (several may be).
+        a dict per kind: "digits", "result", "questions", "wrong results" (a fraction of all), and the fraction of these whose
+        "sign", "tens" and "ones" are wrong (or several).
     """
     groups: dict[tuple[str, str], list[Sequence[bool]]] = {}
     for expression, tokens in zip(expressions, right, strict=False):

@@ -376,6 +376,7 @@ def iou_through_time(curves: Mapping[str, Sequence[float]], train_frame: int, ti
     axis.axvline(train_frame, color="#666666", linewidth=1)
     axis.text(train_frame, 0.03, " training frame", fontsize=9, color="#444444")
     axis.set(xlabel="frame", ylabel="mean IoU", ylim=(0, 1.02), title=title)
+    axis.locator_params(axis="x", integer=True)
     if len(curves) > 1:
         axis.legend(fontsize=9)
     figure.tight_layout()

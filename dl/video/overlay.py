@@ -42,13 +42,14 @@ def create_segmentation_overlay(
     return blended
 
 
-def outline_objects(segmentation_mask: np.ndarray, image: np.ndarray, width: int = 2) -> np.ndarray:
+def outline_objects(segmentation_mask: np.ndarray, image: np.ndarray, width: int | None = None) -> np.ndarray:
     """An image in which objects keep their own colours: each has an outline in the colour of its class, and what is
     labelled as background is grey and dim.
 
     Args:
         segmentation_mask: integer (H, W), classes from 0 to 254. image: uint8 (H, W, 3), RGB; not changed.
-        width: of the outline in pixels; it lies inside the object, and a dark line of half that width around it.
+        width: of the outline in pixels; it lies inside the object, and a dark line of half that width around it. None
+            takes 1/160 of the image's width, at least 2 pixels.
     Returns:
         uint8 (H, W, 3).
     Raises:
@@ -58,6 +59,7 @@ def outline_objects(segmentation_mask: np.ndarray, image: np.ndarray, width: int
 
     (image,) = check_images("outline_objects", [image], grey=False)
     labels = _checked_mask("outline_objects", segmentation_mask, image).astype(np.uint8)
+    width = max(2, image.shape[1] // 160) if width is None else width
     grey = (image @ np.array([0.299, 0.587, 0.114]) * 0.55).round()  # (H, W)
     drawn = np.where(labels[..., None] > 0, image, grey[..., None]).astype(np.uint8)
 
