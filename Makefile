@@ -9,7 +9,7 @@ IN_VENV := $(VENV)/bin/python
 # Threads that wait sleep: a busy machine is not made busier.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: run test check notebooks
+.PHONY: run test check notebooks setup
 
 run: $(INSTALLED)  ## execute the notebooks on fresh kernels, then make the submission from them; see build/ and results/
 	$(IN_VENV) -m dl run
@@ -27,6 +27,8 @@ check: $(INSTALLED)  ## format, lint, spelling, types
 notebooks: $(INSTALLED)  ## build and execute notebooks/*.ipynb from their sources notebooks/*.nb.py
 	$(IN_VENV) -m dl build
 	$(IN_VENV) -m dl.submit.derive
+
+setup: $(INSTALLED)  ## only make the virtual environment
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m dl.commands.install --into $(VENV) --torch $(TORCH)

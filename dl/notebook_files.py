@@ -23,6 +23,24 @@ METADATA = {
     "language_info": {"name": "python"},
 }
 
+REPOSITORY = "https://github.com/OWNER/dl-assignment"  # where this project is published; a release sets it
+FETCH_CELL = f"""# In an empty hosted runtime (Colab, Kaggle) this fetches the course and installs it; at home it does nothing.
+import importlib.util, os, subprocess, sys
+
+if importlib.util.find_spec("dl") is None and not os.path.isdir("../dl"):
+    address = os.environ.get("DL_REPOSITORY", "{REPOSITORY}")
+    subprocess.run(["git", "clone", "--quiet", "--depth", "1", address, "assignment"], check=True)
+    os.chdir("assignment/notebooks")
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "-e", ".."], check=True)
+    sys.path.insert(0, os.path.abspath(".."))"""
+
+
+def colab_badges() -> str:
+    """A line of Markdown for each notebook, with the badge that opens it in Colab."""
+    address = f"{REPOSITORY.replace('https://github.com', 'https://colab.research.google.com/github')}/blob/main/notebooks"
+    badge = "https://colab.research.google.com/assets/colab-badge.svg"
+    return "\n".join(f"- [![Open {name} in Colab]({badge})]({address}/{name}.ipynb) {name}" for name in COURSE_ORDER)
+
 
 def find_notebooks(names: list[str]) -> list[Path]:
     """Paths of notebooks named by path or by name (any case); all of `notebooks/` in the course's order for no name."""

@@ -3,8 +3,10 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -192,3 +194,41 @@ def test_a_killed_rank_ends_the_run_with_words_and_it_can_go_on(tmp_path, capsys
     assert main([*OPTIONS, "--epochs", "40", "--stop-after", "1", "--checkpoint", str(checkpoint)]) == 0
     assert f"epoch {reached + 1}/40 loss" in capsys.readouterr().out
     assert torch.load(checkpoint, weights_only=True)["progress"]["epoch"] == reached + 1
+
+
+def agent(number, port, checkpoint, log):
+    """One node of a job on two: an agent of torchrun, which starts one process."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--nnodes=2", f"--node-rank={number}", "--nproc-per-node=1"]
+    command += ["--master-addr=127.0.0.1", f"--master-port={port}", "-m", "dl.simclr.pretrain", *OPTIONS]
+    command += ["--epochs", "40", "--stop-after", "30", "--checkpoint", str(checkpoint)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT)
+
+
+def free_port():
+    with socket.socket() as place:
+        place.bind(("127.0.0.1", 0))
+        return place.getsockname()[1]
+
+
+def test_two_nodes_train_together_and_go_on_after_one_is_lost(tmp_path, capsys):
+    checkpoint, logs, port = tmp_path / "run.pt", [tmp_path / "0.log", tmp_path / "1.log"], free_port()
+    with open(logs[0], "w") as first, open(logs[1], "w") as second:
+        agents = [agent(0, port, checkpoint, first), agent(1, port, checkpoint, second)]
+        try:
+            while "epoch 2/40" not in logs[0].read_text():
+                assert agents[0].poll() is None, logs[0].read_text()
+                time.sleep(0.1)
+            worker = re.search(r"rank 1 of 2 on cpu, process (\d+)", logs[1].read_text())
+            agents[1].kill()  # a node without power: its agent and its process are gone
+            os.kill(int(worker[1]), signal.SIGKILL)
+            assert agents[0].wait(timeout=300) != 0
+        finally:
+            for each in agents:
+                each.terminate()  # an agent takes its process along
+                each.wait()
+    assert "pretrain: rank 0 cannot go on, most often because another rank has ended" in logs[0].read_text()
+    reached = torch.load(checkpoint, weights_only=True)["progress"]["epoch"]
+    assert 2 <= reached < 30
+    assert main([*OPTIONS, "--epochs", "40", "--stop-after", "1", "--checkpoint", str(checkpoint)]) == 0
+    assert f"epoch {reached + 1}/40 loss" in capsys.readouterr().out
