@@ -1,4 +1,4 @@
-"""What the captioning notebook measures: gradients over distance, the recall task, the probe, false words, losses."""
+"""What the captioning notebook measures: gradients over distance, the probe, false words, losses."""
 
 import math
 
@@ -42,11 +42,6 @@ def test_an_open_forget_gate_keeps_the_gradient_that_a_half_open_one_loses():
         opened.b[16:32] = 3
     far = {name: measure.gradient_by_distance(layer, 6, 16, 21)[-1] for name, layer in (("c", closed), ("o", opened))}
     assert far["o"] > 100 * far["c"]
-
-
-def test_recall_is_learned_by_a_layer_that_keeps_and_not_by_one_that_forgets():
-    kept, lost = (measure.recall_accuracy(Leaky(keep), 16, length=6, updates=60) for keep in (1.0, 0.0))
-    assert kept > 0.6 > 0.4 > lost
 
 
 def test_the_probe_finds_a_position_code_and_nothing_in_noise():

@@ -335,7 +335,7 @@ def score_table(scores: dict[str, dict[str, float]], names: dict[str, str]) -> T
 def position_map(accuracy: Tensor) -> Figure:
     """Accuracy of the position probe for each cell of the grid, (h, w)."""
     figure, axis = plt.subplots(figsize=(4.6, 3.8))
-    drawn = axis.imshow(accuracy, cmap="cividis", vmin=0, vmax=1)
+    drawn = axis.imshow(accuracy.numpy(), cmap="cividis", vmin=0, vmax=1)
     for (row, column), value in np.ndenumerate(accuracy.numpy()):
         dark = value < 0.55
         axis.text(column, row, f"{value:.2f}", ha="center", va="center", color="white" if dark else "black")

@@ -12,8 +12,6 @@ from torch import Tensor, nn
 from dl.world.captions import PLACES, read, relation_right
 from dl.world.scenes import COLOURS, EXTENTS, TEXTURES, Scene, SceneObject
 
-SYMBOLS, NOISE = 8, 8  # of the recall task: one-hot symbol, then distracting noise
-
 
 def gradient_by_distance(layer: nn.Module, input_dim: int, hidden_dim: int, steps: int = 30, seed: int = 0) -> list[float]:
     """Gradient of the last hidden state with respect to each input, by how many steps back that input lies.
@@ -31,33 +29,6 @@ def gradient_by_distance(layer: nn.Module, input_dim: int, hidden_dim: int, step
     (gradient,) = torch.autograd.grad((last * direction).sum(), x)
     norms = gradient.norm(dim=(0, 2)).flip(0)
     return (norms / norms[0]).tolist()
-
-
-def recall_accuracy(layer: nn.Module, hidden_dim: int, length: int, updates: int, seed: int = 0) -> float:
-    """Train a layer to name, at the end of a sequence, the symbol that it saw at the beginning; noise comes in between.
-
-    Args:
-        layer: maps (N, T, 16), (N, H) to (N, T, H); changed in place.
-        length: T. updates: steps of Adam, each on 64 new sequences.
-    Returns:
-        accuracy over the last fifth of the updates, before each of them; chance is 1/8.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    readout = nn.Linear(hidden_dim, SYMBOLS)
-    optimizer = torch.optim.Adam([*layer.parameters(), *readout.parameters()], lr=3e-3)
-    right = []
-    for _ in range(updates):
-        symbols = torch.randint(SYMBOLS, (64,), generator=generator)
-        x = torch.zeros(64, length, SYMBOLS + NOISE)
-        x[:, :, SYMBOLS:] = 0.5 * torch.randn(64, length, NOISE, generator=generator)
-        x[torch.arange(64), 0, symbols] = 2.0
-        scores = readout(layer(x, torch.zeros(64, hidden_dim))[:, -1])
-        right.append((scores.argmax(dim=1) == symbols).float().mean().item())
-        optimizer.zero_grad()
-        F.cross_entropy(scores, symbols).backward()
-        optimizer.step()
-    late = right[-max(1, updates // 5) :]
-    return sum(late) / len(late)
 
 
 def probe_positions(train_features: Tensor, val_features: Tensor, epochs: int = 12, seed: int = 0) -> Tensor:
