@@ -381,7 +381,7 @@ session.check_error("its gradient", x.grad, wanted["grad_x"], TOLERANCE)
 # %% [markdown]
 # ## Feed-forward block
 #
-# **Fill in `FeedForwardBlock.__init__` and `FeedForwardBlock.forward`.** Attention only mixes tokens, and the mixing is linear in the values. Working with what was fetched is the job of a small network that is applied to each token by itself: linear layer, ReLU, linear layer, from $M$ features to `hidden_dim_feedforward` and back. With a hidden size of $4M$, as in Part IV, it holds two thirds of an encoder block's weights.
+# **Fill in `FeedForwardBlock.__init__` and `FeedForwardBlock.forward`.** Attention only mixes tokens, and the mixing is linear in the values. Working with what was fetched is the job of a small network that is applied to each token by itself: linear layer, ReLU, linear layer, from $M$ features to `hidden_dim_feedforward` and back. With a hidden size of $4M$, as in the full model of Part IV, it holds two thirds of an encoder block's weights.
 #
 # *By hand:* with one feature, weights 2 and 3 and no bias, the input 1 becomes $3 \cdot \max(0, 2) = 6$ and the input -1 becomes 0. Without the ReLU the two layers would be one: multiply by 6.
 #
@@ -1065,7 +1065,7 @@ said = "; ".join(f"{name}: **{share:.2%}** wrong" for name, share in wrong.items
 session.say(said)
 
 # %% [markdown]
-# Less than a quarter of all expressions was enough to get nearly all others right. Expressions that no training row states in any form are still somewhat *harder* than those that some row states in another form. In absolute terms the difference is small; but a perfect rule would show none.
+# Less than a quarter of all expressions was enough to get nearly all others right. Compare the two kinds of unseen expressions: a perfect rule would make no difference between them. In the kept 120-epoch runs of the table below, from each of three seeds, the expressions that no training row states in any form are somewhat *harder*. The model still profits from relatives of a question; in absolute terms it is little.
 #
 # Which mistakes are left?
 
@@ -1138,6 +1138,8 @@ session.say(f"Exact match on unseen expressions: label smoothing **{smooth:.2%}*
             f"with plain cross-entropy **{min(plain):.2%}** to **{max(plain):.2%}**, by seed.")
 
 # %% [markdown]
+# This is within the spread of the seeds. Our labels are exact, so a little doubt is neither needed nor harmful here.
+#
 # ## Your experiment: choose one ingredient
 #
 # Now you. Choose a line of the table, write down what you expect, and run its first 30 epochs, on the learning-rate schedule of the whole run. The result is drawn beside the training that you ran above. (For the whole run set `FIRST` to 120; it then takes as long as the training above.)
