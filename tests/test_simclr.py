@@ -346,7 +346,7 @@ def test_the_classifier_reads_features_that_are_not_normalised(small):
 def test_the_model_refuses_other_encoders_and_what_are_no_pictures(small):
     with pytest.raises(ValueError, match=r"^Model: got encoder 'vgg'; it must be one of resnet50, small"):
         Model(encoder="vgg")
-    with pytest.raises(ValueError, match=r"^Model.forward: wanted pictures .*got \(3, 32, 32\). Stack single"):
+    with pytest.raises(ValueError, match=r"^Model.forward: wanted images .*got \(3, 32, 32\). Stack single"):
         small(torch.zeros(3, 32, 32))
 
 
@@ -602,11 +602,11 @@ def test_evaluation_uses_the_first_of_several_views_and_at_most_the_whole_memory
 def test_evaluation_refuses_bad_settings_labels_and_features():
     batch = [(torch.eye(2), torch.arange(2))]
     for settings in ({"k": 0}, {"k": -3}, {"temperature": 0.0}):
-        with pytest.raises(ValueError, match=r"^test: got k = -?\d+ neighbours and temperature = .*The course takes"):
+        with pytest.raises(ValueError, match=r"^test: got k = -?\d+ neighbours and temperature = .*The reference setting is"):
             test(Flat(), batch, batch, 1, 1, c=2, **settings)
     with pytest.raises(ValueError, match=r"^test: labels run from 0 to 1, but there are 1 classes"):
         test(Flat(), batch, batch, 1, 1, c=1)
-    with pytest.raises(ValueError, match=r"^test: the memory pictures' features are not all finite. Check"):
+    with pytest.raises(ValueError, match=r"^test: the memory images' features are not all finite. Check"):
         test(Flat(), [(torch.tensor([[math.nan, 1.0]]), torch.zeros(1).long())], batch, 1, 1, c=2)
     for memory, asked in (([], batch), (batch, [])):
         with pytest.raises(ValueError, match=r"^test: the loader gave no batch"):

@@ -423,7 +423,7 @@ def test_pair_batches_take_the_place_of_a_loader_of_pairs():
 
 
 def test_the_batched_augmentation_refuses_what_it_cannot_read():
-    with pytest.raises(TypeError, match=r"^BatchAugmentation: wanted uint8 pictures .*got torch.float32. Pass"):
+    with pytest.raises(TypeError, match=r"^BatchAugmentation: wanted uint8 images .*got torch.float32. Pass"):
         BatchAugmentation()(torch.zeros(2, 3, 32, 32))
     with pytest.raises(ValueError, match=r"^BatchAugmentation: .*got \(2, 32, 32, 3\). Move channels first"):
         BatchAugmentation()(torch.zeros(2, 32, 32, 3, dtype=torch.uint8))

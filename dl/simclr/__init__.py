@@ -1,4 +1,4 @@
-"""SimCLR: representations learned by telling the two views of one picture from those of all others.
+"""SimCLR: representations learned by distinguishing the two views of one image from the views of all others.
 
 data_utils.py        augmentation, CIFAR-10 as pairs of views
 batch_augment.py     the same augmentation for whole batches of tensors

@@ -1,14 +1,14 @@
-"""SimCLR's augmentation for whole batches of tensors: each picture with random parameters of its own.
+"""SimCLR's augmentation for whole batches of tensors: each image with random parameters of its own.
 
 Chen et al. 2020 (arXiv:2002.05709), appendix A. The same four random steps as `data_utils.compute_train_transform`,
 from the same distributions, on (B, 3, h, w) tensors and any device: crop and resize, flip, colour jitter, grey. A few
-dozen calls for the whole batch take the place of a dozen for each picture: it keeps up with a GPU, and is several times
+dozen calls for the whole batch take the place of a dozen for each image: it keeps up with a GPU, and is several times
 faster on one CPU core.
 
 The resize is two matrix products: every output row (column) is a weighted mean of input rows (columns), with the
 triangle filter that PIL calls bilinear. The colour steps follow PIL too, without its rounding to 8 bits in between.
 
-Axes: B pictures, h and w their height and width, S side of the result.
+Axes: B images, h and w their height and width, S side of the result.
 Notebook: notebooks/Self_Supervised_Learning.ipynb
 """
 
@@ -25,15 +25,15 @@ from torch.utils.data import DataLoader
 from dl.simclr.data_utils import normalise
 
 LUMINANCE = (0.299, 0.587, 0.114)  # red, green, blue in a grey value, as PIL's "L" (ITU-R 601)
-CROP_TRIES = 10  # torchvision's RandomResizedCrop takes the whole picture after so many boxes that do not fit
+CROP_TRIES = 10  # torchvision's RandomResizedCrop takes the whole image after so many boxes that do not fit
 
 
 @dataclass(frozen=True)
 class BatchAugmentation:
-    """Draws a random view of every picture of a batch; the defaults are those of `compute_train_transform`."""
+    """Draws a random view of every image of a batch; the defaults are those of `compute_train_transform`."""
 
     size: int = 32
-    scale: tuple[float, float] = (0.08, 1.0)  # area of the crop as a share of the picture's
+    scale: tuple[float, float] = (0.08, 1.0)  # area of the crop as a share of the image's
     ratio: tuple[float, float] = (3 / 4, 4 / 3)  # width : height of the crop
     flip: float = 0.5  # probability of each of the steps
     jitter: float = 0.8
@@ -41,7 +41,7 @@ class BatchAugmentation:
     strength: tuple[float, float, float, float] = (0.4, 0.4, 0.4, 0.1)  # of brightness, contrast, saturation, hue
 
     def __call__(self, images: Tensor, generator: Generator | None = None) -> Tensor:
-        """Draw one view of each picture.
+        """Draw one view of each image.
 
         Args:
             images: (B, 3, h, w) uint8. generator: on the images' device; None draws from torch's global one.
@@ -52,12 +52,12 @@ class BatchAugmentation:
         """
         if images.dtype != torch.uint8:
             raise TypeError(
-                f"BatchAugmentation: wanted uint8 pictures in 0..255, got {images.dtype}. "
-                "Pass the raw pictures; the augmentation normalises them itself."
+                f"BatchAugmentation: wanted uint8 images in 0..255, got {images.dtype}. "
+                "Pass the raw images; the augmentation normalises them itself."
             )
         if images.ndim != 4 or images.shape[1] != 3:
             raise ValueError(
-                f"BatchAugmentation: wanted pictures (B, 3, h, w), got {tuple(images.shape)}. "
+                f"BatchAugmentation: wanted images (B, 3, h, w), got {tuple(images.shape)}. "
                 "Move channels first with permute(0, 3, 1, 2)."
             )
         B = len(images)
@@ -85,7 +85,7 @@ def crop_boxes(
     Args:
         u: (4, tries, B) uniform in [0, 1): area, ratio, and place of each try.
     Returns:
-        top, left, box height, box width: (B,) int64 each, inside the picture.
+        top, left, box height, box width: (B,) int64 each, inside the image.
     """
     area = height * width * (scale[0] + u[0] * (scale[1] - scale[0]))  # (tries, B)
     low, high = math.log(ratio[0]), math.log(ratio[1])
@@ -104,7 +104,7 @@ def crop_boxes(
 
 
 def crop_and_resize(images: Tensor, boxes: tuple[Tensor, ...], size: int, flipped: Tensor) -> Tensor:
-    """Cut a box out of every picture and resize it, as PIL's bilinear resize of the cut-out part.
+    """Cut a box out of every image and resize it, as PIL's bilinear resize of the cut-out part.
 
     Args:
         images: (B, 3, h, w) float. boxes: top, left, height, width, (B,) each. flipped: (B,) bool, mirror the result.
@@ -130,7 +130,7 @@ def _resize_weights(start: Tensor, length: Tensor, size: int, out: int) -> Tenso
 
 
 def jitter_colours(views: Tensor, factors: Tensor, order: Tensor) -> None:
-    """Brightness, contrast, saturation and hue of each picture, in an order of its own; `views` is changed in place.
+    """Brightness, contrast, saturation and hue of each image, in an order of its own; `views` is changed in place.
 
     Args:
         views: (B, 3, S, S) float in [0, 1].
@@ -178,8 +178,8 @@ class PairBatches:
     """Two views of every batch of a loader: takes the place of a DataLoader over `CIFAR10Pair`.
 
     Args:
-        loader: yields (pictures uint8 (B, 3, h, w), targets (B,)).
-        augmentation: makes the views. device: where to make them; None leaves the pictures where they are.
+        loader: yields (images uint8 (B, 3, h, w), targets (B,)).
+        augmentation: makes the views. device: where to make them; None leaves the images where they are.
         generator: on that device; None draws from torch's global one.
     """
 

@@ -8,7 +8,7 @@ With s the cosine similarity and tau the temperature, the loss of a positive pai
 and the batch's loss is the mean of l over all N pairs in both directions. Only k = i is left out of the sum: the
 positive itself stays in it.
 
-Axes: N pairs (each branch holds one view of every picture), D features. Row k of `out_left` and row k of `out_right`
+Axes: N pairs (each branch holds one view of every image), D features. Row k of `out_left` and row k of `out_right`
 are a positive pair; stacked as [left; right] the pairs are (k, k + N).
 Notebook: notebooks/Self_Supervised_Learning.ipynb
 """
@@ -49,7 +49,7 @@ def simclr_loss_naive(out_left: Tensor, out_right: Tensor, tau: float) -> Tensor
     """NT-Xent loss with one loop over the anchors: slow, easy to compare with Eq. 1, and differentiable.
 
     Args:
-        out_left, out_right: (N, D) float, one view of each picture in either; rows need not have unit length.
+        out_left, out_right: (N, D) float, one view of each image in either; rows need not have unit length.
         tau: temperature > 0.
     Returns:
         0-d tensor >= 0, in nats: the mean of l(i, j) over 2N anchors. It is 0 for N = 1.
@@ -164,7 +164,7 @@ def _unit_rows(z: Tensor) -> Tensor:
 
 
 def _check_branches(function: str, out_left: Tensor, out_right: Tensor, tau: float) -> int:
-    """N, or an error in words. The loss takes 0.1 ms, so what fits is let through without a detailed look."""
+    """N; raises ValueError or TypeError with an explanation otherwise. Valid inputs skip the detailed checks, for speed."""
     if out_left.ndim != 2 or out_left.shape != out_right.shape or out_left.dtype != out_right.dtype:
         check_tensors(function, out_left=(out_left, "N D"), out_right=(out_right, "N D"))  # finds the words
     N = len(out_left)

@@ -1,11 +1,11 @@
-"""Two random views of a picture: the augmentation of SimCLR, and CIFAR-10 as a data set of pairs.
+"""Two random views of an image: the augmentation of SimCLR, and CIFAR-10 as a data set of pairs.
 
 Chen et al. 2020 (arXiv:2002.05709), section 3 and appendix B.9: on CIFAR-10 a view is a random crop resized to 32 x 32,
 mirrored half of the time, its colours changed at random. Blur is left out at this size.
 
 With DL_DATA=sample, close-ups of the sample world in CIFAR-10's own format on disk take the place of the photographs.
 
-Axes: pictures (3, 32, 32), channels red, green, blue.
+Axes: images (3, 32, 32), channels red, green, blue.
 Notebook: notebooks/Self_Supervised_Learning.ipynb
 """
 
@@ -42,11 +42,11 @@ NUMPY_NAMES = {
     ("_codecs", "encode"),
 }
 OWN_REMEDY = "Copy these files there once more, or leave root out."
-SAMPLE_REMEDY = "Delete this folder: the next call makes the sample pictures again."
+SAMPLE_REMEDY = "Delete this folder: the next call makes the sample images again."
 
 
 def compute_train_transform(seed: int = 123456) -> transforms.Compose:
-    """The random augmentation, from a PIL picture to a normalised tensor.
+    """The random augmentation, from a PIL image to a normalised tensor.
 
     In this order, which fixes the stream of random numbers: a random crop resized to 32 x 32; mirrored with probability
     0.5; with probability 0.8 its colours jittered (brightness, contrast and saturation by up to 0.4, hue by up to 0.1);
@@ -58,7 +58,7 @@ def compute_train_transform(seed: int = 123456) -> transforms.Compose:
     Args:
         seed: any integer that both generators take.
     Returns:
-        transform: PIL picture (RGB) -> float32 (3, 32, 32), in about [-2.43, 2.75].
+        transform: PIL image (RGB) -> float32 (3, 32, 32), in about [-2.43, 2.75].
     """
     random.seed(seed)
     torch.manual_seed(seed)
@@ -77,18 +77,18 @@ def compute_train_transform(seed: int = 123456) -> transforms.Compose:
 
 
 def compute_test_transform() -> transforms.Compose:
-    """No augmentation: PIL picture (RGB) -> normalised float32 (3, 32, 32)."""
+    """No augmentation: PIL image (RGB) -> normalised float32 (3, 32, 32)."""
     return transforms.Compose([transforms.ToTensor(), transforms.Normalize(CIFAR10_MEAN, CIFAR10_STD)])
 
 
 class CIFAR10Pair(CIFAR10):
-    """CIFAR-10 whose items are two views of one picture."""
+    """CIFAR-10 whose items are two views of one image."""
 
     def __getitem__(self, index: int) -> tuple[Tensor | None, Tensor | None, int]:
-        """Two views and the label of one picture.
+        """Two views and the label of one image.
 
         Returns:
-            x_i, x_j: `transform` applied twice to the picture, independently; both None without a transform.
+            x_i, x_j: `transform` applied twice to the image, independently; both None without a transform.
             target: the label, through `target_transform` if there is one.
         """
         picture, target = Image.fromarray(self.data[index]), self.targets[index]
@@ -129,15 +129,15 @@ class SampleCIFAR10Pair(SampleFiles, CIFAR10Pair):
 def load_cifar10(
     train: bool, transform: Callable | None = None, pairs: bool = False, root: str | Path | None = None
 ) -> CIFAR10:
-    """CIFAR-10's training or test pictures, or those of the sample world, as DL_DATA says.
+    """CIFAR-10's training or test images, or those of the sample world, as DL_DATA says.
 
     Args:
-        train: training pictures (50,000; sample 10,000) or test pictures (10,000; sample 2,000). With DL_QUICK, the first
+        train: training images (50,000; sample 10,000) or test images (10,000; sample 2,000). With DL_QUICK, the first
             2,000 or 600.
-        transform: PIL picture -> tensor.
+        transform: PIL image -> tensor.
         pairs: True for a `CIFAR10Pair`, with items (x_i, x_j, target); False for items (x, target).
         root: folder that holds `cifar-10-batches-py`, which is only read; None takes the fetched data, or the sample
-            world's. With DL_DATA=sample it may hold any pictures in CIFAR-10's format.
+            world's. With DL_DATA=sample it may hold any images in CIFAR-10's format.
     Raises:
         FileNotFoundError: if files are absent. ValueError: if files are damaged. All of them are named.
     """
@@ -184,13 +184,13 @@ def own_checksums(folder: Path) -> dict[str, str]:
 
 
 def picture_tensors(dataset: CIFAR10, count: int | None = None) -> tuple[Tensor, Tensor]:
-    """The first `count` raw pictures, uint8 (count, 3, 32, 32), and their labels, int64 (count,); None takes all."""
+    """The first `count` raw images, uint8 (count, 3, 32, 32), and their labels, int64 (count,); None takes all."""
     pictures = torch.from_numpy(dataset.data[:count]).permute(0, 3, 1, 2).contiguous()
     return pictures, torch.tensor(dataset.targets[:count])
 
 
 def normalise(pictures: Tensor) -> Tensor:
-    """Pictures (…, 3, H, W), uint8 or float in [0, 1], less CIFAR-10's mean, over its standard deviation: float."""
+    """Images (…, 3, H, W), uint8 or float in [0, 1], less CIFAR-10's mean, over its standard deviation: float."""
     if pictures.dtype == torch.uint8:
         pictures = pictures.float() / 255
     mean, std = (pictures.new_tensor(value)[:, None, None] for value in (CIFAR10_MEAN, CIFAR10_STD))
@@ -198,7 +198,7 @@ def normalise(pictures: Tensor) -> Tensor:
 
 
 def unnormalise(views: Tensor) -> Tensor:
-    """Normalised pictures (…, 3, H, W) back in [0, 1], to be shown."""
+    """Normalised images (…, 3, H, W) back in [0, 1], to be shown."""
     mean, std = (views.new_tensor(value)[:, None, None] for value in (CIFAR10_MEAN, CIFAR10_STD))
     return (views * std + mean).clamp(0, 1)
 

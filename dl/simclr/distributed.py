@@ -1,7 +1,7 @@
 """What SimCLR needs to give the same step on many devices as on one: negatives and batch norm over the global batch.
 
 Chen et al. 2020 (arXiv:2002.05709), section 2.2: batch norm aggregates over all devices, else a device could tell the
-positive by its own statistics; and every device's pictures are negatives for every other's.
+positive by its own statistics; and every device's images are negatives for every other's.
 
 Each of W ranks computes the same global loss L from the gathered projections. The gradient of a gather is a sum over
 ranks, so the ranks' gradients add up to W times that of L; DistributedDataParallel takes their mean, which leaves L's.

@@ -1,9 +1,9 @@
 """The network of SimCLR: an encoder f, whose features are kept, and a projection head g, which only the loss sees.
 
 Chen et al. 2020 (arXiv:2002.05709), section 2.1 and appendix B.9: h = f(x) is the average-pooled output of a ResNet
-(He et al. 2016, arXiv:1512.03385) whose first convolution is made for 32 x 32 pictures; z = g(h) is what is compared.
+(He et al. 2016, arXiv:1512.03385) whose first convolution is made for 32 x 32 images; z = g(h) is what is compared.
 
-Axes: B pictures, H width of the features (2048 for ResNet-50, 256 for the small encoder), D width of the projection.
+Axes: B images, H width of the features (2048 for ResNet-50, 256 for the small encoder), D width of the projection.
 Notebook: notebooks/Self_Supervised_Learning.ipynb
 """
 
@@ -31,7 +31,7 @@ class Model(nn.Module):
     Args:
         feature_dim: D, width of the projection.
         encoder: "resnet50", torchvision's with a 3 x 3 first convolution and without max-pooling (24.6 M parameters
-            with the head), or "small", one residual block a stage (1.4 M), which trains on a CPU.
+            with the head), or "small", one residual block per stage (1.4 M), which trains on a CPU.
     Raises:
         ValueError: for another encoder.
     """
@@ -53,16 +53,16 @@ class Model(nn.Module):
         """Features and projections, both of unit length.
 
         Args:
-            x: (B, 3, height, width) float, normalised pictures, 32 x 32 in CIFAR-10.
+            x: (B, 3, height, width) float, normalised images, 32 x 32 in CIFAR-10.
         Returns:
             feature (B, H): h / |h|. projection (B, D): g(h) / |g(h)|; g sees h before it is normalised.
         Raises:
-            ValueError: if `x` holds no RGB pictures.
+            ValueError: if `x` holds no RGB images.
         """
         if x.ndim != 4 or x.shape[1] != 3:
             raise ValueError(
-                f"Model.forward: wanted pictures (B, 3, height, width), got {tuple(x.shape)}. "
-                "Stack single pictures with x[None]; move channels first with permute(0, 3, 1, 2)."
+                f"Model.forward: wanted images (B, 3, height, width), got {tuple(x.shape)}. "
+                "Stack single images with x[None]; move channels first with permute(0, 3, 1, 2)."
             )
         feature = self.f(x).flatten(start_dim=1)  # (B, H)
         return F.normalize(feature, dim=-1), F.normalize(self.g(feature), dim=-1)
@@ -82,15 +82,15 @@ class Classifier(nn.Module):
         self.fc = nn.Linear(model.feature_width, num_class)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Pictures (B, 3, height, width) -> logits (B, num_class)."""
+        """Images (B, 3, height, width) -> logits (B, num_class)."""
         return self.fc(self.f(x).flatten(start_dim=1))
 
 
 def starting_weights(encoder: str = "resnet50") -> dict[str, Tensor]:
-    """State dict that the notebook starts from: the course's file for "resnet50", the project's own for "small".
+    """State dict that the notebook starts from: the downloaded file for "resnet50", the project's own for "small".
 
     Raises:
-        FileNotFoundError: if the course's file has not been fetched. ValueError: if it is damaged.
+        FileNotFoundError: if the file for "resnet50" has not been fetched. ValueError: if it is damaged.
     """
     if encoder == "small":
         from dl import weights
@@ -108,7 +108,7 @@ def load_pretrained(module: Model | Classifier, state_dict: dict[str, Tensor]) -
         module: a `Model`, or a `Classifier`, whose `fc` stays as it is. Changed in place.
         state_dict: of a `Model`.
     Returns:
-        names that were left aside: counters of the profiler thop and, for a classifier, the projection head.
+        names of the extra tensors: counters of the profiler thop and, for a classifier, the projection head.
     Raises:
         ValueError: naming all tensors that are missing, unknown, or of another shape.
     """

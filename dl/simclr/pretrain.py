@@ -1,7 +1,7 @@
 """Train SimCLR on one device or many, from nothing or from where a killed run stopped.
 
     python -m dl.simclr.pretrain --epochs 100                              one process, on the device of DL_DEVICE
-    torchrun --nproc-per-node=4 -m dl.simclr.pretrain --epochs 100         one process a device
+    torchrun --nproc-per-node=4 -m dl.simclr.pretrain --epochs 100         one process per device
 
 Chen et al. 2020 (arXiv:2002.05709), section 2.2 and appendix B.9, with Adam in place of LARS: the learning rate rises
 over the first tenth of the steps, then falls along a cosine. `--batch` is the global batch: all of it serves as
@@ -37,7 +37,7 @@ from dl.weights.checkpoint import Checkpoint
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train, each field an option of the command. Adam's settings and the temperature are the course's."""
+    """How to train, each field an option of the command. Adam's settings and the temperature are the reference setting's."""
 
     epochs: int = 100
     batch: int = 256  # pairs over all devices
@@ -48,7 +48,7 @@ class Recipe:
     feature_dim: int = 128
     encoder: str = "small"
     seed: int = 0
-    workers: int = 0  # processes that load pictures, for each device
+    workers: int = 0  # processes that load images, for each device
     bfloat16: bool = False  # mixed precision: the network in bfloat16, weights and loss in float32
     channels_last: bool = False  # memory order that convolutions prefer on CUDA, and on CPUs in bfloat16
 
@@ -68,7 +68,7 @@ def pretrain(
     Rank 0 alone reads and writes the checkpoint.
 
     Args:
-        dataset: with an augmentation, items (picture uint8 (3, h, w), target); without one, (x_i, x_j, target).
+        dataset: with an augmentation, items (image uint8 (3, h, w), target); without one, (x_i, x_j, target).
         augmentation: makes the views on the device, batch by batch.
         stop_after: end after so many epochs of this call, to go on later.
         on_epoch: called on rank 0 after each epoch with its number, the mean loss and the model.
@@ -180,11 +180,11 @@ def start_process_group(name: str | None = None) -> torch.device:
 
 
 _OPTIONS = {  # field of Recipe -> help
-    "epochs": "passes over the pictures",
-    "batch": "pairs a step, over all devices",
+    "epochs": "passes over the images",
+    "batch": "pairs per step, over all devices",
     "rate": "peak learning rate",
     "weight_decay": "of Adam",
-    "warm_up": "share of the steps with a rising rate",
+    "warm_up": "share of the steps with a rising learning rate",
     "temperature": "tau of the loss",
     "feature_dim": "width of the projection",
     "seed": "of weights, order and views",
@@ -198,7 +198,7 @@ def main(arguments: list[str] | None = None) -> int:
     """The command; returns its exit code: 0 done, 1 another rank failed, 2 wrong use."""
     parser = argparse.ArgumentParser(
         prog="python -m dl.simclr.pretrain",
-        description="Train SimCLR on the pictures that DL_DATA chooses.",
+        description="Train SimCLR on the images that DL_DATA chooses.",
         epilog="Example: torchrun --nproc-per-node=2 -m dl.simclr.pretrain --epochs 2 --images 1000 --device cpu",
     )
     defaults = Recipe()
@@ -209,7 +209,7 @@ def main(arguments: list[str] | None = None) -> int:
             parser.add_argument(f"--{name.replace('_', '-')}", action="store_true", help=text)
         else:
             parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value, help=f"{text} ({value})")
-    parser.add_argument("--images", type=int, help="train on the first so many pictures only")
+    parser.add_argument("--images", type=int, help="train on the first so many images only")
     parser.add_argument("--augmentation", choices=("batched", "pil"), default="batched", help="how views are made (batched)")
     parser.add_argument("--device", choices=settings.DEVICES, help="default: DL_DEVICE, or the best there is")
     parser.add_argument(
@@ -248,7 +248,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _pictures(kind: str, count: int | None) -> tuple[Dataset, BatchAugmentation | None]:
-    """Training pictures as raw tensors for the batched augmentation, or as CIFAR10Pair."""
+    """Training images as raw tensors for the batched augmentation, or as CIFAR10Pair."""
     if kind == "batched":
         return TensorDataset(*picture_tensors(load_cifar10(train=True), count)), BatchAugmentation()
     dataset = load_cifar10(train=True, transform=compute_train_transform(), pairs=True)

@@ -3,7 +3,7 @@
 Chen et al. 2020 (arXiv:2002.05709), Algorithm 1 and section 3; Wu et al. 2018 (arXiv:1805.01978), section 3.4, for the
 weighted nearest neighbours. Accuracies are in percent; averages weigh every batch by its true length.
 
-Axes: B pictures of a batch, M pictures of the memory, H width of the features, C classes.
+Axes: B images of a batch, M images of the memory, H width of the features, C classes.
 Notebook: notebooks/Self_Supervised_Learning.ipynb
 """
 
@@ -45,13 +45,13 @@ def train(
 ) -> float:
     """One epoch of SimCLR (Algorithm 1); with DL_QUICK, its first 8 batches.
 
-    Each branch passes through the network by itself, so batch norm sees one view of every picture at a time.
+    Each branch passes through the network by itself, so batch norm sees one view of every image at a time.
 
     Args:
-        model: pictures (B, 3, h, w) -> (feature, projection); the loss sees the projection. Put into train mode.
+        model: images (B, 3, h, w) -> (feature, projection); the loss sees the projection. Put into train mode.
         data_loader: yields (x_i, x_j, target); targets are not used.
         epoch, epochs: for the text of the progress bar.
-        batch_size: accepted for the course's calls and not needed: the mean weighs by the true number of pairs.
+        batch_size: accepted for compatibility and not needed: the mean weighs each batch by its true number of pairs.
         temperature: tau of the loss, > 0.
         device: where to compute; None means where the model is.
         loss_function: (out_left, out_right, tau) -> scalar.
@@ -60,7 +60,7 @@ def train(
     Returns:
         mean loss over the pairs of the epoch.
     Raises:
-        ValueError: if the loader is empty, for a batch of one picture, or as soon as the loss is not finite.
+        ValueError: if the loader is empty, for a batch of one image, or as soon as the loss is not finite.
     """
     device = _device_of(model) if device is None else device
     model.train()
@@ -103,10 +103,10 @@ def train_val(
     """One epoch of a classifier, training or evaluation.
 
     Args:
-        model: pictures (B, 3, h, w) -> logits (B, C).
+        model: images (B, 3, h, w) -> logits (B, C).
         data_loader: yields (x, target).
         train_optimizer: None evaluates: eval mode, no gradient. Otherwise the whole model is in train mode, so that
-            batch norm uses and updates batch statistics even where weights are frozen, as in the published figures.
+            batch norm uses and updates batch statistics even where weights are frozen, as in the reference setting.
         epoch, epochs, device, progress: as for `train`.
     Returns:
         mean cross entropy in nats, top-1 and top-5 accuracy in percent (top-C with fewer than 5 classes).
@@ -156,9 +156,9 @@ def train_probe(
     Args:
         classifier: the weights of `f` are frozen in place; those of `fc` are trained with Adam.
         train_loader, test_loader: yield (x, target).
-        epochs, rate, weight_decay: the course's settings. With DL_QUICK, at most 2 epochs of 8 batches.
+        epochs, rate, weight_decay: the reference setting. With DL_QUICK, at most 2 epochs of 8 batches.
     Returns:
-        lists of one number an epoch: train_loss, train_acc@1, train_acc@5, test_loss, test_acc@1, test_acc@5.
+        lists of one number per epoch: train_loss, train_acc@1, train_acc@5, test_loss, test_acc@1, test_acc@5.
     """
     classifier.f.requires_grad_(False)
     optimizer = torch.optim.Adam(classifier.fc.parameters(), rate, weight_decay=weight_decay)
@@ -184,15 +184,15 @@ def test(
     device: Device = None,
     progress: bool = True,
 ) -> tuple[float, float]:
-    """Classify test pictures by their nearest neighbours among the features of the memory pictures.
+    """Classify test images by their nearest neighbours among the features of the memory images.
 
     Args:
-        model: pictures -> (feature, projection); the neighbours are found by the feature, of unit length.
+        model: images -> (feature, projection); the neighbours are found by the feature, of unit length.
         memory_data_loader, test_data_loader: yield (x, …, target); of several views the first is used. Both may
             shuffle and may wrap a Subset: labels come from the batches.
         epoch, epochs, device, progress: as for `train`.
         c: number of classes. temperature: of the neighbours' weights, > 0.
-        k: number of neighbours, >= 1; at most all memory pictures are used.
+        k: number of neighbours, >= 1; at most all memory images are used.
     Returns:
         top-1 and top-5 accuracy in percent (top-c with fewer than 5 classes).
     Raises:
@@ -202,7 +202,7 @@ def test(
     if k < 1 or not temperature > 0:
         raise ValueError(
             f"test: got k = {k} neighbours and temperature = {temperature}; wanted k >= 1 and a "
-            "temperature > 0. The course takes k = 200 and 0.5."
+            "temperature > 0. The reference setting is k = 200 and 0.5."
         )
     device = _device_of(model) if device is None else device
     with eval_mode(model), torch.no_grad():
@@ -214,7 +214,7 @@ def test(
         _check_labels("test", labels, c)
         if not bank.isfinite().all():
             raise ValueError(
-                "test: the memory pictures' features are not all finite. Check the pictures for NaN; "
+                "test: the memory images' features are not all finite. Check the images for NaN; "
                 "if it is the weights that have diverged, train again with a lower learning rate."
             )
         total_num, correct = 0, torch.zeros(2)
@@ -244,7 +244,7 @@ def picture_features(model: nn.Module, pictures: Tensor, device: Device = None, 
 
 
 def knn_scores(feature: Tensor, bank: Tensor, labels: Tensor, c: int, k: int, temperature: float) -> Tensor:
-    """Score of every class: the sum of exp(similarity / temperature) over the k nearest pictures of that class.
+    """Score of every class: the sum of exp(similarity / temperature) over the k nearest images of that class.
 
     Args:
         feature: (B, H) float of unit length. bank: (M, H) float of unit length. labels: (M,) int64 in 0 … c - 1.
@@ -275,7 +275,7 @@ def _finite(loss: Tensor, function: str, place: str) -> float:
     value = loss.item()
     if not math.isfinite(value):
         raise ValueError(
-            f"{function}: the loss is {value} at {place}; wanted a finite one. Check the pictures for "
+            f"{function}: the loss is {value} at {place}; wanted a finite one. Check the images for "
             "NaN, or start again from the last good weights with a lower learning rate."
         )
     return value

@@ -48,6 +48,7 @@ LEFT_OUT = {  # of what is kept, and why
     "dl/grading/*": "needs right answers",
     "dl/student/markers.py": "reads solutions",
     "dl/submit/derive.py": "needs the notebooks' sources",
+    "notebooks/answers/*": "model answers to the questions",
     "notebooks/*.ipynb": "made anew, from the sources",
     "notebooks/answers/*": "model answers",
     "*/.*": "hidden files",
