@@ -10,7 +10,8 @@ Notebook: notebooks/Self_Supervised_Learning.ipynb
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -150,12 +151,15 @@ class LeanSequential(nn.Sequential):
     def forward(self, input: Tensor) -> Tensor:
         for position, module in enumerate(self):
             if position in self.lean and self.training and torch.is_grad_enabled():
-                input = checkpoint(
-                    module, input, use_reentrant=False, context_fn=lambda m=module: (nullcontext(), _as_it_was(m))
-                )
+                input = checkpoint(module, input, use_reentrant=False, context_fn=partial(_contexts, module))
             else:
                 input = module(input)
         return input
+
+
+def _contexts(module: nn.Module) -> tuple[AbstractContextManager, AbstractContextManager]:
+    """What surrounds the first pass through a lean module, and the second."""
+    return nullcontext(), _as_it_was(module)
 
 
 @contextmanager

@@ -165,7 +165,7 @@ def write_coco_captioning(folder: Path, counts: dict[str, int] = CLIP_COUNTS) ->
     idx_to_word = build_vocabulary(list(sentences("train", COCO_COUNTS["train"])))
     word_to_idx = {word: index for index, word in enumerate(idx_to_word)}
     (folder / "coco2014_vocab.json").write_text(json.dumps({"idx_to_word": idx_to_word, "word_to_idx": word_to_idx}))
-    arrays = {}
+    arrays: dict[str, np.ndarray] = {}
     for split, sentences_of_split in captions.items():
         encoded = encode(sentences_of_split, word_to_idx).astype(np.int32)
         arrays |= {f"{split}_captions": encoded, f"{split}_image_idxs": np.arange(len(encoded), dtype=np.int32)}
