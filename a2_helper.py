@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Subset
 from dl import settings
 from dl.data import arithmetic
 from dl.files import read_text, user_path
+from dl.guards import as_tensor
 from dl.utils import cosine_schedule as cosine_schedule  # for the notebook
 from dl.utils import eval_mode
 from dl.weights.checkpoint import Checkpoint
@@ -83,7 +84,11 @@ def decode_captions(captions: Tensor | list, idx_to_word: list[str] | dict) -> s
     Raises:
         ValueError: if an index has no word, or captions are not 1-D or 2-D, or no integers.
     """
-    captions = torch.as_tensor(captions).cpu()
+    captions = as_tensor("decode_captions", "captions", captions).cpu()
+    if not isinstance(idx_to_word, (list, tuple, dict)):
+        raise TypeError(
+            f"decode_captions: wanted a list of words, got {idx_to_word!r:.60}. Pass vocab['idx_to_token'] of the captions."
+        )
     if captions.is_floating_point() or captions.dtype == torch.bool:
         raise ValueError(
             f"decode_captions: captions must be integers, got {captions.dtype}. Convert word indices with .long()."

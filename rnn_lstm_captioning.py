@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dl.guards import check_tensors
+from dl.guards import check_tensors, want_tensors
 from dl.image_utils import IMAGENET_MEAN, IMAGENET_STD
 from dl.utils import eval_mode, no_grad
 
@@ -210,7 +210,7 @@ class ImageEncoder(nn.Module):
         Raises:
             ValueError: if images is not (N, 3, H, W).
         """
-        check_tensors("ImageEncoder", images=(images, "N 3 height width"))
+        check_tensors("ImageEncoder", images=(images, "any N 3 height width"))
         if images.dtype == torch.uint8:
             images = images.to(self.mean.dtype) / 255
         return self.backbone((images - self.mean) / self.std)
@@ -251,7 +251,8 @@ class WordEmbedding(nn.Module):
         Raises:
             TypeError: if x does not hold integers.
         """
-        if x.is_floating_point() or x.dtype == torch.bool:
+        want_tensors("WordEmbedding", floating=False, x=x)
+        if x.dtype not in (torch.int32, torch.int64):
             raise TypeError(f"WordEmbedding: x must hold word indices, got {x.dtype}. Convert them with x.long().")
         # EXERCISE WordEmbedding.forward, 1 line. Hint: the indices may lie on another device than the table.
         # BEGIN SOLUTION WordEmbedding.forward
@@ -271,13 +272,15 @@ def temporal_softmax_loss(x: Tensor, y: Tensor, ignore_index: int | None = None)
     Raises:
         ValueError: if x and y disagree on N or T, or N is 0. TypeError: if y is not int64.
     """
-    N = check_tensors("temporal_softmax_loss", x=(x, "N T V"), y=(y, "N T"))["N"]
+    N, _, V = check_tensors("temporal_softmax_loss", x=(x, "N T V"), y=(y, "any N T")).values()
     if y.dtype != torch.int64:
         raise TypeError(f"temporal_softmax_loss: y must hold int64 word indices, got {y.dtype}. Convert with y.long().")
     if N == 0:
         raise ValueError(
             "temporal_softmax_loss: got an empty batch (N = 0); the mean over it is undefined. Pass at least one caption."
         )
+    if V == 0:
+        raise ValueError("temporal_softmax_loss: got no scores (V = 0), wanted one for each word. Pass them as (N, T, V).")
     # EXERCISE temporal_softmax_loss, about 4 lines. Hint: what would the mean over all targets divide by?
     # BEGIN SOLUTION temporal_softmax_loss
     ignored = -100 if ignore_index is None else ignore_index  # no target is negative, so -100 ignores nothing
@@ -521,7 +524,7 @@ class CaptioningRNN(nn.Module):
         Raises:
             ValueError: if images and captions differ in number, or captions are shorter than two words.
         """
-        check_tensors("CaptioningRNN", images=(images, "N C height width"), captions=(captions, "N T"))
+        check_tensors("CaptioningRNN", images=(images, "any N C height width"), captions=(captions, "any N T"))
         if captions.shape[1] < 2:
             raise ValueError(
                 f"CaptioningRNN: captions of {captions.shape[1]} words leave nothing to predict. "

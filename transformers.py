@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from dl.guards import check_sizes
 from dl.guards import transformers as guards
 
 BLOCKED_SCORE = -1e9  # score of a forbidden key: exp() of it is 0, and a row of nothing else stays finite
@@ -452,6 +453,7 @@ def position_encoding_simple(K: int, M: int) -> Tensor:
     Returns:
         (1, K, M) float32, in [0, 1).
     """
+    check_sizes("position_encoding_simple", K=K, M=M)
     # EXERCISE position_encoding_simple, about 2 lines. Hint: which K numbers, and how often is each repeated?
     # BEGIN SOLUTION position_encoding_simple
     rows = torch.arange(K, dtype=torch.float32) / K  # (K,)
@@ -469,6 +471,7 @@ def position_encoding_sinusoid(K: int, M: int) -> Tensor:
     Returns:
         (1, K, M) float32, in [-1, 1].
     """
+    check_sizes("position_encoding_sinusoid", K=K, M=M)
     # EXERCISE position_encoding_sinusoid, about 5 lines. Hint: which columns are sines? What is the floor of a number
     # below 1?
     # BEGIN SOLUTION position_encoding_sinusoid
@@ -488,6 +491,7 @@ def position_encoding_paper(K: int, M: int) -> Tensor:
     Returns:
         (1, K, M) float32, in [-1, 1].
     """
+    check_sizes("position_encoding_paper", K=K, M=M)
     wavelengths = 10000.0 ** (torch.arange(0, M, 2) / M)  # (ceil(M / 2),), over 2 pi
     turns = torch.arange(K)[:, None] / wavelengths  # (K, ceil(M / 2))
     return torch.stack([turns.sin(), turns.cos()], dim=-1).flatten(1)[None, :, :M]

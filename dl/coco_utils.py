@@ -62,6 +62,10 @@ def decode_captions(captions: np.ndarray | Sequence[int], idx_to_word: Sequence[
         ValueError: for another shape, or indices outside the vocabulary.
     """
     captions = np.asarray(captions)
+    if not isinstance(idx_to_word, (list, tuple, dict)):
+        raise TypeError(
+            f"decode_captions: wanted a list of words, got {idx_to_word!r:.60}. Pass data['idx_to_word'] of load_coco_data."
+        )
     if isinstance(idx_to_word, dict):  # as JSON gives it, with text for keys
         idx_to_word = [word for _, word in sorted((int(index), word) for index, word in idx_to_word.items())]
     if captions.ndim not in (1, 2) or captions.dtype.kind not in "iu":

@@ -7,6 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from dl.guards import as_tensor, want_tensors
+
 
 def compute_numeric_gradient(f: Callable[[Tensor], Tensor], x: Tensor, dLdf: Tensor | None = None, h: float = 1e-7) -> Tensor:
     """Gradient of sum(dLdf * f(x)) with respect to x, by central differences.
@@ -29,6 +31,8 @@ def compute_numeric_gradient(f: Callable[[Tensor], Tensor], x: Tensor, dLdf: Ten
     if not isinstance(x, Tensor) or x.dtype not in (torch.float64, torch.float32):
         kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
         raise TypeError(f"compute_numeric_gradient: x must be a float64 tensor, got {kind}. Convert it with x.double().")
+    if dLdf is not None:
+        want_tensors("compute_numeric_gradient", floating=False, dLdf=dLdf)
     if h <= 0:
         raise ValueError(f"compute_numeric_gradient: the step h must be > 0, got {h}. Leave it out for 1e-7.")
     if x.dtype == torch.float32 and h < 1e-3:
@@ -78,7 +82,7 @@ def rel_error(x: Tensor, y: Tensor, eps: float = 1e-10) -> float:
         ValueError: if the shapes differ (broadcasting would hide a wrong shape).
         TypeError: for boolean or complex tensors.
     """
-    x, y = (torch.as_tensor(value).detach().cpu() for value in (x, y))
+    x, y = (as_tensor("rel_error", name, value).detach().cpu() for name, value in (("x", x), ("y", y)))
     if x.shape != y.shape:
         raise ValueError(f"rel_error: shapes differ, got {tuple(x.shape)} and {tuple(y.shape)}. Compare tensors of one shape.")
     for value in (x, y):

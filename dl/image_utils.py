@@ -34,7 +34,9 @@ def image_from_url(url: str) -> np.ndarray:
         ConnectionError: if the server does not give it. FileNotFoundError: if it is in no file, and DL_OFFLINE forbids
         the network. ValueError: for another kind of address, or if what came is no image.
     """
-    parts = urllib.parse.urlsplit(str(url))
+    if not isinstance(url, str):
+        raise TypeError(f"image_from_url: wanted an address as text, got {url!r:.60}. Pass an address from val_urls.")
+    parts = urllib.parse.urlsplit(url)
     if not parts.scheme:
         return _decode(_local(url).read_bytes(), url)
     if parts.scheme not in ("http", "https") or not parts.netloc:

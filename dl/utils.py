@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dl.guards import want_tensors
+
 P = ParamSpec("P")
 R = TypeVar("R")
 CELL = 32  # pixels between the centres of the captioners' cells, the first at pixel 0
@@ -77,6 +79,7 @@ def cosine_schedule(lr: float, warmup: int, total: int) -> Callable[[int], float
 
 def tensor_to_image(tensor: Tensor) -> np.ndarray:
     """Image tensor (3, H, W), uint8 or float in [0, 1], as a uint8 array (H, W, 3) in RGB order."""
+    want_tensors("tensor_to_image", floating=False, tensor=tensor)
     if tensor.ndim != 3 or tensor.shape[0] != 3:
         raise ValueError(
             f"tensor_to_image: wanted one image (3, H, W), got shape {tuple(tensor.shape)}. Pass a single RGB image."

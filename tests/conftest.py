@@ -1,14 +1,40 @@
-"""Shared by all tests: one thread per process, also in those that a test starts; `make test` runs one process per core."""
+"""Shared by all tests: one thread per process, and no network but this machine's own, also in processes that a test starts.
+
+`make test` runs one process per core.
+"""
 
 import os
+import sys
 
 os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["http_proxy"] = os.environ["HTTP_PROXY"] = "http://127.0.0.1:9"  # of children: a proxy that is not there
+os.environ["https_proxy"] = os.environ["HTTPS_PROXY"] = "http://127.0.0.1:9"
+os.environ["no_proxy"] = os.environ["NO_PROXY"] = "127.0.0.1,localhost"
 
 import pytest
 import torch
 
 torch.set_num_threads(1)
 LONGEST = ("test_two_styles.py",)
+
+THIS_MACHINE = ("127.0.0.1", "localhost", "::1", "0.0.0.0", "::", "")
+
+
+def stay_here(event: str, arguments: tuple) -> None:
+    """An audit hook, which nothing can take off: whoever reaches for another machine gets an error that no code expects."""
+    if event in ("socket.connect", "socket.sendto"):
+        host = arguments[1][0] if isinstance(arguments[1], tuple) else ""  # else the path of a socket on this machine
+    elif event in ("socket.getaddrinfo", "socket.gethostbyname"):
+        host = arguments[0] or ""
+    else:
+        return
+    if (host.decode() if isinstance(host, bytes) else host) not in THIS_MACHINE:
+        raise RuntimeError(
+            f"a test reached for {host!r}: tests use no network but 127.0.0.1. Serve it with tests/fault_server.py."
+        )
+
+
+sys.addaudithook(stay_here)
 
 
 def pytest_addoption(parser):

@@ -10,7 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dl.guards import check_tensors
+from dl.guards import as_tensor, check_tensors
+
+MOST_CLASSES = 10_000  # the table of all pairs of classes has to fit into memory
 
 
 class SegmentationHead(Protocol):
@@ -31,7 +33,7 @@ def check_features(text: Tensor, image: Tensor) -> None:
         and text.shape[1] == image.shape[1]
         and text.dtype == image.dtype
     ):
-        check_tensors(name, text_features=(text, "N D"), image_features=(image, "M D"))
+        check_tensors(name, text_features=(text, "any N D"), image_features=(image, "any M D"))
     if not (text.is_floating_point() and image.is_floating_point()):
         raise TypeError(
             f"{name}: wanted floating features, got {text.dtype} and {image.dtype}. "
@@ -94,7 +96,7 @@ def check_head_size(num_classes: int, inp_dim: int) -> None:
 def check_tokens(head: SegmentationHead, method: str, X: Tensor) -> Tensor:
     """Tokens (N, D) as float32 on the head's device, without gradient."""
     function = f"DINOSegmentation.{method}"
-    check_tensors(function, X=(X, f"N {head.inp_dim}"))
+    check_tensors(function, X=(X, f"any N {head.inp_dim}"))
     if not X.is_floating_point():
         raise TypeError(f"{function}: wanted tokens as floats, got {X.dtype}. Convert them with .float().")
     if not X.isfinite().all():
@@ -118,7 +120,7 @@ def check_finite_head(head: SegmentationHead, X: Tensor, num_iters: int) -> None
 def check_patch_labels(head: SegmentationHead, method: str, Y: Tensor, count: int) -> Tensor:
     """Classes (N,) of as many tokens, as int64 on the head's device."""
     function = f"DINOSegmentation.{method}"
-    check_tensors(function, Y_train=(Y, f"{count}"))
+    check_tensors(function, Y_train=(Y, f"any {count}"))
     if Y.is_floating_point() or Y.dtype == torch.bool:
         raise TypeError(f"{function}: wanted classes as integers, got {Y.dtype}. Convert them with .long().")
     if not len(Y) or Y.min() < 0 or Y.max() >= head.num_classes:
@@ -133,15 +135,24 @@ def check_patch_labels(head: SegmentationHead, method: str, Y: Tensor, count: in
 def integer_labels(labels: Tensor | np.ndarray) -> Tensor:
     """Labels of any integer dtype, from arrays however they lie in memory, as a tensor of one that torch computes with."""
     if isinstance(labels, np.ndarray):
-        labels = torch.from_numpy(labels.astype(np.int64 if labels.dtype.kind in "iu" else labels.dtype, copy=True))
-    elif not isinstance(labels, Tensor):  # as_tensor would move a tensor to the default device
-        labels = torch.as_tensor(labels)
+        labels = labels.astype(np.int64 if labels.dtype.kind in "iu" else labels.dtype, copy=True)
+    labels = as_tensor("compute_iou", "a labelling", labels)
     return labels.long() if labels.dtype in (torch.uint16, torch.uint32, torch.uint64) else labels
 
 
 def check_labels(pred: Tensor, gt: Tensor, num_classes: int) -> int:
     """The number of classes as an int, or an error in words."""
-    num_classes = int(num_classes)
+    try:
+        num_classes = operator.index(num_classes)
+    except TypeError as error:
+        raise TypeError(
+            f"compute_iou: wanted a whole number num_classes, got {num_classes!r:.60}. Pass int(masks.max()) + 1."
+        ) from error
+    if num_classes > MOST_CLASSES:
+        raise ValueError(
+            f"compute_iou: wanted num_classes of at most {MOST_CLASSES:,}, got {num_classes}. Number the classes from 0 "
+            "without gaps."
+        )
     if pred.is_floating_point() or gt.is_floating_point():
         raise TypeError(
             f"compute_iou: wanted classes as integers, got {pred.dtype} and {gt.dtype}. "

@@ -7,9 +7,12 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from dl.guards import want_tensors, want_words
+
 
 def check_vocabulary(vocab: Sequence[str]) -> None:
     """No word twice."""
+    want_words("generate_token_dict", "the vocabulary", vocab)
     if len(set(vocab)) != len(vocab):
         repeated = sorted({word for word in vocab if list(vocab).count(word) > 1})
         raise ValueError(
@@ -20,6 +23,10 @@ def check_vocabulary(vocab: Sequence[str]) -> None:
 
 def check_words(line: str, token_dict: Mapping[str, int], spc_tokens: Sequence[str]) -> None:
     """Every word of a line can be written with the vocabulary."""
+    want_words("prepocess_input_sequence", "token_dict", token_dict)
+    want_words("prepocess_input_sequence", "spc_tokens", spc_tokens)
+    if not isinstance(line, str):
+        raise TypeError(f"prepocess_input_sequence: wanted one line of text, got {type(line).__name__}. Pass a string.")
     known = {*spc_tokens, *"".join(key for key in token_dict if key not in spc_tokens)} & set(token_dict)
     unknown = [word for word in line.split() if word not in known and not known.issuperset(word)]
     if unknown:
@@ -31,6 +38,10 @@ def check_words(line: str, token_dict: Mapping[str, int], spc_tokens: Sequence[s
 
 def check_attention(name: str, query: Tensor, key: Tensor, value: Tensor, ndim: int) -> None:
     """Shapes of query, key and value, (K, M) or (N, K, M), fit each other."""
+    want_tensors(name, query=query, key=key, value=value)
+    dtypes = [tensor.dtype for tensor in (query, key, value)]
+    if len(set(dtypes)) > 1 and not torch.is_autocast_enabled("cpu") and not torch.is_autocast_enabled("cuda"):
+        raise TypeError(f"{name}: query, key and value must share one dtype, got {dtypes}. Convert them with .to(dtype).")
     axes = {2: "(K, M)", 3: "(N, K, M)"}[ndim]
     fits = (
         query.ndim == key.ndim == value.ndim == ndim
@@ -38,7 +49,7 @@ def check_attention(name: str, query: Tensor, key: Tensor, value: Tensor, ndim: 
         and query.shape[-1] == key.shape[-1]
         and key.shape[-2] == value.shape[-2]
     )
-    if not fits:
+    if not fits or ndim == 2 and not len(query):
         raise ValueError(
             f"{name}: got query {tuple(query.shape)}, key {tuple(key.shape)}, value {tuple(value.shape)}; wanted three "
             f"{axes} with one batch, query and key of equal features M, key and value of equal length K. "
@@ -48,6 +59,7 @@ def check_attention(name: str, query: Tensor, key: Tensor, value: Tensor, ndim: 
 
 def check_mask(name: str, mask: Tensor, shape: tuple[int, int, int]) -> None:
     """A bool mask of that shape."""
+    want_tensors(name, floating=False, mask=mask)
     if mask.dtype != torch.bool:
         raise TypeError(
             f"{name}: the mask is {mask.dtype}; wanted torch.bool, True where attention is forbidden. "
@@ -85,7 +97,11 @@ def check_positions(name: str, which: str, tokens: Tensor, positions: Tensor) ->
 
 def check_loss(name: str, pred: Tensor, ground: Tensor) -> None:
     """One class per row of logits."""
-    if pred.ndim != 2 or ground.ndim not in (1, 2) or ground.numel() != pred.shape[0]:
+    want_tensors(name, pred=pred)
+    want_tensors(name, floating=False, ground=ground)
+    if ground.dtype not in (torch.int32, torch.int64):
+        raise TypeError(f"{name}: ground must hold classes as integers, got {ground.dtype}. Convert them with .long().")
+    if pred.ndim != 2 or not pred.shape[1] or ground.ndim not in (1, 2) or ground.numel() != pred.shape[0]:
         raise ValueError(
             f"{name}: got pred {tuple(pred.shape)} and ground {tuple(ground.shape)}; wanted logits (T, V) and T "
             "classes, (T,) or (N, T / N). Take the targets without their first token, ans[:, 1:]."
@@ -94,6 +110,7 @@ def check_loss(name: str, pred: Tensor, ground: Tensor) -> None:
 
 def check_token_sequences(seq: Tensor) -> None:
     """Two axes, (N, K)."""
+    want_tensors("get_subsequent_mask", floating=False, seq=seq)
     if seq.ndim != 2:
         raise ValueError(
             f"get_subsequent_mask: wanted a batch of token sequences (N, K), got shape {tuple(seq.shape)}. "

@@ -21,7 +21,9 @@ import torch.nn.functional as F
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from dl.guards import check_tensors
+from dl.guards import check_tensors, want_tensors
+
+HOTTEST = 1e18  # temperature; beyond it, all similarities are the same in any case
 
 
 def sim(z_i: Tensor, z_j: Tensor) -> Tensor:
@@ -34,6 +36,11 @@ def sim(z_i: Tensor, z_j: Tensor) -> Tensor:
     Raises:
         ValueError: if they are no two vectors of one size.
     """
+    want_tensors("sim", z_i=z_i, z_j=z_j)
+    if z_i.dtype != z_j.dtype:
+        raise TypeError(
+            f"sim: both vectors must share one dtype, got {z_i.dtype} and {z_j.dtype}. Convert one with .to(dtype)."
+        )
     if z_i.numel() != z_j.numel() or any(z.ndim not in (1, 2) or z.numel() != z.shape[-1] for z in (z_i, z_j)):
         raise ValueError(
             f"sim: wanted two vectors of one size, (D,) or (1, D), got {tuple(z_i.shape)} and {tuple(z_j.shape)}. "
@@ -100,6 +107,7 @@ def compute_sim_matrix(out: Tensor) -> Tensor:
     Raises:
         ValueError: if `out` is not a matrix.
     """
+    want_tensors("compute_sim_matrix", out=out)
     if out.ndim != 2:
         raise ValueError(
             f"compute_sim_matrix: wanted stacked rows (2N, D), got {tuple(out.shape)}. "
@@ -165,10 +173,15 @@ def _unit_rows(z: Tensor) -> Tensor:
 
 def _check_branches(function: str, out_left: Tensor, out_right: Tensor, tau: float) -> int:
     """N; raises ValueError or TypeError with an explanation otherwise. Valid inputs skip the detailed checks, for speed."""
+    want_tensors(function, out_left=out_left, out_right=out_right)
     if out_left.ndim != 2 or out_left.shape != out_right.shape or out_left.dtype != out_right.dtype:
         check_tensors(function, out_left=(out_left, "N D"), out_right=(out_right, "N D"))  # finds the words
     N = len(out_left)
-    if N == 0 or not tau > 0:
+    if not isinstance(tau, (int, float, np.number, Tensor)) or isinstance(tau, Tensor) and tau.numel() != 1:
+        raise TypeError(
+            f"{function}: wanted a number for the temperature tau, got {tau!r:.60}. The paper uses 0.5 on CIFAR-10."
+        )
+    if N == 0 or not 0 < tau < HOTTEST:
         raise ValueError(
             f"{function}: wanted at least one pair and a temperature tau > 0, got N = {N}, tau = {tau}. "
             "The paper uses tau 0.5 on CIFAR-10; drop an empty last batch."
