@@ -196,9 +196,11 @@ def test_a_stop_says_what_is_executed_and_how_to_go_on(project, monkeypatch, cap
 def test_the_peak_memory_of_a_notebook_is_told_also_of_one_that_fails(project, capsys):
     use = "block = bytearray(400_000_000); block[::4096] = b'x' * len(block[::4096])"
     write(project, "large", use, "del block\n1 / 0")
+    write(project, "small", "1", "# End")
     assert main(["run", "--json", "report.json"]) == 1
-    (entry,) = json.loads((project / "report.json").read_text())["notebooks"]
+    entry, small = json.loads((project / "report.json").read_text())["notebooks"]
     if sys.platform in run.PEAK_MEMORY:
+        assert 10_000_000 < small["peak_memory_bytes"] < 400_000_000
         assert 400_000_000 < entry["peak_memory_bytes"] < 1_000_000_000
         assert f"{entry['peak_memory_bytes'] / 1e9:.1f} GB" in capsys.readouterr().out
 

@@ -22,7 +22,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import nbformat
 from nbformat import NotebookNode
@@ -294,6 +294,7 @@ async def _execute_cells(notebook: NotebookNode, name: str, folder: Path, enviro
         client = NotebookClient(notebook, km=_kernel_manager(Path(runtime)), record_timing=False)
         async with client.async_setup_kernel(cwd=str(folder), env=environment, cleanup_kc=True):
             with _ctrl_c() as pressed:
+                running: asyncio.Future = asyncio.ensure_future(asyncio.sleep(0))
                 for index, cell in enumerate(notebook.cells):
                     if cell.cell_type == "markdown":
                         place.section = _last_heading(cell.source) or place.section
@@ -310,11 +311,11 @@ async def _execute_cells(notebook: NotebookNode, name: str, folder: Path, enviro
                         running.cancel()
                         await asyncio.gather(running, return_exceptions=True)
                         return False
-                    if running.exception() is None:
-                        bar.update()
-                    if running.exception() is not None or index == len(notebook.cells) - 1:
-                        place.peak_memory = await _peak_memory(client)
-                    running.result()
+                    if running.exception() is not None:
+                        break
+                    bar.update()
+                place.peak_memory = await _peak_memory(client)
+                await running  # raises what the last cell raised
     return True
 
 
@@ -342,11 +343,8 @@ def _ctrl_c() -> Iterator[asyncio.Future]:
 
 async def _peak_memory(client: NotebookClient) -> int | None:
     """Bytes of memory that the kernel's process has had at most; None if it cannot say."""
-    from jupyter_core.utils import ensure_async
-
-    if sys.platform not in PEAK_MEMORY or client.km is None or client.kc is None:
-        return None
-    if not await ensure_async(client.km.is_alive()):
+    manager: Any = client.km  # an AsyncKernelManager
+    if sys.platform not in PEAK_MEMORY or client.kc is None or not await manager.is_alive():
         return None
     asked = client.kc.execute("", silent=True, user_expressions={"peak": PEAK_MEMORY[sys.platform]})
     reply = await client.async_wait_for_reply(asked)

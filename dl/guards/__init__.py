@@ -82,9 +82,11 @@ def want_words(function: str, name: str, words: object) -> None:
 
 
 def as_tensor(function: str, name: str, value: object) -> Tensor:
-    """`torch.as_tensor`, or a TypeError in words for what is no tensor, array, number or list of numbers."""
+    """A tensor as it is, else on the CPU; or a TypeError in words for what is no tensor, array, number or list of numbers."""
+    if isinstance(value, Tensor):
+        return value  # torch.as_tensor would move it to the default device
     try:
-        return torch.as_tensor(value)
+        return torch.as_tensor(value, device="cpu")
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise TypeError(
             f"{function}: {name} must be a tensor, or what torch.as_tensor takes, got {value!r:.60}. Pass a tensor."

@@ -50,7 +50,6 @@ LEFT_OUT = {  # of what is kept, and why
     "dl/submit/derive.py": "needs the notebooks' sources",
     "notebooks/answers/*": "model answers to the questions",
     "notebooks/*.ipynb": "made anew, from the sources",
-    "notebooks/answers/*": "model answers",
     "*/.*": "hidden files",
     "*/__pycache__/*": "compiled",
     "*.part": "unfinished",

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -38,12 +39,12 @@ KNOWN, ASKED, NEIGHBOURS = 2000, 1000, 50  # labelled training images and test i
 BATCH, RATE, TEMPERATURE = 128, 3e-3, 0.2
 SIDE, FULL_SIDE = 16, 32  # of a view and of an image, in pixels: the small one costs a quarter; the encoder takes either
 BASE = replace(AUGMENTATION, size=SIDE)
-WHOLE, PLAIN = {"scale": (1.0, 1.0), "ratio": (1.0, 1.0)}, {"jitter": 0.0, "grey": 0.0}
+PLAIN = replace(BASE, jitter=0.0, grey=0.0)
 VIEWS = {
     "all augmentations": BASE,
-    "no colour changes": replace(BASE, **PLAIN),
-    "no crop": replace(BASE, **WHOLE),
-    "neither": replace(BASE, **WHOLE, **PLAIN),
+    "no colour changes": PLAIN,
+    "no crop": replace(BASE, scale=(1.0, 1.0), ratio=(1.0, 1.0)),
+    "neither": replace(PLAIN, scale=(1.0, 1.0), ratio=(1.0, 1.0)),
 }
 LONGEST = 2  # epochs with all augmentations, for the curve; the others take one
 PER_CLASS = (5, 20, 100)
@@ -163,9 +164,9 @@ def settings_of(name: str) -> dict:
 def main() -> int:
     torch.set_num_threads(1)
     runs: list[tuple[str, str, Callable[[], dict]]] = [
-        ("views", name, lambda name=name: pretrained(VIEWS[name], epochs_of(name))) for name in reversed(VIEWS)
+        ("views", name, partial(pretrained, VIEWS[name], epochs_of(name))) for name in reversed(VIEWS)
     ]
-    runs += [("supervised", str(count), lambda count=count: supervised(count)) for count in PER_CLASS]
+    runs += [("supervised", str(count), partial(supervised, count)) for count in PER_CLASS]
     for group, name, run in runs:
         kept = read()
         if kept[group].get(name, {}).get("settings") == settings_of(name):
