@@ -140,7 +140,7 @@ figure = draw.titled_images(images, captions, "Ten images and their captions")
 #
 # ## Encoding
 #
-# `load_clip` gives the model and its preprocessing, as `clip.load` does. The preprocessing takes a PIL image, brings its shorter side to the model's size, cuts out the middle and normalises the channels. `clip.tokenize` turns each text into 77 numbers, padded with zeros.
+# `load_clip` gives the model and its preprocessing, as `clip.load` does. The preprocessing takes a PIL image, scales its shorter side to the model's size, cuts out the middle and normalises the channels. `clip.tokenize` turns each text into 77 numbers, padded with zeros.
 
 # %%
 with quiet_clip_import():  # the package warns about another one that it uses
@@ -600,7 +600,7 @@ figure = draw.attention_maps(sample, maps, "Where does the [CLS] token look?")
 #
 # One image proves little. On 100 scenes whose masks we know, let us count two things:
 #
-# * **Gain.** Which share of the attention falls on objects, divided by the objects' share of the area? If objects cover 10 % of the image and get 50 % of the attention, the gain is 5. Attention spread by chance has a gain of 1.
+# * **Gain.** Which fraction of the attention falls on objects, divided by the objects' share of the area? If objects cover 10 % of the image and get 50 % of the attention, the gain is 5. Attention spread by chance has a gain of 1.
 # * **Overlap.** Mark as many patches as the objects have, those with the highest attention. How well do they cover the objects? The *intersection over union* (IoU) is the number of patches that are both marked and on an object, over the number that are at least one of the two. With 10 marked patches, 10 patches of objects and 6 in common it is $6 / 14 = 0.43$.
 #
 # The best head counts. It is chosen on these same scenes, for each network and each number by itself, which flatters both networks; so the mean over the heads stands beside it.

@@ -1111,7 +1111,7 @@ if SAMPLE_DATA:
     said, _ = caption_images(coded, val_x + code)
     with_code = score_captions(said, truth["val"], val_sentences)
     relation, both = with_code.get("two_relation", 0.0), with_code["two_both"]
-    p.reveal(relation, "Attention now brings back where it looked.")
+    p.reveal(relation, "Attention now also returns where it looked.")
     without = scores["attn"].get("two_relation", 0.0)
     session.target("relations need a position code", relation > 0.6 > without)
     session.target("both pairs profit too", both > scores["attn"]["two_both"], f"{both:.3f}")

@@ -8,7 +8,7 @@ from torch import nn
 
 from dl.simclr.data_utils import normalise
 from dl.simclr.model import LeanSequential, Model
-from dl.simclr.utils import picture_features
+from dl.simclr.utils import image_features
 
 
 def stages() -> list[nn.Module]:
@@ -72,7 +72,7 @@ class Counting(nn.Module):
 def test_features_of_many_pictures_are_made_a_batch_at_a_time(training):
     pictures = torch.randint(256, (150, 3, 4, 4), dtype=torch.uint8)
     model = Counting().train(training)
-    features = picture_features(model, pictures)
+    features = image_features(model, pictures)
     assert model.seen == [64, 64, 22] and model.training is training
     reference = copy.deepcopy(model).eval()
     with torch.no_grad():

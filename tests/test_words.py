@@ -44,35 +44,6 @@ ALLOWED = {  # what a file may have, and why
     "CHANGELOG.md": ".*",  # history
     "dl/training/clip.py": "a picture of a",  # texts on which the shipped weights were trained
 }
-UNMENDED = (  # rewritten elsewhere at the moment: take a file out as soon as it passes
-    "a2_helper.py",
-    "dl/coco_utils.py",
-    "dl/figures/__init__.py",
-    "dl/figures/captioning.py",
-    "dl/figures/clip_dino.py",
-    "dl/figures/simclr.py",
-    "dl/figures/transformers.py",
-    "dl/image_utils.py",
-    "dl/models/dino.py",
-    "dl/models/dino_toy.py",
-    "dl/models/scores.py",
-    "dl/models/small_clip.py",
-    "dl/models/vit.py",
-    "dl/simclr/__init__.py",
-    "dl/simclr/batch_augment.py",
-    "dl/simclr/contrastive_loss.py",
-    "dl/simclr/data_utils.py",
-    "dl/simclr/distributed.py",
-    "dl/simclr/model.py",
-    "dl/simclr/pretrain.py",
-    "dl/simclr/utils.py",
-    "notebooks/CLIP_DINO.nb.py",
-    "notebooks/Self_Supervised_Learning.nb.py",
-    "notebooks/Transformers.nb.py",
-    "notebooks/rnn_lstm_captioning.nb.py",
-    "rnn_lstm_captioning.py",
-    "transformers.py",
-)
 
 
 def prose() -> dict[str, list[tuple[int, str]]]:
@@ -114,7 +85,7 @@ def found_in(file: str, lines: list[tuple[int, str]]) -> list[str]:
 PROSE = prose()
 
 
-@pytest.mark.parametrize("file", [pytest.param(f, marks=[pytest.mark.xfail] if f in UNMENDED else []) for f in PROSE])
+@pytest.mark.parametrize("file", PROSE)
 def test_the_words_are_the_fields(file):
     found = found_in(file, PROSE[file])
     assert not found, "\n".join(found)

@@ -1,4 +1,4 @@
-"""Drawings and pictures of the notebooks: one module a topic, and here the few strokes that all diagrams share.
+"""Figures of the notebooks: one module per topic, and here the few strokes that all diagrams share.
 
 Every function returns the figure that it draws and leaves global settings alone.
 """

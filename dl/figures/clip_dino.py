@@ -421,4 +421,4 @@ def scores_beside(names: Sequence[str], groups: Mapping[str, Sequence[float]], t
     axis.set(ylabel="share right", ylim=(0, 1.12), title=title)
     figure.legend(fontsize=9, loc="outside right upper")
     said = (f"{group}: " + ", ".join(f"{n} {v:.2f}" for n, v in zip(names, values)) for group, values in groups.items())
-    return describe(figure, f"Bars of the shares that are right. {'; '.join(said)}.")
+    return describe(figure, f"Bars of the fractions that are right. {'; '.join(said)}.")

@@ -47,7 +47,7 @@ class PatchEmbedding(nn.Module):
 class ConvolutionalStem(nn.Module):
     """The same tokens from a few 3x3 convolutions of stride 2, log2(patch size) of them (Xiao et al. 2021, arXiv:2106.14881).
 
-    A small network on few images learns edges and corners this way in minutes, which one large linear map does not.
+    A small network on few images learns edges and corners this way in minutes, which one large linear layer does not.
     """
 
     def __init__(self, patch_size: int, width: int) -> None:
@@ -85,7 +85,7 @@ class Attention(nn.Module):
 
 
 class MLP(nn.Module):
-    """Two linear maps with a GELU between them, for each token on its own."""
+    """Two linear layers with a GELU between them, for each token on its own."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

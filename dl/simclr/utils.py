@@ -230,17 +230,17 @@ def test(
     return top1, top5
 
 
-def picture_features(model: nn.Module, pictures: Tensor, device: Device = None, batch_size: int = 64) -> Tensor:
-    """Features of raw pictures, one batch in memory at a time; the modes of the model are put back.
+def image_features(model: nn.Module, images: Tensor, device: Device = None, batch_size: int = 64) -> Tensor:
+    """Features of raw images, one batch in memory at a time; the modes of the model are put back.
 
     Args:
-        pictures: (n, 3, h, w), uint8 or float in [0, 1]. device: where to compute; None means where the model is.
+        images: (n, 3, h, w), uint8 or float in [0, 1]. device: where to compute; None means where the model is.
     Returns:
         (n, H) float on the CPU, each of unit length.
     """
     device = _device_of(model) if device is None else device
     with eval_mode(model), torch.no_grad():
-        return torch.cat([model(normalise(batch).to(device))[0].cpu() for batch in pictures.split(batch_size)])
+        return torch.cat([model(normalise(batch).to(device))[0].cpu() for batch in images.split(batch_size)])
 
 
 def knn_scores(feature: Tensor, bank: Tensor, labels: Tensor, c: int, k: int, temperature: float) -> Tensor:
