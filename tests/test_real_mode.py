@@ -1,0 +1,127 @@
+"""All notebooks with DL_DATA=real, from an empty folder to the last cell, on stand-ins in the formats of the real data.
+
+A server on this machine gives every entry of the registry: the sample world's data, packed as the real ones are, and
+weights with the names that their networks have. Every line of code is the real one: fetching, verification, readers, the
+real branches of the notebooks; what is fetched needs no network afterwards. DL_QUICK shortens data and trainings; the large
+networks are tiny ones, of which the kernels learn by a start-up file of IPython. Targets that they miss stop nothing.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import stand_ins
+import torch
+from fault_server import serving
+
+from dl.commands.data import fetch_entries, verify_entries
+from dl.console import SUCCESS
+from dl.data import ENTRIES, content, download
+from dl.data.davis import in_course_order
+from dl.notebook_files import SOURCE_ENDING, read_source, write_notebook
+from dl.world.export import EASY_VIDEOS, HARD_VIDEOS, sample_path, write_coco_captioning, write_davis
+from tests import student_tree
+
+ROOT = Path(__file__).resolve().parent.parent
+COPIED = ("dl", "benchmarks", "a2_helper.py", "rnn_lstm_captioning.py", "transformers.py", "student.txt")
+NOTEBOOKS = ("rnn_lstm_captioning", "Transformers", "Self_Supervised_Learning", "CLIP_DINO")
+ROWS = {"train": 260, "val": 40}  # captioned pictures: a batch of the published 256, and some
+FRAMES = 42  # of the eighth video; the notebook learns from frame 40
+START_UP = """
+from pytest import MonkeyPatch
+from tests import stand_ins
+from dl.data import ENTRIES
+stand_ins.shrink_networks(MonkeyPatch())
+stand_ins.publish_cifar(MonkeyPatch(), ENTRIES["cifar10"].location)
+stand_ins.stand_in(MonkeyPatch(), "clip", ENTRIES["clip"].location.read_bytes())
+"""
+
+
+def coco_rows() -> dict:
+    whole = torch.load(sample_path("coco.pt"), weights_only=True)
+    names = {f"{split}_{kind}": rows for split, rows in ROWS.items() for kind in ("images", "captions")}
+    return {**{name: whole[name][:rows].clone() for name, rows in names.items()}, "vocab": whole["vocab"]}
+
+
+def write_data(name: str, place: Path) -> None:
+    """The folder of an entry, as its archive has it."""
+    if name == "cifar10":
+        shutil.copytree(sample_path(place.name), place, ignore=shutil.ignore_patterns("*.md5"))
+    elif name == "coco_captioning":
+        write_coco_captioning(place, {"train": 2, "val": 10})
+    else:
+        eighth = in_course_order([*EASY_VIDEOS, *HARD_VIDEOS])[:8]
+        write_davis(place, easy={video: FRAMES if video == eighth[7] else 1 for video in eighth}, hard={})
+
+
+def download_of(name: str, folder: Path) -> bytes:
+    """What the entry's address gives: long enough for the notebooks, weights as networks begin with."""
+    if name in stand_ins.ARCHIVES:
+        place = folder / ENTRIES[name].path
+        write_data(name, place)
+        return stand_ins.packed(place, "tar" if name == "cifar10" else "zip")
+    if name == "clip":
+        return stand_ins.download_of(name, folder)
+    file = io.BytesIO()
+    torch.save(coco_rows() if name == "coco" else content.NETWORKS[name](), file)
+    return file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """DL_HOME after `data fetch --all` from an empty folder; what was printed is not looked at."""
+    folder = tmp_path_factory.mktemp("real")
+    with pytest.MonkeyPatch.context() as patch, serving() as server:
+        stand_ins.shrink_networks(patch)
+        for variable, value in {"DL_HOME": folder / "home", "TORCH_HOME": folder / "torch", "HOME": folder / "user"}.items():
+            patch.setenv(variable, str(value))
+        patch.setattr(download, "PAUSE", 0.0)
+        patch.setenv("NO_PROXY", "127.0.0.1")
+        torch.manual_seed(0)
+        for name in stand_ins.READERS:
+            body = download_of(name, folder)
+            stand_ins.stand_in(patch, name, body, server.give(f"/{name}", body))
+        stand_ins.publish_cifar(patch, folder / ENTRIES["cifar10"].path)
+        assert fetch_entries([], everything=True) == SUCCESS
+        assert verify_entries([]) == SUCCESS
+    return folder / "home"
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A copy of the project, in which results are written; its notebooks are those of the sources."""
+    folder = tmp_path_factory.mktemp("project")
+    for name in COPIED:
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, folder / name)
+    for source in sorted((ROOT / "notebooks").glob(f"*{SOURCE_ENDING}")):
+        write_notebook(read_source(source), folder / "notebooks" / f"{source.name.removesuffix(SOURCE_ENDING)}.ipynb")
+    (folder / "datasets").mkdir()
+    shutil.copy(ROOT / "datasets" / "two_digit_op.json", folder / "datasets")
+    sample_path("DAVIS")
+    (folder / "datasets" / "sample").symlink_to(ROOT / "datasets" / "sample")
+    return folder
+
+
+def run_notebook(name: str, project: Path, home: Path) -> dict:
+    """Its row of the report."""
+    start_up = home.parent / "ipython" / "profile_default" / "startup" / "stand_ins.py"
+    start_up.parent.mkdir(parents=True, exist_ok=True)
+    start_up.write_text(START_UP)
+    environment = {"DL_HOME": str(home), "DL_OFFLINE": "1", "DL_QUICK": "1", "IPYTHONDIR": str(home.parent / "ipython")}
+    arguments = ("dl", "run", name, "--data", "real", "--device", "cpu", "--json", "report.json")
+    done = student_tree.run(*arguments, cwd=project, PYTHONPATH=str(ROOT), **environment)
+    (outcome,) = json.loads((project / "report.json").read_text(encoding="utf-8"))["notebooks"]
+    assert outcome["problem"] == "" and done.returncode == SUCCESS, outcome["problem"] + done.stderr[-2000:]
+    return outcome
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_a_notebook_runs_to_its_end(name, project, home):
+    outcome = run_notebook(name, project, home)
+    results = json.loads((project / "results" / f"{name}.json").read_text(encoding="utf-8"))
+    assert results["data"] == "real" and results["checks"] and outcome["checks"]
