@@ -71,7 +71,7 @@ session.exercises()
 
 # %%
 REAL = session.data == "real"
-SIZE = 480 if REAL else 160  # pixels per side of what DINO sees; reference setting: 480
+SIZE = session.shortened(480, 160) if REAL else 160  # pixels per side of what DINO sees; reference setting: 480
 expected = json.loads((EXPECTED / "clip_dino.json").read_text(encoding="utf-8"))
 
 # %% [markdown]

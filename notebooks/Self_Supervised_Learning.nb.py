@@ -60,7 +60,7 @@ from dl.simclr import contrastive_loss as lesson
 from dl.simclr.batch_augment import BatchAugmentation, PairBatches
 from dl.simclr.contrastive_loss import rel_error
 from dl.simclr.data_utils import compute_test_transform, compute_train_transform
-from dl.simclr.data_utils import load_cifar10, normalise, picture_tensors
+from dl.simclr.data_utils import keep_to_own_objects, load_cifar10, normalise, picture_tensors
 from dl.simclr.model import Classifier, Model, load_pretrained, starting_weights
 from dl.simclr.utils import test, train, train_probe
 from dl.training import simclr_experiments as recorded
@@ -74,7 +74,9 @@ session.exercises()
 REAL = session.data == "real"
 ENCODER = "resnet50" if REAL else "small"
 WORKERS = min(4, os.cpu_count()) if REAL else 0
-LOADING = {"num_workers": WORKERS, "pin_memory": DEVICE.type == "cuda"}
+LOADING = {
+    "num_workers": WORKERS, "worker_init_fn": keep_to_own_objects, "pin_memory": DEVICE.type == "cuda"
+}
 PLACE = {"device": DEVICE, "memory_format": torch.channels_last}  # the faster memory order here
 
 # %% [markdown]

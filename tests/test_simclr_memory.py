@@ -1,4 +1,4 @@
-"""SimCLR on ResNet-50 in little memory: stages that are computed again, pictures that pass in batches."""
+"""SimCLR on ResNet-50 in little memory: stages that are computed again, images that pass in batches."""
 
 import copy
 
@@ -8,7 +8,7 @@ from torch import nn
 
 from dl.simclr.data_utils import normalise
 from dl.simclr.model import LeanSequential, Model
-from dl.simclr.utils import image_features
+from dl.training import simclr_experiments
 
 
 def stages() -> list[nn.Module]:
@@ -56,7 +56,7 @@ def test_resnet50_keeps_less_than_half_for_its_backward_pass():
 
 
 class Counting(nn.Module):
-    """Notes how many pictures it is given at once."""
+    """Notes how many images it is given at once."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -65,15 +65,15 @@ class Counting(nn.Module):
     def forward(self, x):
         assert not self.training and not torch.is_grad_enabled()
         self.seen.append(len(x))
-        return self.norm(x).flatten(1), None
+        return (self.norm(x).flatten(1),) * 2
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_features_of_many_pictures_are_made_a_batch_at_a_time(training):
-    pictures = torch.randint(256, (150, 3, 4, 4), dtype=torch.uint8)
+def test_features_of_many_images_are_made_a_batch_at_a_time(training):
+    images = torch.randint(256, (150, 3, 4, 4), dtype=torch.uint8)
     model = Counting().train(training)
-    features = image_features(model, pictures)
+    features, _ = simclr_experiments.features(model, images)
     assert model.seen == [64, 64, 22] and model.training is training
     reference = copy.deepcopy(model).eval()
     with torch.no_grad():
-        torch.testing.assert_close(features, reference(normalise(pictures))[0])
+        torch.testing.assert_close(features, reference(normalise(images))[0])

@@ -11,6 +11,7 @@ Notebook: notebooks/Self_Supervised_Learning.ipynb
 
 from __future__ import annotations
 
+import gc
 import pickle
 import random
 from collections.abc import Callable, Mapping
@@ -150,6 +151,14 @@ def load_cifar10(
     folder = own or locate("cifar10")
     _check_files(folder, published_checksums(), REAL_REMEDY)
     return _few((CIFAR10Pair if pairs else CIFAR10)(folder.parent, train, transform))
+
+
+def keep_to_own_objects(worker: int) -> None:
+    """For `worker_init_fn` of a DataLoader: a forked worker does not tidy up what it has from its parent.
+
+    Among that may be the workers of an earlier loader, which end with "can only test a child process" in the wrong process.
+    """
+    gc.freeze()
 
 
 def published_checksums() -> dict[str, str]:

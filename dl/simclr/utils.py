@@ -22,7 +22,6 @@ from torch.optim import Optimizer
 
 from dl import settings
 from dl.simclr.contrastive_loss import simclr_loss_vectorized
-from dl.simclr.data_utils import normalise
 from dl.simclr.model import Classifier
 from dl.utils import eval_mode
 
@@ -228,19 +227,6 @@ def test(
             bar.set_description(f"Test Epoch: [{epoch}/{epochs}] Acc@1:{top1:.2f}% Acc@5:{top5:.2f}%")
     _not_empty(total_num, "test")
     return top1, top5
-
-
-def image_features(model: nn.Module, images: Tensor, device: Device = None, batch_size: int = 64) -> Tensor:
-    """Features of raw images, one batch in memory at a time; the modes of the model are put back.
-
-    Args:
-        images: (n, 3, h, w), uint8 or float in [0, 1]. device: where to compute; None means where the model is.
-    Returns:
-        (n, H) float on the CPU, each of unit length.
-    """
-    device = _device_of(model) if device is None else device
-    with eval_mode(model), torch.no_grad():
-        return torch.cat([model(normalise(batch).to(device))[0].cpu() for batch in images.split(batch_size)])
 
 
 def knn_scores(feature: Tensor, bank: Tensor, labels: Tensor, c: int, k: int, temperature: float) -> Tensor:

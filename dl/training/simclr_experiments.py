@@ -35,6 +35,7 @@ from dl.utils import eval_mode
 
 RESULTS = Path(__file__).with_suffix(".json")
 SEED, CLASSES = 0, 10
+SCORED = 64  # images at once when features are computed: ResNet-50 takes much memory for each
 KNOWN, ASKED, NEIGHBOURS = 2000, 1000, 50  # labelled training images and test images that score a model
 BATCH, RATE, TEMPERATURE = 128, 3e-3, 0.2
 SIDE, FULL_SIDE = 16, 32  # of a view and of an image, in pixels: the small one costs a quarter; the encoder takes either
@@ -56,7 +57,7 @@ def features(model: Model, images: Tensor) -> tuple[Tensor, Tensor]:
     """Features h and projections z of images uint8 (n, 3, h, w), in eval mode: (n, H) and (n, D) of unit length, on the CPU."""
     device = next(model.parameters()).device
     with eval_mode(model):
-        outputs = [model(normalise(part).to(device)) for part in images.split(250)]
+        outputs = [model(normalise(part).to(device)) for part in images.split(SCORED)]
     h, z = (torch.cat(side).cpu() for side in zip(*outputs, strict=True))
     return h, z
 
