@@ -9,7 +9,7 @@
 # %% [markdown]
 # # Looking with words, and without: CLIP and DINO
 #
-# Two large models learnt to see in two different ways, and most of today's vision systems are built on one of them. **CLIP** was trained on images with their captions: it can compare any image with any text, which makes it a classifier for whatever you can put into words. **DINO** was trained on images alone, without captions or labels: it knows which parts of an image belong together. Here you use both without training them any further, and you learn to check what such a model really knows.
+# Two large models learnt to see in two different ways, and many of today's vision systems are built on one of them. **CLIP** was trained on images with their captions: it can compare any image with any text, which makes it a classifier for whatever you can put into words. **DINO** was trained on images alone, without captions or labels: it knows which parts of an image belong together. Here you use both without training them any further, and you learn to check what such a model really knows.
 #
 # **You will be able to**
 #
@@ -25,7 +25,7 @@
 #
 # **Papers:** CLIP, [Radford et al. 2021](https://arxiv.org/abs/2103.00020). DINO, [Caron et al. 2021](https://arxiv.org/abs/2104.14294). The modality gap, [Liang et al. 2022](https://arxiv.org/abs/2203.02053). Bags of words, [Yuksekgonul et al. 2023](https://arxiv.org/abs/2210.01936). The data: COCO, [Lin et al. 2014](https://arxiv.org/abs/1405.0312), and DAVIS 2017, [Pont-Tuset et al. 2017](https://arxiv.org/abs/1704.00675).
 #
-# The code that you fill in is in `dl/clip_dino.py`. A check that fails stops the notebook and says what is wrong. The table below the setup lists the exercises of this notebook in order, with their difficulty and the minutes they usually take.
+# The code that you fill in is in `dl/clip_dino.py`. A check that fails stops the notebook and says what is wrong. A *target* is a check of how good a result is; with real data or `DL_QUICK=1`, a missed target is only reported. Where a cell asks for a prediction, choose or type your guess in the box below it before you run the next cell; a wrong guess costs nothing. The table below the setup lists the exercises of this notebook in order, with their difficulty and the minutes they usually take.
 
 # %% [markdown]
 # ## Setup
@@ -71,7 +71,8 @@ session.exercises()
 
 # %%
 REAL = session.data == "real"
-SIZE = session.shortened(480, 160) if REAL else 160  # pixels per side of what DINO sees; reference setting: 480
+# pixels per side of what DINO sees; reference setting: 480
+SIZE = session.shortened(480, 160) if REAL else 160
 expected = json.loads((EXPECTED / "clip_dino.json").read_text(encoding="utf-8"))
 
 # %% [markdown]
@@ -83,7 +84,7 @@ expected = json.loads((EXPECTED / "clip_dino.json").read_text(encoding="utf-8"))
 #
 # $$L = \frac{1}{2N} \sum_{n=1}^{N} \left[ -\log \frac{e^{s_{nn}/\tau}}{\sum_m e^{s_{nm}/\tau}} - \log \frac{e^{s_{nn}/\tau}}{\sum_m e^{s_{mn}/\tau}} \right], \qquad s_{nm} = \frac{I_n \cdot T_m}{\lVert I_n \rVert \, \lVert T_m \rVert}$$
 #
-# Here $I_n$ and $T_n$ are the vectors of image $n$ and of its caption, and $\tau$ is a temperature, which CLIP learns together with the weights. This is two classification losses: cross entropy over each row of the table, and over each column.
+# Here $I_n$ and $T_n$ are the vectors of image $n$ and of its caption, and $\tau$ is a temperature, which CLIP learns together with the weights. Write the $s_{nm}$ as a table with a row for each image and a column for each caption. Then these are two classification losses: cross entropy over each row, where an image picks its caption, and over each column, where a caption picks its image.
 #
 # You know its relative from SimCLR; the caption takes the place of the second view. One thing differs: SimCLR compares a view with all others, while here images are compared with texts only, and texts with images only. After training, no further training is needed to classify: write down the names of the classes and see which one is most similar to the image.
 
@@ -182,7 +183,7 @@ Table([{"features": name, "shortest": x.min().item(), "mean": x.mean().item(),
 # |---|---|
 # | `text_features` | $(N, D)$ |
 # | `image_features` | $(M, D)$ |
-# | result | $(N, M)$: texts along the rows |
+# | result | $(N, M)$: texts along the rows (in the loss above it was the images) |
 #
 # *Mistakes people make:* normalising along the batch instead of along the features; normalising only one side; returning images along the rows.
 #
@@ -195,7 +196,7 @@ by_hand = lesson.get_similarity_no_loop(
 session.check_error("the example on paper", by_hand, [[0.8, 0.6], [0.0, 1.0]], 1e-5)
 
 # %% [markdown]
-# Next, your result is compared with a table from the reference setting. Its smallest entry is 0.001, so the *relative* error is a strict judge.
+# Next, your result is compared with a published table. (Where a comment says *reference setting*, it means the values that go with the real data.) The smallest entry of the table is 0.001. The *relative* error divides by the size of the entry, so even there a tiny mistake shows.
 
 # %%
 check = expected["similarity_check"]
@@ -255,7 +256,7 @@ session.check("published: own ones below 0.4, others above 0", own.max() < 0.4 a
 #
 # * **Only differences count.** The loss sees cosines divided by the temperature. With $\tau = 1/100$, a lead of 0.15 is a factor of $e^{15}$, about three million, in the softmax. There is no reason to push the diagonal towards 1.
 # * **A photograph holds far more than its caption.** Nobody writes down every tree and the light. In the sample world a caption names nearly everything that varies, in fewer than a hundred words, so text and image *can* say the same.
-# * **Two encoders begin in two places.** The vectors of all images point roughly one way, those of all texts another, and training with a low temperature leaves this *modality gap* ([Liang et al. 2022](https://arxiv.org/abs/2203.02053)). Within it, all cosines shift together.
+# * **Two encoders begin in two places.** The vectors of all images point roughly one way, those of all texts another, and training with a low temperature leaves this *modality gap* ([Liang et al. 2022](https://arxiv.org/abs/2203.02053)). It lowers the cosines of right and wrong pairs by about the same amount, so it hardly changes which of them is highest.
 #
 # So compare cosines only with each other, under one model. A threshold such as "above 0.8 means a match" does not carry over.
 #
@@ -364,7 +365,7 @@ session.target("kept-out pairs differ", max(share_of_pair) - min(share_of_pair) 
 Table(by_pair)
 
 # %% [markdown]
-# The mean hides everything. Some things that the model has never seen it names nearly always, others nearly never. So it can put together what it has learnt apart, but you cannot rely on it, and nobody tells you beforehand which pair will fail. (One guess, not tested here: to the network, a colour that a thing never had is evidence for the other things.)
+# The mean hides the differences. Some pairs that the model has never seen it names nearly always, others nearly never. So it can put together what it has learnt apart, but you cannot rely on it, and nobody tells you beforehand which pair will fail. (A guess, not tested here: in training nothing purple was ever a tree, so purple may count as evidence *against* "a tree".)
 #
 # Now texture. It was asked for in training, just like colour. What do the three texts look like to the model?
 
@@ -392,7 +393,7 @@ session.target("three texts on texture, one vector", between.min() > 0.99, f"{be
 # | features of the query | $(1, D)$ |
 # | result | list of $\min(k, M)$ ints |
 #
-# *Mistakes people make:* encoding the images again in every query; sorting in ascending order; `topk(k)` with a `k` larger than the number of images.
+# *Mistakes people make:* encoding the images again in every query; sorting in ascending order; `topk(k)` with a `k` larger than the number of images; relying on an order of equals that `topk` and plain `argsort` do not promise (`argsort` does with `stable=True`).
 
 # %%
 session.exercise("CLIPImageRetriever.__init__", "CLIPImageRetriever.retrieve")
@@ -465,7 +466,7 @@ session.record(swap_right=share, swap_cosine_of_texts=alike)
 session.target("swapped colours are told by luck", 0.35 <= share <= 0.65, f"{share:.2f}")
 
 # %% [markdown]
-# *Two images in which only the colours are exchanged, and the cosines of both sentences with both.* The two sentences have nearly the same vector, so one and the same sentence wins for both images. Over many such pairs the model is right about as often as a coin. It has the words, but not who has which: a **bag of words**. Why did training not care? The loss only had to tell a pair from the others *in the batch*, and a batch hardly ever holds the swapped scene. The published CLIP suffers from the same gap, with photographs ([Yuksekgonul et al. 2023](https://arxiv.org/abs/2210.01936)); training with swapped sentences as additional negatives narrows it.
+# *Two images in which only the colours are exchanged, and the cosines of both sentences with both.* The two sentences have nearly the same vector, so their cosines with one image are almost equal. Which of them is ahead is luck, even where it comes out right. Over many such pairs the model is right about as often as a coin. It has the words, but not who has which: a **bag of words**. Why did training not care? The loss only had to tell a pair from the others *in the batch*, and a batch hardly ever holds the swapped scene. The published CLIP suffers from the same gap, with photographs ([Yuksekgonul et al. 2023](https://arxiv.org/abs/2210.01936)); training with swapped sentences as additional negatives narrows it.
 #
 # ### Question 2
 #
@@ -487,7 +488,7 @@ session.target("swapped colours are told by luck", 0.35 <= share <= 0.65, f"{sha
 #
 # Here $g_s$ and $g_t$ are the $K$ scores that student and teacher give to two different crops. The loss is the mean over all such pairs. $\tau_s = 0.1$ and $\tau_t = 0.04$ are temperatures, and $C$, the centre, is a moving average of the teacher's scores.
 #
-# *On paper.* With $K = 2$, $p_t = (0.9, 0.1)$ and $p_s = (0.6, 0.4)$ the loss is $-0.9 \ln 0.6 - 0.1 \ln 0.4 = 0.55$. It falls to $0.33$, the entropy of $p_t$, when the student agrees, and no further.
+# *On paper.* With $K = 2$, $p_t = (0.9, 0.1)$ and $p_s = (0.6, 0.4)$ the loss is $-0.9 \ln 0.6 - 0.1 \ln 0.4 = 0.55$. When the student agrees, $p_s = p_t$, it falls to $-0.9 \ln 0.9 - 0.1 \ln 0.1 = 0.33$, and no further. This number, $-\sum_k p_k \ln p_k$, is the *entropy* of $p_t$: 0 if one category is certain, $\ln K$ if all are equally likely. With the natural logarithm its unit is the *nat*.
 #
 # Who teaches the teacher? Nobody: its weights are a slow average of the student's, $\theta_t \leftarrow \lambda \theta_t + (1 - \lambda)\, \theta_s$, with $\lambda$ close to 1. The whole recipe is in `dl/models/dino.py`, about a hundred lines.
 
@@ -533,7 +534,7 @@ session.check("the old centre is left alone", old.tolist() == [0.0, 2.0])
 print("Used below:", "your new_centre" if written else "the course's version; yours is still empty")
 
 # %% [markdown]
-# *If you want to compare: `session.answer("The centre")`.* Now train a toy with it: eight kinds of "images" (vectors with noise), sixteen categories. We switch the safeguards off one at a time (without centring, $C = 0$; without sharpening, $\tau_t = \tau_s$).
+# *If you want to compare: `session.answer("The centre")`.* Now train a toy with it: eight kinds of "images" (vectors with noise), sixteen categories. All sixteen equally likely have an entropy of $\ln 16 = 2.77$ nats; eight equally likely ones have $\ln 8 = 2.08$. We switch the safeguards off one at a time (without centring, $C = 0$; without sharpening, $\tau_t = \tau_s$).
 
 # %%
 collapse_guess = session.predict("What happens without centring?", [
@@ -572,13 +573,13 @@ print(f"{sum(p.numel() for p in dino_model.parameters()):,} parameters,",
       f"{len(dino_model.blocks)} blocks of {heads} heads, patches of {patch} pixels")
 
 # %% [markdown]
-# **A caveat about these weights:** in real mode this is DINO as published. The small network of the sample mode is not pure DINO. It learnt in minutes instead of days, from small drawn images, and DINO's losses alone did not take it far. Its training adds three things (`dl/weights/files/dino.md` names all):
+# **A caveat about these weights:** in real mode this is DINO as published. The small network of the sample mode is not pure DINO. It learnt in minutes instead of days, from small drawn images, and DINO's losses alone did not take it far. Its training adds, above all, three things (`dl/weights/files/dino.md` has the full list). [CLS], below, is an extra token whose output stands for the whole image:
 #
 # * a loss that matches *patches* of two views, and a first layer that is a small stack of convolutions;
-# * *pairs of scenes with the same objects before different backgrounds*, told from all other pairs by [CLS] with a contrastive loss, one with negatives. Before that, its attention lay on grass and bricks;
+# * *pairs of scenes with the same objects before different backgrounds*. Their crops are taken around an object, and a contrastive loss (one with negatives, as in SimCLR) asks for [CLS] outputs that are alike within a pair and differ between pairs. Without such pairs, attention lay on grass and bricks;
 # * frames of videos like the hard ones at the end of this notebook, in any hue.
 #
-# It has seen no label and no mask. But two images that share their objects and nothing else say very well what an object is. So with the sample data, what follows shows how attention and tokens can be read and used. That DINO's loss *alone* finds objects is a result on photographs, of the published network.
+# It has seen no class label and no mask. But it had strong help: two images that share their objects and nothing else say very well what an object is, and so do crops that are placed around one. So with the sample data, what follows shows how attention and tokens can be read and used. That DINO's loss *alone* finds objects is a result on photographs, of the published network.
 #
 # ## Where does it look?
 #
@@ -792,7 +793,7 @@ for name, (iou, value) in cases.items():
 #
 # **Fill in `DINOSegmentation.__init__`, `.train` and `.inference` in `dl/clip_dino.py`:** a small head, an optimiser, and full-batch steps on the patches of the training frame.
 #
-# *The idea.* The head is linear, one layer from token to classes, with weight decay. It could hardly be less, and that is the point: the rest must be in the tokens. (Whether it took *learnt* tokens is another question, which we come to.)
+# *The idea.* The head is linear, one layer from token to classes, with weight decay. A good start is AdamW with a learning rate of 0.01 and a weight decay of 0.1. The head could hardly be simpler, and that is the point: the rest must be in the tokens. (Whether it took *learnt* tokens is another question, which we come to.)
 #
 # *On paper.* A token $(2, 1)$ and two classes with the weights $(1, 0)$ and $(0, 3)$: the scores are 2 and 3, so the patch belongs to class 1, and the cross entropy for the label 1 is $\ln(1 + e^{-1}) = 0.31$.
 #
@@ -802,7 +803,7 @@ for name, (iou, value) in cases.items():
 # | `Y_train` | $(P,)$, integers |
 # | result of `inference` | $(P,)$, int64 |
 #
-# *Mistakes people make:* a softmax before `CrossEntropyLoss`, which has its own; gradients that are not reset; predictions in training mode, so that they depend on the other patches of the frame.
+# *Mistakes people make:* a softmax before `CrossEntropyLoss`, which has its own; gradients that are not reset; predictions in training mode. For one linear layer this makes no difference; with batch norm in your head, a patch's class would depend on the other patches, and with dropout on chance.
 
 # %%
 session.exercise(
@@ -990,9 +991,9 @@ figure = draw.sheet(
 #
 # * **Colour and position:** mean red, green and blue of the patch, its row and its column: 5 numbers per patch.
 # * **Contrast** in addition: how much each colour varies within the patch. 8 numbers.
-# * **Edges (HOG),** *histograms of oriented gradients*, the classic of the years before deep learning ([Dalal and Triggs 2005](https://doi.org/10.1109/CVPR.2005.177)). At every pixel, compare the grey value to the right with that to the left, and the one below with that above: the two differences are the gradient, and it has a strength and a direction. For example, differences of 3 and 4 give a strength of 5 and a direction of 53°. Nine bins of 20° each collect the strengths of all pixels of a patch: a fence fills the bin of its direction, a plain wall fills none. The histograms of a patch and its eight neighbours, scaled together to length 1, are $9 \times 9 = 81$ numbers that do not depend on colour or brightness.
+# * **Edges (HOG),** *histograms of oriented gradients*, the classic of the years before deep learning ([Dalal and Triggs 2005](https://doi.org/10.1109/CVPR.2005.177)). At every pixel, compare the grey value to the right with that to the left, and the one below with that above: the two differences are the gradient, and it has a strength and a direction. For example, differences of 3 and 4 give a strength of 5 and a direction of 53°. Opposite directions count as one, which leaves 180°, in nine bins of 20°. Each bin adds up the strengths of the patch's pixels with that direction. Upright slats of a fence fill the bin at 0°, because the grey value changes from left to right; a plain wall fills hardly any. The histograms of a patch and its eight neighbours, scaled together to length 1, are $9 \times 9 = 81$ numbers that depend little on colour and brightness.
 #
-# Hand-made features are few, and a linear head would hold them back, so here all get the same head with a hidden layer. (For that reason, and because features are standardised, the training frame is left out and absent classes are skipped, the same video gets another number here than above.) Each head is trained on the middle frame of a video and scored on all the others.
+# Hand-made features are few, and a linear head would hold them back, so here all get the same head with a hidden layer. (So a video gets a different score here than above. There are three more differences: the features are standardised, the training frame is not scored, and absent classes are skipped.) Each head is trained on the middle frame of a video and scored on all the others.
 #
 # In fairness to the rivals: the small DINO was trained on frames of other such videos, with every hue changed. It is at home here; they were made for nothing in particular.
 
@@ -1026,11 +1027,11 @@ session.target("ahead of the untrained network", ahead[0] >= 0.08, f"{ahead[0]:+
 session.target("ahead of colour and position", ahead[1] >= 0.12, f"{ahead[1]:+.3f}, limit 0.12")
 
 # %% [markdown]
-# *Bars: the mean over the videos; dots: single videos, in the same order from left to right in every bar.* With the sample data, learnt features win on hard videos. Notice also how far the rivals get: random convolutions respond to edges and stripes too, and the contrast within a patch tells a patterned object from plain ground. And look at the column of the easy video once more: **there the learnt tokens do not win**. The splendid film above was no evidence that training was worth it.
+# *Bars: the mean over the videos; dots: single videos, in the same order from left to right in every bar. In the table, the 0 in the first row means nothing: there the learnt tokens are compared with themselves.* With the sample data, learnt features win on hard videos. Notice also how far the rivals get: random convolutions respond to edges and stripes too, and the contrast within a patch tells a patterned object from plain ground. Now look at the column of the easy video: **there the learnt tokens do not win**. The splendid film above was no evidence that training was worth it.
 #
 # ### Question 5
 #
-# The published CLIP ViT-B/32 has a vision transformer as image encoder, so its patches have features too. (Our small CLIP does not: its image encoder is a ResNet, the other kind that the paper tries, with a grid of features in place of patch tokens.) Would a segmentation head on the patch features of the published CLIP do better or worse than one on DINO's? Why? Think of what each was asked for in training: which of the network's outputs appear in the loss, and what must a small crop know?
+# The published CLIP ViT-B/32 has a vision transformer as image encoder, so its patches have features too. (Our small CLIP does not: its image encoder is a ResNet, the other kind that the paper tries, with a grid of features in place of patch tokens.) Would a segmentation head on the patch features of the published CLIP do better or worse than one on DINO's? Why? Think of what each was asked for in training: which of the network's outputs appear in the loss, and what must DINO's student work out from a small crop?
 #
 # *A full answer compares the two losses, mentions the size of the patches, and says how you would test it. Compare: `session.answer("Q5")`.*
 

@@ -75,7 +75,8 @@ REAL = session.data == "real"
 ENCODER = "resnet50" if REAL else "small"
 WORKERS = min(4, os.cpu_count()) if REAL else 0
 LOADING = {
-    "num_workers": WORKERS, "worker_init_fn": keep_to_own_objects, "pin_memory": DEVICE.type == "cuda"
+    "num_workers": WORKERS, "worker_init_fn": keep_to_own_objects,
+    "pin_memory": DEVICE.type == "cuda",
 }
 PLACE = {"device": DEVICE, "memory_format": torch.channels_last}  # the faster memory order here
 
@@ -88,7 +89,7 @@ PLACE = {"device": DEVICE, "memory_format": torch.channels_last}  # the faster m
 figure = draw.method()
 
 # %% [markdown]
-# *Read from left to right. Two random augmentations $t$ and $t'$ make two views of one image. One encoder $f$ and one small head $g$, with the same weights for both views, turn them into the projections $z_i$ and $z_j$, which must agree.* After training, the head is thrown away and the features $h$ are kept. Keep a question in mind: why not ask $h$ itself to agree? We shall measure it.
+# *Read from left to right. Two random augmentations $t$ and $t'$ make two views of one image. One encoder $f$ and one small head $g$, with the same weights for both views, turn them into the projections $z_i$ and $z_j$, which must agree.* After training, the head is thrown away and the features $h$ are kept. Keep a question in mind: why keep $h$ and not $z$, which is what the loss compares? At the end we measure what each of them knows about the class.
 
 # %% [markdown]
 # ## Two views of an image
@@ -102,7 +103,7 @@ figure = draw.method()
 # | change brightness, contrast, saturation, hue | 0.8 | exact colours, by which two views would be easy to match |
 # | convert to grey | 0.2 | colour at all |
 #
-# **Your task.** Fill in `compute_train_transform` and `CIFAR10Pair.__getitem__` in `data_utils.py`. The first returns a function from a PIL image to a normalised tensor; the second applies it to one image twice.
+# **Your task.** Fill in `compute_train_transform` and `CIFAR10Pair.__getitem__` in `data_utils.py`. In the first, put the four random steps, in this order, into a list called `steps`. The crop keeps torchvision's default range (8 to 100 % of the area). `colour_jitter` is given with its strengths, and so are the seeds and the conversion to a normalised tensor at the end. In the second, set `x_i` and `x_j`: two separate calls of `self.transform` on the image; if `self.transform` is `None`, both stay `None`.
 #
 # | name | shape |
 # |---|---|
@@ -110,11 +111,11 @@ figure = draw.method()
 # | `x_i`, `x_j` | `(3, 32, 32)` float each |
 # | `target` | an integer, 0 to 9 |
 #
-# **By hand.** How often does a view keep its colours? The jitter is skipped with probability $0.2$ and the grey step with probability $0.8$, so $0.2 \cdot 0.8 = 0.16$ of all views. Both views of a pair keep them in $0.16^2 \approx 0.026$ of all pairs: colour alone is rarely enough to match two views.
+# **By hand.** How often does a view keep its colours? The jitter is skipped with probability $0.2$ and the grey step with probability $0.8$, so $0.2 \cdot 0.8 = 0.16$ of all views. Both views of a pair keep them in $0.16^2 \approx 0.026$ of all pairs, so exactly equal colours are a rare clue. Roughly similar colours remain one: how strong the changes must be depends on the images, as you will see.
 #
 # **Common mistakes.** Computing one random view and returning it twice, which makes every pair identical. Applying the jitter always: `ColorJitter` has no probability of its own. Changing the order of the steps, which changes the stream of random numbers.
 #
-# The first function also seeds the random generators, so everything that is sampled after it repeats from run to run.
+# The first function also seeds the random generators (given), so everything that is sampled after it repeats from run to run.
 #
 # Each `session.exercise("…")` tests your function on fresh random inputs and says what is wrong. Stuck? Run `hint()` in a new cell. Each call reveals one more hint.
 
@@ -221,13 +222,13 @@ for k in (0, 1):
 # %% [markdown]
 # ### One row against all others
 #
-# A batch of $N$ images gives $2N$ vectors. Row $i$ has one *positive*, $j$, the other view of its own image. All other rows are its *negatives*: views of other images, whatever they show. (With ten kinds of things, about one negative in ten shows the same kind.) Row $i$ must pick its positive out of all of them. That is a classification among $2N - 1$ candidates, so we take the cosines as logits, divide them by a temperature $\tau$, and use the cross entropy:
+# A batch of $N$ images gives $2N$ vectors. Stack them: rows $0$ to $N-1$ are the first views, rows $N$ to $2N-1$ the second views in the same order, so rows $k$ and $k+N$ are a pair. Row $i$ has one *positive*, $j$, the other view of its own image. All other rows are its *negatives*: views of other images, whatever they show. (With ten kinds of things, about one negative in ten shows the same kind.) Row $i$ must pick its positive out of all of them. That is a classification among $2N - 1$ candidates, so we take the cosines as logits, divide them by a temperature $\tau$, and use the cross entropy:
 #
 # $$\ell(i, j) = -\log p(j \mid i), \qquad p(k \mid i) = \frac{\exp(s(z_i, z_k)/\tau)}{\sum_{m \neq i} \exp(s(z_i, z_m)/\tau)}$$
 #
 # Only the row itself is left out of the sum; the positive stays in it. The loss of the batch is the mean over all $2N$ rows, both directions of every pair:
 #
-# $$L = \frac{1}{2N} \sum_{k=1}^{N} \left[ \ell(k, k+N) + \ell(k+N, k) \right]$$
+# $$L = \frac{1}{2N} \sum_{k=0}^{N-1} \left[ \ell(k, k+N) + \ell(k+N, k) \right]$$
 #
 # **By hand.** Take $N = 2$ and $\tau = 0.5$. Row 0 has cosine $0.8$ with its positive, and $0.5$ and $-0.2$ with the two negatives.
 #
@@ -237,7 +238,7 @@ for k in (0, 1):
 # | negative | 0.5 | 1.0 | 2.72 | 0.33 |
 # | negative | -0.2 | -0.4 | 0.67 | 0.08 |
 #
-# The loss of this row is $-\ln 0.59 \approx 0.52$. The next cell computes it again.
+# The loss of this row is $-\ln 0.59 \approx 0.52$ *nats*, the unit of natural logarithms ($\log$ means $\ln$ throughout). The next cell computes it again.
 
 # %%
 table = (torch.tensor([0.8, 0.5, -0.2]) / 0.5).softmax(dim=0)
@@ -254,7 +255,7 @@ z_right = z_left + noise * torch.randn(4, 8)
 figure = draw.loss_in_three_steps(z_left, z_right, tau)
 
 # %% [markdown]
-# *From left to right: the cosines of row 0 with all eight rows (its positive, row 4, in orange with stripes; itself in grey); the probabilities that the softmax makes of them; the cosines of all rows, with positives framed and the rows themselves crossed out.* In the third panel, look for rows in which the framed square is not the reddest.
+# *From left to right: the cosines of row 0 with all eight rows (its positive, row 4, in orange with stripes; itself in grey); the probabilities that the softmax makes of them; the cosines of all rows, with positives framed and the rows themselves crossed out.* In the third panel, ignore the diagonal and look for rows in which another square is redder than the framed one.
 
 # %%
 worst = session.predict("Which of the eight rows has the largest loss?", [str(k) for k in range(8)])
@@ -275,7 +276,7 @@ worst.reveal(row, f"Its loss is {row_losses[3]:.2f}; {closer} negatives are clos
 # | `out_left`, `out_right` | `(N, D)` each; row $k$ of one and row $k$ of the other are a pair |
 # | result | `()` |
 #
-# **Common mistakes.** Dividing by $N$ instead of $2N$. Leaving the positive out of the denominator. Computing the exponentials themselves: $e^{1/\tau}$ exceeds the largest float32 number for $\tau < 0.0113$, and the loss becomes infinite or `nan`. Use `torch.logsumexp`, which computes the logarithm of a sum of exponentials without ever writing down the large numbers.
+# **Common mistakes.** Dividing by $N$ instead of $2N$. Leaving the positive out of the denominator. Computing the exponentials themselves: $e^{1/\tau}$ exceeds the largest float32 number for $\tau$ below about $0.0113$, and the loss can become infinite or `nan`. Use `torch.logsumexp`, which computes the logarithm of a sum of exponentials without ever writing down the large numbers.
 
 # %%
 session.exercise("simclr_loss_naive")
@@ -354,7 +355,9 @@ chance.reveal(guessing, "Each row guesses among 2N - 1 = 127 others, which costs
 # The gradient of $\ell(i, j)$ with respect to the cosine of a negative $k$ is $p(k \mid i) / \tau$. So the probabilities say which negatives get pushed away, and how the push is divided among them.
 
 # %%
-pushed = session.predict("Where does one negative get most of the push?", ["0.1", "0.5", "5"])
+pushed = session.predict(
+    "At which temperature does one negative get the largest share of the push?",
+    ["0.1", "0.5", "5"])
 
 # %%
 cosines_of_0 = draw.similarities(z_left, z_right)
@@ -373,24 +376,24 @@ if not settings.unattended():
     draw.temperature_slider(z_left, z_right)
 
 # %% [markdown]
-# *The softmax of row 0 at three temperatures; orange with stripes is the positive.* At a low temperature almost everything goes to the one or two most similar rows: the loss concentrates on hard negatives. At a high one all rows count nearly the same, however different they are. When you run the notebook yourself, a slider below the cell lets you move between these.
+# *The softmax of row 0 at three temperatures; orange with stripes is the positive.* At a low temperature almost everything goes to the one or two most similar rows: the loss concentrates on *hard negatives*, those most similar to the row. At a high one all rows count nearly the same, however different they are. When you run the notebook yourself, a slider below the cell lets you move between these.
 
 # %% [markdown]
 # ## Training from scratch
 #
-# **Your task.** Fill in `train` in `utils.py`. In every step: two views, two forward passes, one loss, one update.
+# **Your task.** Fill in `train` in `utils.py`. The loop over batches is given. In every step, call `model` once on `x_i` and once on `x_j`, compute the loss from the two projections with `loss_function(left, right, temperature)`, and update with `train_optimizer`.
 #
 # | name | shape |
 # |---|---|
-# | `x_i`, `x_j` | `(B, 3, h, w)` |
-# | output of the model | features `(B, H)` and projections `(B, D)` |
+# | `x_i`, `x_j` | `(B, 3, height, width)`, with `B` images in the batch |
+# | output of the model | a tuple: features `(B, H)`, projections `(B, D)`; here `H` = 256 (2048 for ResNet-50), `D` = 128 |
 # | loss | `()` |
 #
 # **By hand.** 10,000 images in batches of 128 make 78 steps. The last partial batch, of 16 images, is left out (`drop_last=True`): with fewer candidates its loss would be lower for no good reason.
 #
-# **Common mistakes.** Comparing the features instead of the projections. Forgetting `zero_grad`, so that gradients of all earlier steps add up. Passing both views through the network as one batch: batch norm would then compute its statistics over both views together, and the numbers would no longer match the reference.
+# **Common mistakes.** Comparing the features instead of the projections. Forgetting `zero_grad`, so that gradients of all earlier steps add up. Passing both views through the network as one batch: batch norm would then compute its statistics over both views together, and the result would differ from that of two passes, which the exercise checks.
 #
-# Now we train: random weights, no labels. The reference setting takes hours on a GPU; here you see the first minute, with the small encoder and a temperature of 0.2. To make that minute count, the views of the sample images have 16 x 16 pixels (a quarter of the work), and their augmentation is stronger than CIFAR-10's: in these drawn images, background and colour would give the match away too easily. Which changes are right depends on the images.
+# Now we train: random weights, no labels. A full training with a ResNet-50 takes many hours on a GPU; here you run one short epoch with the small encoder and a temperature of 0.2. To make that minute count, the views of the sample images have 16 x 16 pixels (a quarter of the work), and their augmentation is stronger than CIFAR-10's: in these drawn images, background and colour would give the match away too easily. Which changes are right depends on the images.
 
 # %%
 session.exercise("train")
@@ -404,7 +407,7 @@ torch.manual_seed(0)
 scratch = Model(feature_dim=128, encoder="small").to(**PLACE)
 
 # %% [markdown]
-# To see whether the features get better, we ask their **nearest neighbours**: for a test image, find the $k$ training images with the most similar features, and let them vote for their class, each with weight $\exp(s/\tau)$. Nothing is trained for that. The labels are used to *measure*, never to learn. Here we use 2,000 training images, 1,000 test images and $k = 50$, all scaled to the size of the views; with ten classes, chance is 10 %.
+# To see whether the features get better, we ask their **nearest neighbours** (kNN): for a test image, find the $k$ training images with the most similar features, and let them vote for their class, each with weight $\exp(s/0.1)$, where $s$ is the cosine of the two features; the 0.1 has nothing to do with the temperature of the loss. Nothing is trained for that. The labels are used to *measure*, never to learn. Here we use 2,000 training images, 1,000 test images and $k = 50$, all scaled to the size of the views; with ten classes, chance is 10 %.
 
 # %%
 memory_data = load_cifar10(train=True, transform=compute_test_transform(), pairs=True)
@@ -434,7 +437,7 @@ scratch_loss = train(
 )
 
 # %% [markdown]
-# *Left: the loss of each batch, below the dotted line of guessing. Right: the kNN accuracy before training, on the way and at the end.* No label was used, and yet the neighbours agree more and more often on the class.
+# *Left: the loss of each batch. It starts at about the dotted line of guessing, or even above it, and falls below. Right: the kNN accuracy before training, on the way and at the end.* No label was used, and yet the neighbours agree more and more often on the class.
 
 # %%
 start_knn, end_knn = live.accuracies[0], list(live.accuracies.values())[-1]
@@ -449,7 +452,7 @@ session.say(f"Guessing costs **{guess_loss:.2f}** nats. The first batch cost "
             f"kNN accuracy went from **{start_knn:.1f} %** to **{end_knn:.1f} %**.")
 
 # %% [markdown]
-# Why does the loss not go to 0? The images of a batch cannot all be opposite to each other. At best both views of an image coincide and any two images have the cosine $-1/(N-1)$; that still costs $\ln\left(1 + (2N-2)\, e^{-(1 + 1/(N-1))/\tau}\right)$ nats. The lower the temperature, the lower this floor.
+# Why does the loss not go to 0? The images of a batch cannot all be opposite to each other. At best both views of an image coincide and any two images have the cosine $-1/(N-1)$; that still costs $\ln\left(1 + (2N-2)\, e^{-(1 + 1/(N-1))/\tau}\right)$ nats. The lower the temperature, the lower this floor. The last row of the table is your run: its floor is far below your last loss, so most of the distance is there because the training is short and the views are hard to match.
 
 # %%
 def floor(N, tau):
@@ -464,7 +467,7 @@ Table([{"N": N, "temperature": tau, "guessing": math.log(2 * N - 1), "floor": fl
 #
 # One minute is a beginning. From here on we use weights that have seen many more images.
 #
-# **A caveat about these weights:** with the sample data they were made by `python -m dl train-weights simclr` in a few minutes, from 40,000 other images of the sample world, with the stronger augmentation and a temperature of 0.2; `dl/weights/files/simclr.md` has the details. They are complete, so we evaluate them as they are. With CIFAR-10 (`DL_DATA=real`) the starting weights took about 18 hours, and the reference setting trains them for one further epoch over half of the images. (Adam takes the place of the paper's LARS, an optimiser made for batches of thousands.)
+# **A caveat about these weights:** with the sample data they were made by `python -m dl train-weights simclr` in a few minutes, from 40,000 other images of the sample world, with the stronger augmentation and a temperature of 0.2; `dl/weights/files/simclr.md` has the details. They are complete, so we evaluate them as they are. With CIFAR-10 (`DL_DATA=real`) the starting weights took about 18 hours, and the notebook trains them for one further epoch over half of the images. (The comment "reference setting" in the code marks the numbers of the course that this notebook follows.) (Adam takes the place of the paper's LARS, an optimiser made for batches of thousands.)
 #
 # Weights are loaded strictly: every tensor of the network must be there and fit. Extra tensors in the file (thop's counters) are counted.
 
@@ -499,7 +502,7 @@ session.target("neighbours name the class of most test images", top1 > 60, f"{to
 session.record(knn_top1=top1, knn_top5=top5)
 
 # %% [markdown]
-# How does one get from the minute above to these weights? By seeing more images. A script, `dl/training/simclr_experiments.py`, trained the same encoder for two epochs, on the same 10,000 images with the same augmentation, and recorded its kNN accuracy after every epoch.
+# How does one get from the minute above to these *shipped* weights (those that come with the course)? By longer training, among other things. A script, `dl/training/simclr_experiments.py`, trained the same encoder for two epochs, on the same 10,000 images with the same augmentation, and recorded its kNN accuracy after every epoch.
 
 # %%
 experiments = recorded.read()
@@ -512,7 +515,7 @@ if not REAL:  # the recorded runs saw the sample images
 figure = draw.learning_curves(runs, shipped_knn)
 
 # %% [markdown]
-# *kNN accuracy against the number of images seen, counting an image again in every epoch.* The recorded run goes on where yours stops. The green line is the shipped weights: the same idea, more images, larger batches and views of full size.
+# *kNN accuracy against the number of images seen, counting an image again in every epoch.* The recorded run is a separate one, twice as long as yours; where both have points, the difference between them is chance. The green line is the shipped weights. They differ in several things at once (many more images, larger batches, views and test images of full size), so the plot cannot say how much each of these contributes.
 
 # %%
 session.target("the shipped weights go beyond the recorded run", shipped_knn > longer["knn_16"][-1])
@@ -539,7 +542,8 @@ Table([*ablation, random_row], digits=2, best={"kNN (%)": "max", "linear probe (
 
 # %%
 by_name = {row["augmentation"]: row["linear probe (%)"] for row in [*ablation, random_row]}
-figure = draw.score_bars(by_name, "Colour changes decide", "linear probe, accuracy (%)")
+title = "Probe: colour changes help, cropping does not"
+figure = draw.score_bars(by_name, title, "linear probe, accuracy (%)")
 lowest = min(recorded.VIEWS, key=by_name.get)
 harmful.reveal(lowest, f"{by_name[lowest]:.1f} % against {by_name['all augmentations']:.1f} %")
 
@@ -557,14 +561,14 @@ session.check("in these runs the features are better without cropping",
 # %% [markdown]
 # *Accuracy of the linear probe after the four short runs and with random weights; the dotted line is chance.* (Every number is for the better of two sizes of the test images, 16 and 32 pixels, so that no run suffers from the size of its training views.)
 #
-# Compare with the losses in the table. Without colour changes the puzzle is *easier*: the loss ends far lower, and yet the features are much worse. The network matches views by their colours and has no reason to look at shapes. **A low contrastive loss alone is no sign of good features**: the network finds the cheapest clue that tells views apart, and the augmentations decide which clues are left.
+# Compare with the losses in the table. (The loss is the mean over the epoch.) Without colour changes the puzzle is *easier*: the loss is far lower with and without cropping, and yet the linear probe is much worse. An explanation that fits: the network can match views by their colours and has less reason to look at shapes. But a low loss does not mean bad features either: "neither" has the lowest loss of all and is not the worst. **A low contrastive loss alone is no sign of good features**: the network finds the cheapest clue that tells views apart, and the augmentations decide which clues are left.
 #
-# Cropping is the surprise. On photographs, the paper finds, cropping together with colour changes beats every other pair of augmentations. In these runs the features are better *without* it. Our images are drawn close-ups with one object each, so there is less for cropping to hide; and the harder puzzle is learnt more slowly, so that one epoch may simply be too short for it. The runs cannot tell these two reasons apart. Which augmentations are right depends on the images, and has to be measured.
+# Cropping is the surprise. On photographs, the paper finds, cropping together with colour changes beats every other pair of augmentations. In these runs the features are better *without* it, with colour changes and without them; by kNN that even matters more than the colours. Our images are drawn close-ups with one object each, so there is less for cropping to hide; and the harder puzzle is learnt more slowly, so that one epoch may simply be too short for it. The runs cannot tell these two reasons apart. Which augmentations are right depends on the images, and has to be measured.
 
 # %% [markdown]
 # ## A linear probe, with few labels
 #
-# Now take a tenth of the training labels, freeze the encoder, and train one linear layer on its features. First with an encoder that has learnt nothing: its weights are random. Only the last layer learns here, in both cases.
+# Now take a tenth of the training labels, freeze the encoder, and train one linear layer on its features. First with an encoder that has learnt nothing: its weights are random. Only the weights of the last layer are trained, in both cases. (Batch norm still updates its running mean and variance, as in the reference setting.)
 
 # %%
 probe_epochs, probe_batch = 10, 128  # the reference setting; the same with the sample data
@@ -603,7 +607,7 @@ print(f"Best top-1 accuracy with self-supervised learning: {max(with_simclr):.2f
 figure = draw.probe_curves(without, with_simclr)
 
 # %% [markdown]
-# *Test accuracy of both probes over ten epochs.* The encoders have the same architecture, the probes the same labels and the same settings. What differs is where the encoder's weights come from. Neither curve has reached its end: with the sample data, ten epochs are only 80 steps. "Best" picks an epoch by its test accuracy, which flatters a little; that is why the last epoch is reported beside it.
+# *Test accuracy of both probes over ten epochs.* The encoders have the same architecture, the probes the same labels and the same settings. What differs is where the encoder's weights come from. Neither curve has reached its end: with the sample data, ten epochs are only 80 steps of Adam, on augmented images. The logistic regressions above and below are fitted to the end, on images without augmentation. That is why they score higher with as many labels or fewer. Compare probes only within one section. "Best" picks an epoch by its test accuracy, which flatters a little; that is why the last epoch is reported beside it.
 
 # %%
 gain = max(with_simclr) - max(without)
@@ -644,7 +648,7 @@ session.target("SimCLR wins with 5 labels per class", REAL or few[0] > few[1] + 
 Table({"labels per class": list(recorded.PER_CLASS), **by_labels}, digits=1)
 
 # %% [markdown]
-# *Test accuracy against labels per class, on a logarithmic axis; the table has the same numbers.* The fewer labels there are, the more pretraining is worth. The comparison is fair about labels but not about everything else: SimCLR's encoder has also seen many thousands of images without labels, and the supervised runs are short. With 100 labels per class their training loss is still far from 0, so the last point underrates supervised learning; train longer, or give it labels for every image, and it catches up further. (With `DL_DATA=real` the supervised curve is still that of the sample images; do not compare the two then.)
+# *Test accuracy against labels per class, on a logarithmic axis; the table has the same numbers.* Pretraining is worth most with the fewest labels. That the gap grows again with 100 labels per class is no law, but a limit of our supervised runs. The comparison is fair about labels but not about everything else: SimCLR's encoder has also seen many thousands of images without labels, and the supervised runs stop after 150 steps. Their training loss is then still far from 0, and the further the more labels there are. So all three points underrate supervised learning, the last one most; expect it to catch up with longer training and more labels. (With `DL_DATA=real` the supervised curve is still that of the sample images; do not compare the two then.)
 
 # %% [markdown]
 # ## Before or after the head?
@@ -666,7 +670,7 @@ keeps_more.reveal(winner, f"{on_h:.1f} % on h, {on_z:.1f} % on z")
 session.target("h keeps at least as much as z", on_h >= on_z - 0.5)
 
 # %% [markdown]
-# The loss asks $z$ to ignore whatever the augmentations change, for example colour. If $g$ does the ignoring, $h$ may keep it. That is the explanation of the SimCLR paper (its section 4.2), which finds a difference of more than ten points on ImageNet. On the sample images the difference is small: their ten classes are told apart by shape alone, and shape is what both must keep. A sharper test asks both for something that the augmentations change, such as the colour of the object: can you think of a way to run it?
+# The loss asks $z$ to ignore whatever the augmentations change, for example colour. If $g$ does the ignoring, $h$ may keep it. That is the explanation of the SimCLR paper (its section 4.2), which finds a difference of more than ten points on ImageNet. On the sample images there is next to no difference: their ten classes are told apart by shape alone, and shape is what both must keep. A sharper test asks both for something that the augmentations change. Try it: take the mean red, green and blue of every image as the target, fit a linear regression once to $h$ and once to $z$, and compare the errors on test images.
 
 # %% [markdown]
 # ## What the features look like

@@ -9,7 +9,7 @@
 # %% [markdown]
 # # A Transformer that learns to calculate
 #
-# Almost every large language model is a Transformer. In this notebook you build one from its parts and watch it learn arithmetic: it reads a sum, `BOS NEGATIVE 30 subtract NEGATIVE 34 EOS`, and writes the result, `BOS POSITIVE 04 EOS`, as if it translated one sentence into another. Nobody tells it what a digit is or what "subtract" means; it only sees examples. Because you know the right answer to every question, you can also find out what few language models let you find out: has it learnt a *rule*, or has it memorised *answers*?
+# Almost every large language model is a Transformer. In this notebook you build one from its parts and watch it learn arithmetic: it reads a sum (an addition or a subtraction; later also called an *expression* or a *question*), `BOS NEGATIVE 30 subtract NEGATIVE 34 EOS`, and writes the result, `BOS POSITIVE 04 EOS`, as if it translated one sentence into another. Nobody tells it what a digit is or what "subtract" means; it only sees examples. Because you know the right answer to every question, you can also find out what few language models let you find out: has it learnt a *rule*, or has it memorised *answers*?
 #
 # **You will be able to**
 #
@@ -25,7 +25,7 @@
 #
 # **Papers:** attention for translation: [Bahdanau et al. 2015](https://arxiv.org/abs/1409.0473) · the Transformer: [Vaswani et al. 2017](https://arxiv.org/abs/1706.03762) · layer normalisation: [Ba et al. 2016](https://arxiv.org/abs/1607.06450) · pre-norm and warm-up: [Xiong et al. 2020](https://arxiv.org/abs/2002.04745) · label smoothing: [Szegedy et al. 2015](https://arxiv.org/abs/1512.00567) · weight decay done right (AdamW): [Loshchilov and Hutter 2019](https://arxiv.org/abs/1711.05101) · generalising late: [Power et al. 2022](https://arxiv.org/abs/2201.02177).
 #
-# **How to work.** You fill in functions in `transformers.py`, which lies beside this notebook's folder. Each section explains an idea, works one small example, calls your function and checks it at once on fresh random inputs. A check that fails stops the notebook and says what was wrong. Stuck? Run `hint()` in a new cell. Each call reveals one more hint.
+# **How to work.** You fill in functions in `transformers.py`, which lies beside this notebook's folder. Each section explains an idea, works one small example, calls your function and checks it at once on fresh random inputs. A check that fails stops the notebook and says what was wrong; correct the function, save the file and run the cell again. Stuck? Run `hint()` in a new cell: it helps with the last exercise that did not pass, and each call reveals one more hint. Where a cell says **Predict**, choose an answer or type one *before* you run the next cell, which shows the result beside your guess; so run the cells one by one.
 
 # %% [markdown]
 # ## Setup
@@ -67,7 +67,7 @@ EXPECTED = expected("transformers")  # recorded results, which your functions mu
 TOLERANCE = 1e-5
 
 # %% [markdown]
-# These are the 25 exercises of this notebook in their order, with difficulty (one to three dots) and minutes. `Encoder`, `Decoder`, `xavier_linear` and `position_encoding_paper` are given in `transformers.py`; training loop and decoding are given in `a2_helper.py`.
+# These are the 25 exercises of this notebook in their order, with difficulty (one to three dots) and minutes. `Encoder`, `Decoder`, `xavier_linear` and `position_encoding_paper` are given in `transformers.py`; training loop and decoding are given in `a2_helper.py`. Three words come up often: *recorded results* are outputs of the original assignment's solution, stored in a file, which your functions must reproduce; the *graded* version of a function is the one that reproduces them; the *reference* recipe (or model) is the assignment's own way to train (or what comes out of it).
 
 # %%
 session.exercises()
@@ -78,14 +78,14 @@ session.exercises()
 # An RNN reads a sentence token by token and carries everything that it has read in one hidden state. That has three costs:
 #
 # * **One vector for everything.** Whatever the decoder will ever need of the sentence has to fit into the last hidden state.
-# * **Long paths.** Between the first and the last of $K$ tokens lie $K$ steps, and on each of them signal and gradient are multiplied by a matrix and squashed. In the captioning notebook you saw gradients fade on this path; the LSTM makes it safer, but no shorter.
+# * **Long paths.** Between the first and the last of $K$ tokens lie $K - 1$ steps, and on each of them signal and gradient are multiplied by a matrix and squashed. In the captioning notebook you saw gradients fade on this path; the LSTM makes it safer, but no shorter.
 # * **One step after the other.** Step $t$ has to wait for step $t-1$, so a GPU with thousands of cores has little to do.
 #
 # The attention captioner removed the first cost: at each step its decoder could *look back* at all 16 cells of the image and take what it needed. The Transformer takes this idea to its end: if every token can look at every other one directly, no recurrence is needed at all.
 #
 # | layer on $K$ tokens of $M$ features | steps that must wait for each other | longest path between two tokens | multiplications |
 # |---|---|---|---|
-# | RNN | $K$ | $K$ | about $K M^2$ |
+# | RNN | $K$ | $K - 1$ | about $K M^2$ |
 # | self-attention | 1 | 1 | about $K^2 M + K M^2$ |
 #
 # There are two prices: the work grows with the *square* of the length, and a layer that sees all tokens at once does not know their *order*. Both come up below.
@@ -158,7 +158,7 @@ for name in [f"tokens_{side}_{n}" for side in ("in", "out") for n in range(1, 5)
 #
 # ## Attention: asking the other tokens
 #
-# Does the ones digit of 42 - 17 need a borrow? That depends on the 2 and on the 7, which stand four positions apart. Attention lets every token fetch what it needs from any other. A token sends out a **query** $q$ ("what am I looking for?"), every token shows a **key** $k$ ("what do I have?"), and each offers a **value** $v$ ("this is what you get"). The dot product of query and key, the *score*, says how well the two match. A softmax turns the scores into **attention weights**, which are positive and sum to one. The output is the weighted mean of the values:
+# Does the ones digit of 42 - 17 need a borrow? That depends on the 2 and on the 7, which stand four positions apart. Attention lets every token fetch what it needs from any other. A token sends out a **query** $q$ ("what am I looking for?"), every token shows a **key** $k$ ("what do I have?"), and each offers a **value** $v$ ("this is what you get"). The dot product of query and key, the *score*, says how well the two match. A softmax turns the scores into **attention weights**, which are positive and sum to one. The output is the weighted mean of the values. Written for all tokens at once, with the queries, keys and values as rows of the matrices $Q$, $K$ and $V$, and $M$ features in each query and key:
 #
 # $$ y = \operatorname{softmax}\left(\frac{Q K^T}{\sqrt{M}}\right) V $$
 #
@@ -180,7 +180,7 @@ figure = show.attention_scheme()
 # | 2 | (1, 1, 2, 0) | 4 | 2 | 7.39 | 7.39 / 11.11 = 0.67 | (0, 10) |
 # | 3 | (0, 1, 0, 1) | 0 | 0 | 1.00 | 1.00 / 11.11 = 0.09 | (5, 5) |
 #
-# The output is $0.24 \cdot (10, 0) + 0.67 \cdot (0, 10) + 0.09 \cdot (5, 5) = (2.9, 7.1)$. The second query, $q_2 = (0, 0, 0, 0)$, asks for nothing: all scores are 0, all weights 1/3, and it gets the plain mean, (5, 5).
+# With three digits, the output is $0.245 \cdot (10, 0) + 0.665 \cdot (0, 10) + 0.090 \cdot (5, 5) = (2.90, 7.10)$. The second query, $q_2 = (0, 0, 0, 0)$, asks for nothing: all scores are 0, all weights 1/3, and it gets the plain mean, (5, 5).
 
 # %%
 sharper = session.predict(
@@ -190,6 +190,8 @@ sharper = session.predict(
 
 # %% [markdown]
 # **Fill in `scaled_dot_product_two_loop_single`**: one sequence, query by query and key by key. It is slow, but each line is a step of the table above; we will test the fast versions against it.
+#
+# In shapes, here and below, $N$ is the number of sequences in a batch, $K$ the number of tokens (only in the formula above is it the matrix of keys), $M$ the number of features.
 #
 # | | shape |
 # |---|---|
@@ -207,7 +209,7 @@ value = torch.tensor([[10.0, 0, 0, 0], [0, 10, 0, 0], [5, 5, 0, 0]])
 y = scaled_dot_product_two_loop_single(query, key, value)
 by_hand = torch.tensor([[2.9, 7.1], [5.0, 5.0]])
 session.check("as by hand", torch.allclose(y[:2, :2], by_hand, atol=0.01))
-why = "The scores are 4, 8 and 0, and exp(8) is far more than exp(4)."
+why = "Divided by 2, its scores are 4, 8 and 0, and exp(8) is far more than exp(4)."
 sharper.reveal(f"about {y[2, 1].item() / 10:.2f}", why)
 
 # %% [markdown]
@@ -262,7 +264,7 @@ session.check("weights sum to 1", torch.allclose(attended.sum(dim=-1), torch.one
 # %% [markdown]
 # ### What does length cost?
 #
-# Every token asks every token, itself included, so a sequence of $K$ tokens makes $K^2$ scores. (From here on $K$ is a length, as in the code.) We measure five lengths, each twice the one before.
+# Every token asks every token, itself included, so a sequence of $K$ tokens makes $K^2$ scores. We measure five lengths, each twice the one before.
 
 # %%
 cost = session.predict("Twice as many tokens: how many times as long does one call take?")
@@ -293,7 +295,7 @@ session.record(attention_time_exponent=exponent)
 # | after `q` and `k` | (N, K, dim_q): equal sizes, or there is no dot product |
 # | after `v`, and output | (N, K, dim_v) |
 #
-# The next checks compare gradients too. They set the seed, build your module, overwrite its weights with evenly spaced numbers (a *ramp*) and sample a random gradient for the output. Which numbers come depends on how many your constructor has sampled before. So make every linear layer with `xavier_linear` (PyTorch's own initialisation, then the weight anew, uniform in $\pm\sqrt{6/(\text{fan in} + \text{fan out})}$), and make no other layers with random weights.
+# The next checks compare gradients too. They set the seed, build your module, overwrite its weights with evenly spaced numbers (a *ramp*) and sample a random gradient for the output. Which numbers come depends on how many your constructor has sampled before. So make every linear layer with `xavier_linear(fan_in, fan_out)` (number of features in and out; it makes an `nn.Linear` and then samples its weight again, evenly between $\pm\sqrt{6/(\text{fan in} + \text{fan out})}$), and make no other layers with random weights.
 #
 # *Common mistakes:* keeping `weights_softmax` without `.detach()`, which keeps the whole graph of the last pass in memory; using the key for all three.
 
@@ -424,7 +426,7 @@ figure = show.block_scheme()
 # | embedding and output layer | share their weights | do not |
 # | $\epsilon$ of the normalisation | not stated | $10^{-10}$ |
 #
-# **Fill in `EncoderBlock.__init__` and `EncoderBlock.forward`.** Name the attention `MultiHeadBlock` and the dropout `dropout`: the notebook reads both. Every shape stays (N, K, M).
+# **Fill in `EncoderBlock.__init__` and `EncoderBlock.forward`.** Name the attention `MultiHeadBlock` and the dropout `dropout`: the notebook reads both. Each of the $H$ heads gets $M/H$ features. Every shape stays (N, K, M).
 #
 # *Common mistakes:* one `LayerNormalization` for both stages (each has its own scale and shift); starting the second addition from `x` instead of from the first stage's result; normalising before adding.
 #
@@ -451,9 +453,9 @@ for name, num_heads in (("encoder_block_1", 2), ("encoder_block_2", 1)):
 # | **POSITIVE** | False | False | True |
 # | **0** | False | False | False |
 #
-# The mask works on the scores: a forbidden score becomes $-10^9$ *before* the softmax, so its weight is 0 and the other weights still sum to one.
+# The mask works on the scores after the division by $\sqrt{M}$: a forbidden one becomes $-10^9$ *before* the softmax, so its weight is 0 and the other weights still sum to one.
 #
-# *By hand:* let the token `POSITIVE` have the scores (0, 0, ln 2 = 0.69). Masked, they are $(0, 0, -10^9)$, and the weights are (1/2, 1/2, 0). If you set the weight to zero *after* the softmax instead, you get (1/4, 1/4, 0): the row no longer sums to one, and worse, the future token still decides how small the other weights are.
+# *By hand:* let the token `POSITIVE` have the divided scores (0, 0, ln 2 = 0.69). Masked, they are $(0, 0, -10^9)$, and the weights are (1/2, 1/2, 0). If you set the weight to zero *after* the softmax instead, you get (1/4, 1/4, 0): the row no longer sums to one, and worse, the future token still decides how small the other weights are.
 #
 # *Common mistakes:* forbidding the diagonal too (then the first token has nothing to read); the transposed mask, which forbids the past; a mask on the CPU when the model is on a GPU.
 
@@ -483,7 +485,7 @@ session.check_error("masked attention", y, wanted, TOLERANCE)
 session.check("forbidden tokens get weight 0", attended[mask].abs().max().item() == 0.0)
 
 # %% [markdown]
-# **Fill in `DecoderBlock.__init__` and `DecoderBlock.forward`.** Three stages: masked self-attention, cross-attention, feed-forward; each is added, normalised and dropped as in the encoder block. In cross-attention the decoder asks and the encoder answers, so the two lengths may differ:
+# **Fill in `DecoderBlock.__init__` and `DecoderBlock.forward`.** Name the two attentions `attention_self` and `attention_cross` and the dropout `dropout` (later cells read them); each head gets $M/H$ features. Three stages: masked self-attention, cross-attention, feed-forward; each is added, normalised and dropped as in the encoder block. In cross-attention the decoder asks and the encoder answers, so the two lengths may differ:
 #
 # | | shape |
 # |---|---|
@@ -506,7 +508,7 @@ for name, hidden, length in (("decoder_block_1", 8, 2), ("decoder_block_2", 4, 4
     session.check_error(claim, out, case["expected"]["out"], TOLERANCE)
 
 # %% [markdown]
-# These two tensors come out the same with and without a mask. The mask does change the attention weights; but with ramps every token is a straight line over its features, and layer normalisation makes all such lines equal. Recorded numbers can miss a lot. So we check the two promises of the decoder by experiment: change a late token, and nothing earlier moves; change the encoder's output, and every output moves.
+# These two recorded outputs would be the same with a mask, so they cannot show whether yours works. Inputs and weights are ramps, so the features of every token rise evenly, like points on a straight line. Layer normalisation gives every such line mean 0 and variance 1, which makes all tokens equal, whatever the attention weights were. Recorded numbers can miss a lot. So we check the two promises of the decoder by experiment: change a late token, and nothing earlier moves; change the encoder's output, and every output moves.
 
 # %%
 reset_seed(0)
@@ -578,7 +580,7 @@ for K, M in ((4, 4), (5, 3)):
 # %% [markdown]
 # **Optional: write the paper's encoding yourself.** Put it into `mine` in the next cell, for $K = 9$ positions and $M = 64$ features, shape (9, 64); three lines are enough. The answer stands in `position_encoding_paper` in `transformers.py`: try first, then compare.
 #
-# *Three steps:* the exponents $2i/M$ for $i = 0, \dots, 31$; the angles, a (9, 32) table; sine and cosine side by side.
+# *Three steps:* the exponents $2i/M$ for $i = 0, \dots, 31$; the angles, a (9, 32) table; then sine and cosine in alternate columns: sines in columns 0, 2, 4, …, cosines in 1, 3, 5, …
 
 # %%
 K, M = 9, 64
@@ -629,7 +631,7 @@ session.check("4,500 rows train, 500 validate", (len(train_data), len(valid_data
 # %% [markdown]
 # # Part IV: the whole model
 #
-# **Fill in `Transformer.__init__` and `Transformer.forward`.** The encoder reads the sum, all at once. The decoder reads the result written so far and predicts the next token. In training the result is known, so all next tokens are predicted in one pass (*teacher forcing*): the decoder reads the target without its last token and has to predict the target without its first.
+# **Fill in `Transformer.__init__` and `Transformer.forward`.** Name the parts `emb_layer` (one `nn.Embedding`, used for question and answer), `encoder` and `decoder`: decoding and the figures read them. The encoder reads the sum, all at once. The decoder reads the result written so far and predicts the next token. In training the result is known, so all next tokens are predicted in one pass (*teacher forcing*): the decoder reads the target without its last token and has to predict the target without its first.
 
 # %%
 figure = show.shift_scheme(["BOS", "POSITIVE", "0", "4", "EOS"])
@@ -657,7 +659,7 @@ session.check("16 rows give 16 x 4 predictions over 16 words", list(logits.shape
 # %% [markdown]
 # ## Two losses
 #
-# **Fill in `CrossEntropyLoss` and `LabelSmoothingLoss`.** Let $p_{t,c}$ be the probability that the model gives to word $c$ at token $t$. Cross-entropy looks only at the true word $c_t$:
+# **Fill in `CrossEntropyLoss` and `LabelSmoothingLoss`.** Let $p_{t,c}$ be the probability that the model gives to word $c$ at token $t$, where $t$ runs over all predicted tokens of all rows and $c$ over the $V$ words of the vocabulary. Cross-entropy looks only at the true word $c_t$:
 #
 # $$ L = -\sum_t \log p_{t,c_t} $$
 #
@@ -749,7 +751,7 @@ figure = show.schedules({
 # %% [markdown]
 # *Left 900 updates at almost nothing, then a constant learning rate to the end. Right a short ramp to a higher learning rate, which then falls to 0 along a cosine.* A learning rate that falls lets the last details settle: with constant steps, the weights keep jumping around a minimum.
 #
-# On a CPU core the reference training takes about half an hour. So with the sample data the next cell trains only the first epochs, with a short warm-up; with `DL_DATA=real` it runs the whole. (`python -m dl train-weights transformer` is the same training and can be stopped and resumed; its weights are shipped.)
+# On a CPU core the reference training takes about half an hour. So by default (`DL_DATA=sample`) the next cell trains only the first epochs, with a short warm-up. To run all 800, set the environment variable `DL_DATA=real` before you start Jupyter; the rows are the same in both cases. (`python -m dl train-weights transformer` is the same training and can be stopped and resumed; its weights are shipped.)
 
 # %%
 BATCH_SIZE = 256
@@ -851,7 +853,7 @@ session.target("the ones are the hardest token", min(greedy[1:4]) == greedy[3])
 #
 # ## Where does it look?
 #
-# Every head kept its attention weights of the last pass, so we can ask how it spreads its attention. The **evenness** of a head is 0 when each token reads a single other token, and 1 when it reads all that it may read equally (it is computed from the entropy of the weights, and averaged over the 500 validation rows).
+# Every head kept its attention weights of the last pass, so we can ask how it spreads its attention. The **evenness** of a head is 0 when each token reads just one token (perhaps itself), and 1 when it reads all that it may read equally (it is computed from the entropy of the weights, and averaged over the 500 validation rows).
 
 # %%
 flat = session.predict(
@@ -1100,11 +1102,11 @@ session.say(f"Evenness of its cross-attention: **{min(cross):.2f}** to **{max(cr
 session.target("this model chooses what it reads", min(cross) < 0.8, f"{min(cross):.2f}")
 
 # %% [markdown]
-# *One panel per written token, from left to right; one row per head, one column per token of the question.* This model chooses. Look at the panel that writes the ones digit (the third): which heads read positions 3 and 7, where the ones of the question stand? And where do heads look in the panel before it, which writes the tens and has to know about a carry?
+# *One panel per written token (sign, tens, ones, EOS: steps 0 to 3 of the slider, or from left to right without one); one row per head, named block.head; one column per token of the question.* This model chooses. Look at the panel that writes the ones digit (step 2 of the slider): which heads read positions 3 and 7, where the ones of the question stand? And where do heads look one step earlier, which writes the tens and has to know about a carry?
 #
 # ## Which ingredient does it?
 #
-# `benchmarks/ablation_arithmetic.py` puts one ingredient at a time back to the reference recipe's and trains anew, all with 2 + 2 layers and 120 epochs. Two lines, half-size initial weights and label smoothing, are extras that neither recipe has. All of it takes the better part of an hour, so its results are kept in a file.
+# `benchmarks/ablation_arithmetic.py` puts one ingredient at a time back to the reference recipe's and trains anew, with 2 + 2 layers and 120 epochs (one line, the rule recipe itself, also has 200; the last line puts all these ingredients back, but keeps AdamW's $\beta_2 = 0.98$). Two lines, half-size initial weights and label smoothing, are extras that neither recipe has. All of it takes the better part of an hour, so its results are kept in a file.
 
 # %%
 results = json.loads((session.root / "benchmarks" / "ablation_arithmetic.json").read_text())
@@ -1128,9 +1130,9 @@ highest = max(max(score[name]) for name in costly)
 session.check("each of four changes costs 30 points or more", highest < 0.69)
 
 # %% [markdown]
-# *One bar per recipe, best first: exact match on unseen expressions, the mean of three seeds for the two rule recipes and one seed for the others; dots are seeds; green is the recipe that the others change.* Four changes cost 30 points or more: dropout, no weight decay, half as many updates (batches of 256 in as many epochs), and the reference learning rate. Putting everything back costs nearly all of it.
+# *One bar per recipe, best first: exact match on unseen expressions, the mean of three seeds for the two rule recipes and one seed for the others; dots are seeds; green is the recipe that the others change.* Four changes cost 30 points or more: dropout, no weight decay, half as many updates (batches of 256 in as many epochs), and the reference learning rate. Putting all ingredients back costs most of it.
 #
-# Mind what such a table says. Most lines have one seed, so small differences mean nothing. All have 120 epochs, and a recipe that is merely slower looks as bad as one that never gets there. And the reference learning rate differs in three ways at once (a lower top, a long start at almost nothing, no fall at the end); the table does not say which of them matters.
+# Mind what such a table says. Most lines have one seed, so small differences mean nothing. All but the first have 120 epochs, and a recipe that is merely slower looks as bad as one that never gets there. And the reference learning rate differs in three ways at once (a lower top, a long start at almost nothing, no fall at the end); the table does not say which of them matters.
 
 # %%
 smooth, plain = score["label smoothing"][0], score["rule recipe, 120 epochs"]
@@ -1174,7 +1176,7 @@ title = "Same modules, same rows: what is learnt depends on the recipe"
 figure = show.rule_curves({name: curves[name] for name in chosen}, title)
 
 # %% [markdown]
-# *Learning curves on training rows (left) and unseen expressions (right).* Compare the panels. Without weight decay, the training rows are soon known as well as with it, and the right curve stays far below: that is memorising. With dropout both curves rise together and slowly: little memorising, but after 120 epochs no rule either. The floored positions nearly keep up: no two of nine positions are exactly alike with the floor, so the rule can be learnt; but positions six apart are nearly alike, and the last results are not learnt in this time.
+# *Learning curves on training rows (left) and unseen expressions (right).* Compare the panels. Without weight decay, the training rows are soon known as well as with it, and the right curve stays far below: that is memorising. With dropout both curves rise together and slowly: little memorising, but after 120 epochs no rule either. The floored positions nearly keep up: no two of nine positions are exactly alike with the floor, so the rule can be learnt. They end about one to two points lower. That positions six apart are nearly alike may be the reason, but one seed cannot show it.
 
 # %% [markdown]
 # ## Save the results

@@ -73,7 +73,7 @@ from dl.world.scoring import attention_gain, score_captions
 session.exercises()
 
 # %% [markdown]
-# Images are 112 pixels square. A full training uses batches of 256; the small runs that must overfit use an eighth of that.
+# Images are 112 pixels square. The reference setting, for the real data, trains with batches of 256. The small runs that must overfit use an eighth of that, 32.
 
 # %%
 IMAGE_SHAPE, BATCH_SIZE, VIS_BATCH_SIZE = (112, 112), 256, 4
@@ -170,9 +170,9 @@ Table([{"tensor": name, "shape": str(tuple(value.shape))} for name, value in cas
 #
 # $$dx = s W_x^\top, \quad dh_{t-1} = s W_h^\top, \quad dW_x = x^\top s, \quad dW_h = h_{t-1}^\top s, \quad db = \sum_n s_n$$
 #
-# **Fill in `rnn_step_backward`.** You need not memorise where the transposes go: a gradient has the shape of the thing itself.
+# **Fill in `rnn_step_backward`.** You need not memorise where the transposes go: every gradient has the shape of the tensor it belongs to. For `Wx` this decides everything. $W_h$ is square, so there the shape does not tell $s W_h$ from $s W_h^\top$: follow the pattern of `dx` and `dWx`.
 #
-# | gradient | must have the shape | so it can only be |
+# | gradient | must have the shape | product |
 # |---|---|---|
 # | `dx` | (N, D) | (N, H) times (H, D) |
 # | `dprev_h` | (N, H) | (N, H) times (H, H) |
@@ -203,7 +203,7 @@ for (name, value), gradient in zip(by_hand.items(), gradients):
     session.check_error(f"{name} by hand", gradient, torch.tensor(value, **double), 1e-3)
 
 # %% [markdown]
-# How do you know that a gradient is right if nobody has worked it out for you? Move one number a little in both directions and see how the output changes. This is slow but simple, which makes it a good referee for the fast and complicated version.
+# How do you know that a gradient is right if nobody has worked it out for you? Move one number a little in both directions and see how the output changes. This is slow but simple, which makes it a good referee for the fast and complicated version. `compute_numeric_gradient(f, value, incoming)` moves the numbers of `value` in place, one at a time, and calls `f` each time; so `step` below can ignore its argument and read `inputs`. The third argument is the incoming gradient. (`load_case`, above, reads recorded inputs and results; later, `case.fill(layer)` puts recorded weights into a layer.)
 
 # %%
 session.exercise("rnn_step_backward")
@@ -342,7 +342,7 @@ session.check("the encoder returns 400 channels", encoder.out_channels == 400)
 #
 # Word number $i$ becomes row $i$ of a table of learned vectors. Nothing is computed; it is a lookup.
 #
-# **Fill in `WordEmbedding.forward`:** indices (N, T) in, vectors (N, T, W) out. **By hand:** with a table of three rows, the caption $(2, 0)$ becomes row 2 followed by row 0. **Common mistake:** a one-hot vector times the table gives the same result, V times slower; and the indices may be on another device than the table.
+# The table has shape (V, W): V words in the vocabulary, W numbers per word. **Fill in `WordEmbedding.forward`:** indices (N, T) in, vectors (N, T, W) out; rows are counted from 0. **By hand:** with a table of three rows, the caption $(2, 0)$ becomes row 2 followed by row 0. **Common mistake:** a one-hot vector times the table gives the same result, V times slower; and the indices may be on another device than the table.
 
 # %%
 session.exercise("WordEmbedding.forward")
@@ -354,13 +354,13 @@ session.check_error("out", vectors, case.expected["out"], case.tolerance["out"])
 # %% [markdown]
 # ## The loss of a sentence
 #
-# At every step the network gives a score to each of the $V$ words. The softmax turns scores into probabilities, and the loss is $-\ln p$ of the right word. Two details matter: `<NULL>` is ignored, and the sum is divided by the number of *captions* $N$, not by the number of words. So a loss of 11 means one nat per word for captions of 11 words.
+# At every step the network gives a score to each of the $V$ words. The softmax turns scores into probabilities, and the loss is $-\ln p$ of the right word. Two details matter: `<NULL>` is ignored, and the sum is divided by the number of *captions* $N$, not by the number of words. Losses with the natural logarithm are measured in *nats*: a word of probability $p$ costs $-\ln p$ nats. So for captions of 11 words, a loss of 11 means one nat per word.
 #
 # **Fill in `temporal_softmax_loss`:** scores `x` (N, T, V) and right words `y` (N, T) in, one number out.
 #
 # **By hand.** One caption of two words and one `<NULL>`. The model gives the right words probabilities $\tfrac12$ and $\tfrac14$. The loss is $\ln 2 + \ln 4 = 0.69 + 1.39 = 2.08$; what it predicts for `<NULL>` does not matter.
 #
-# **Common mistakes.** `F.cross_entropy` with its default `reduction="mean"`, which divides by the counted words. Dropping the `<NULL>` *rows of the batch* instead of the positions. Passing `ignore_index=None` on to PyTorch, which raises an error.
+# **Common mistakes.** `F.cross_entropy` with its default `reduction="mean"`, which divides by the counted words. Leaving out every caption that contains `<NULL>`, instead of only the positions that hold it. Passing `ignore_index=None` on to PyTorch, which raises an error.
 
 # %%
 p = session.predict(
@@ -370,7 +370,7 @@ p = session.predict(
 # %%
 session.exercise("temporal_softmax_loss")
 for N, T, V, kept in [(1000, 1, 10, 1.0), (1000, 10, 10, 1.0), (5000, 10, 10, 0.1)]:
-    scores, targets = 0.001 * torch.randn(N, T, V), torch.randint(V, size=(N, T))
+    scores, targets = 0.001 * torch.randn(N, T, V), torch.randint(1, V, size=(N, T))
     targets[torch.rand(N, T) > kept] = NULL_index
     loss = lesson.temporal_softmax_loss(scores, targets, NULL_index).item()
     per_word = loss * N / (targets != NULL_index).sum().item()
@@ -390,7 +390,7 @@ figure = draw.captioner()
 # %% [markdown]
 # *Words go in at the bottom; the predictions at the top are the same sentence, shifted by one.* During training the *true* word is fed in at every step, even if the model would have predicted another one (**teacher forcing**).
 #
-# **Fill in `__init__` and `forward` of `CaptioningRNN`,** for all three kinds of cell, or for the vanilla RNN alone at first. Cover the right column of this table and predict it; N = 32 captions of 17 tokens, and with the sample data V is around 50:
+# **Fill in `__init__` and `forward` of `CaptioningRNN`.** `__init__` makes four layers, for all three kinds of cell at once: `feature_projection`, `word_embedding`, `recurrent` and `output_projection`; the docstring of the class gives their sizes. (The classes `LSTM` and `AttentionLSTM` can be created before you have filled in their methods.) `encode` and `project` are written for you: `self.project(images)` returns what the recurrent layer starts from, so one `forward` can serve all three. Cover the right column of this table and predict it; N = 32 captions of 17 tokens, and with the sample data V is around 50:
 #
 # | tensor | shape in general | in the small run below |
 # |---|---|---|
@@ -510,7 +510,7 @@ check_reference("rnn", 2.0)
 # %% [markdown]
 # ### What does it say?
 #
-# **Fill in `sample`,** for the vanilla RNN at least. Now no true words are fed in: the model starts with `<START>`, takes the word with the highest score (*greedy decoding*), feeds it back as the next input, and so on.
+# **Fill in `sample`,** for the vanilla RNN at least. Now no true words are fed in: the model starts with `<START>`, takes the word with the highest score (*greedy decoding*), feeds it back as the next input, and so on. Use `self.project` for the first state, and in each round `self.word_embedding`, `self.recurrent.step_forward` and `self.output_projection`. The two columns on the right of the table are for later; the grid $A$ is explained in the section on attention.
 #
 # **By hand.** If the scores after `<START>` are highest for "a", the next input is the vector of "a", and the state is the one that read `<START>`. After three rounds you might have "a red star".
 #
@@ -556,7 +556,7 @@ if SAMPLE_DATA:
 # %% [markdown]
 # Exact match is a poor measure: even a perfect model would have to guess which of several phrasings was used. From now on we count claims.
 #
-# **To think about ("teacher forcing").** In training the model always reads true words, in `sample` its own. What happens after its first mistake?
+# **To think about ("teacher forcing").** In training the model always reads true words, in `sample` its own. What happens after its first mistake? (When you have an answer, compare it: `session.answer("teacher forcing")` in a new cell. The name in brackets works in the same way for the questions below.)
 #
 # ## LSTM: a memory that can be kept
 #
@@ -655,14 +655,14 @@ session.target(
 )
 
 # %% [markdown]
-# *Gradient norm against distance, on a logarithmic scale: two straight lines down, which is exponential decay, and one that stays up.* So the architecture alone does not remember longer. With small weights and zero biases $f$ is near $\tfrac12$, and the memory is halved at every step. What the LSTM has is a *way* to remember: one gate that can be opened, by training or by its initial bias ([Gers et al. 2000](https://doi.org/10.1162/089976600300015015), [Jozefowicz et al. 2015](https://proceedings.mlr.press/v37/jozefowicz15.html)).
+# *Gradient norm against distance, on a logarithmic scale: all three fall roughly exponentially, but the LSTM with the open gate falls far more slowly. All norms are divided by that of the last input.* So the architecture alone does not remember longer. With zero biases $f$ is $\tfrac12$ on average, so about half of the memory is lost at every step. What the LSTM has is a *way* to remember: one gate that can be opened, by training or by its initial bias ([Gers et al. 2000](https://doi.org/10.1162/089976600300015015), [Jozefowicz et al. 2015](https://proceedings.mlr.press/v37/jozefowicz15.html)).
 #
-# Read this curve with care: it is about layers *before* training. Training changes the factors, and a vanilla RNN can learn to remember as well. What a vanishing gradient costs is a signal to learn *from*: an input 20 steps back hardly tells its weights what to change. Captions are short, 5 to 15 words, so do not expect a large gap below; there the LSTM has other advantages, such as four times as many weights.
+# Read this curve with care: it is about layers *before* training. Training changes the factors, and a vanilla RNN can learn to remember as well. What a vanishing gradient costs is a signal to learn *from*: an input 20 steps back hardly tells its weights what to change. Captions are short, 5 to 15 words. So if the LSTM describes images better below, a longer memory is at most part of the reason: its recurrent layer also has four times as many weights, and with the sample data it is trained with a higher learning rate.
 
 # %% [markdown]
 # ### The LSTM captioner
 #
-# Only `cell_type` changes. What carries over: encoder, projection, embedding, loss. What is new: the second state in `sample`. **Common mistake:** throwing `c` away after each word there; the loss is right then, and the sentences are nonsense.
+# **Extend `sample` to `cell_type="lstm"` now:** `self.recurrent.step_forward` takes and returns a second state `c`, which starts at zero. Encoder, projection, embedding and loss carry over, so `forward` needs no change if it calls `self.recurrent(vectors, self.project(images))`. The cell below checks the loss only; `sample` is first used under "Train and look". **Common mistake:** throwing `c` away after each word; the loss is right then, and the sentences are nonsense.
 
 # %%
 ramp_images = torch.linspace(-3, 3, 10 * 3 * 112 * 112).reshape(10, 3, 112, 112).to(DEVICE)
@@ -724,7 +724,7 @@ Table(
 )
 
 # %% [markdown]
-# Both runs meet the target, which a model that ignores the image would meet as well. The second has tied every caption to its image: mismatched images cost it several times as much. *Notice how a threshold alone can be met for the wrong reason.*
+# Both runs meet the target, which a model that ignores the image would meet as well. So look at the column *difference*: it says how much a model relies on the image. It is several times as large for the second run as for the first: the second has tied every caption to its image. *Notice how a threshold alone can be met for the wrong reason.*
 
 # %% [markdown]
 # ### Train and look
@@ -840,7 +840,7 @@ session.check_error("loss of the attention captioner", loss, torch.tensor(8.0156
 # %% [markdown]
 # ### Overfit
 #
-# You know the two questions by now: does the loss fall, and does the model use the image?
+# Ask the same two things as for the LSTM: does the loss fall, and does the model use the image? The reference target for the loss is 9 here. That is far above $\ln 32 = 3.47$, so it proves nothing about the image; the mismatched images do.
 
 # %%
 reset_seed(0)
@@ -872,7 +872,7 @@ check_reference("attn", 0.5)
 # %% [markdown]
 # ## All losses together
 #
-# How low can the loss go? Every scene can be described in five phrasings, and which one was used cannot be seen in the image: that costs $\ln 5 = 1.61$ nats. In addition, 6 % of the captions of one object carry a rare word (`<UNK>`), and the image does not show which captions do. The entropy of that choice is $-p \ln p - (1-p) \ln (1-p)$. Together this is the *floor*: a model that understands every image perfectly, but has not memorised the captions, cannot do better on average.
+# How low can the loss go? Every scene can be described in five phrasings, and which one was used cannot be seen in the image: that costs $\ln 5 = 1.61$ nats. In addition, 6 % of the captions of one object carry a rare word (`<UNK>`), and the image does not show which captions do. With $p = 0.06$ the entropy of that choice is $-p \ln p - (1-p) \ln (1-p) = 0.169 + 0.058 = 0.227$ nats, and it is paid in about half of the captions. Together this is the *floor*: a model that understands every image perfectly, but has not memorised the captions, cannot do better on average.
 
 # %%
 floor, p_rare = None, torch.tensor(RARE_SHARE)
@@ -957,7 +957,7 @@ if SAMPLE_DATA:
 # %% [markdown]
 # ## How good are they?
 #
-# With the sample world every claim of a caption can be checked. RNN and LSTM read one vector in which everything in the scene is mixed; attention can read the cells of one object at a time.
+# With the sample world every claim of a caption can be checked. RNN and LSTM read one vector in which everything in the scene is mixed; attention can read the cells of one object at a time. If the image shows a red star and a blue fish, a caption about "a blue star and a red fish" has all four words right and still pairs them wrongly: it *swaps* them.
 
 # %%
 p = session.predict(
@@ -974,7 +974,7 @@ if SAMPLE_DATA:
         values["swapped"] = swapped / max(both + swapped, 1e-9)
     p.reveal(
         scores["lstm"]["swapped"],
-        "The mean over cells hardly says which colour belongs to which class.",
+        "The mean mixes the objects: which colour goes with which class is hard to read from it.",
     )
 
 # %%
@@ -1019,8 +1019,8 @@ draw.score_table(by_name, QUESTIONS | OVERALL)
 
 # %%
 p = session.predict(
-    "Which model names the held-out pairs nearly as well as familiar ones?",
-    ["RNN", "LSTM", "attention LSTM", "none"],
+    "Which model names two held-out objects right most often?",
+    ["RNN", "LSTM", "attention LSTM"],
 )
 
 # %%
@@ -1146,7 +1146,7 @@ session.save_results()
 # ## What to remember
 #
 # * A recurrent layer is one step, repeated. Its gradient walks the same steps backward, and at each step two paths add up.
-# * Gradients shrink by a factor per step. The LSTM offers a path on which the factor is the forget gate, and it remembers long if that gate is open.
+# * Gradients are multiplied by a factor at every step; below 1 they vanish, above 1 they explode. The LSTM offers a path on which the factor is the forget gate, and it remembers long if that gate is open.
 # * Attention is a weighted mean whose weights the network computes itself, and you can look at them.
 # * A small loss proves little. Use mismatched images, compute the floor, watch the validation loss, check the claims, hold something out, probe.
 #

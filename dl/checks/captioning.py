@@ -280,8 +280,8 @@ CAPTIONER = (
             *_each(_parts_inputs, _parts_work, ": starts and scores", "with parameters of ours"),
         ),
         hints=(
-            "which four parts stand between the encoder's features and the scores of the words? `project` and `scores` "
-            "below name them.",
+            "which four parts stand between the encoder's features and the scores of the words? The docstring of the "
+            "class names them.",
             "for each part: how many numbers go in, how many come out, and is there a bias?",
             "V is the number of words, whatever their indices; the kind of cell decides the class of `recurrent`.",
         ),

@@ -272,7 +272,7 @@ model cuts CLIP's 49,408 tokens to {vocabulary}, in the same order, so that the 
 | | |
 |---|---|
 | data | {pairs:,} pairs of an image ({RENDERED}x{RENDERED} pixels, one to three objects) and a caption, each seen once; colour-class pairs kept out of training never occur, nor does any scene of the exported data sets |
-| captions | those of the sample world; for {SHORT_SHARE:.0%} of the scenes of one object shorter ones such as "a red star", "a star in the snow" |
+| captions | those of the sample world; for {SHORT_SHARE:.0%} of the scenes of one object shorter ones such as "a blue star", "a star in the snow" |
 | method | CLIP's symmetric contrastive loss within the batch. **Beyond plain CLIP:** texts that name one property (every class, colour, texture and place, such as "a star" or "something red") are compared with every image, cross entropy, weight {PROPERTY_WEIGHT} |
 | settings | AdamW (0.9, 0.98), peak learning rate {PEAK_RATE}, warm-up of {WARM_UP} steps, then cosine; weight decay {WEIGHT_DECAY}; {steps:,} steps of {BATCH} pairs; gradient norm clipped at 1; bfloat16 in the image tower |
 | seed | {SEED} |
