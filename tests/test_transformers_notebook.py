@@ -140,7 +140,7 @@ def test_numbers_in_the_prose_are_right():
         f"= {smoothed(0.9)}$: this loss",
         f"= {smoothed(0.99)}$.",
         *(f"11.11 = {weight:.2f}" for weight in weights),
-        f"= ({output[0]:.1f}, {output[1]:.1f})$",
+        f"= ({output[0]:.2f}, {output[1]:.2f})$",
         f"would give ±{((x - x.mean()) / x.std()).max():.2f}",
         f"little variance ({torch.linspace(-0.4, 0.6, 8)[:4].var(correction=0):.3f})",
         f"bend at epoch {math.ceil(900 / (4500 // 256))}:",
