@@ -75,7 +75,9 @@ def of(module: nn.Module, *inputs: Tensor, method: str = "forward") -> Case:
 
 
 def captioner(cell: str) -> R.CaptioningRNN:
-    with patch.object(R, "ImageEncoder", lambda pretrained: nn.Identity()):  # features are given; RegNet is torchvision's
+    with patch.object(
+        R, "ImageEncoder", lambda pretrained, verbose: nn.Identity()
+    ):  # features are given; RegNet is torchvision's
         return R.CaptioningRNN(WORDS, R.FEATURE_CHANNELS, 6, M, cell)
 
 

@@ -84,7 +84,7 @@ def test_a_vanished_picture_is_replaced_with_caption_and_answer_of_its_own(site,
     site.requests.clear()
     found = read()
     assert shades(found) == [0, 1, 2, None, 4, None, 6, 7, None, 9] and site.requests == []
-    assert "Picture 3 cannot be had (vanished: " in capsys.readouterr().out
+    assert "Image 3 cannot be had (vanished: " in capsys.readouterr().out
     assert found[8].caption.split()[-1] == "fish" and found[8].answer == "an animal"
     assert found[3].caption.startswith("a drawing of a") and found[3].answer == "other"
     site.give("/3.jpg", picture(60))

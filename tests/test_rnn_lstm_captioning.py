@@ -260,7 +260,7 @@ def test_recorded_captioning_losses(name, capsys):
     shapes = sorted(list(p.shape) for n, p in model.named_parameters() if not n.startswith("image_encoder"))
     wanted = sorted([size for size in s if isinstance(size, int)] for _, s in check["required_non_encoder_parameter_shapes"])
     assert shapes == wanted
-    assert "Shape of output c5 features: torch.Size([2, 400, 7, 7])" in capsys.readouterr().out
+    assert capsys.readouterr().out == ""  # the encoder reports its shapes where it is made by itself, not in every model
 
 
 @pytest.fixture(scope="module")

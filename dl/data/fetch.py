@@ -217,8 +217,9 @@ def _install(entry: Entry, source: Path, keep: bool) -> list[str]:
             if source.is_file() and (source == _part(entry) or not is_converted(entry, source)):
                 _want_none(file_problems(entry, source))
             if keep or entry.archive:
-                for left in place.parent.glob(f".{place.name}-*.part"):  # of a killed process: the lock is ours
-                    shutil.rmtree(left, ignore_errors=True)
+                for kind in ("", ".part.json"):  # of a killed process: the lock is ours
+                    for left in place.parent.glob(f".{place.name}{kind}-*.part"):
+                        shutil.rmtree(left, ignore_errors=True)
                 write_whole(place, lambda new: _prepare(entry, source, new))
             else:
                 _want_none(entry.problems_in(source))
