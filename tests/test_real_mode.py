@@ -26,10 +26,11 @@ from dl.notebook_files import SOURCE_ENDING, read_source, write_notebook
 from dl.world.export import EASY_VIDEOS, HARD_VIDEOS, sample_path, write_coco_captioning, write_davis
 from tests import student_tree
 
+pytestmark = pytest.mark.slow  # eight minutes on two cores
 ROOT = Path(__file__).resolve().parent.parent
 COPIED = ("dl", "benchmarks", "a2_helper.py", "rnn_lstm_captioning.py", "transformers.py", "student.txt")
 NOTEBOOKS = ("rnn_lstm_captioning", "Transformers", "Self_Supervised_Learning", "CLIP_DINO")
-ROWS = {"train": 260, "val": 40}  # captioned pictures: a batch of the published 256, and some
+ROWS = {"train": 260, "val": 40}  # captioned images: a batch of the published 256, and some
 FRAMES = 42  # of the eighth video; the notebook learns from frame 40
 START_UP = """
 from pytest import MonkeyPatch
