@@ -26,7 +26,7 @@ from dl.notebook_files import SOURCE_ENDING, read_source, write_notebook
 from dl.world.export import EASY_VIDEOS, HARD_VIDEOS, sample_path, write_coco_captioning, write_davis
 from tests import student_tree
 
-pytestmark = pytest.mark.slow  # eight minutes on two cores
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parent.parent
 COPIED = ("dl", "benchmarks", "a2_helper.py", "rnn_lstm_captioning.py", "transformers.py", "student.txt")
 NOTEBOOKS = ("rnn_lstm_captioning", "Transformers", "Self_Supervised_Learning", "CLIP_DINO")
