@@ -655,7 +655,7 @@ session.target(
 )
 
 # %% [markdown]
-# *Gradient norm against distance, on a logarithmic scale: all three fall roughly exponentially, but the LSTM with the open gate falls far more slowly. All norms are divided by that of the last input.* So the architecture alone does not remember longer. With zero biases $f$ is $\tfrac12$ on average, so about half of the memory is lost at every step. What the LSTM has is a *way* to remember: one gate that can be opened, by training or by its initial bias ([Gers et al. 2000](https://doi.org/10.1162/089976600300015015), [Jozefowicz et al. 2015](https://proceedings.mlr.press/v37/jozefowicz15.html)).
+# *Gradient norm against distance, on a logarithmic scale: two straight lines down, which is exponential decay, and one that stays up. All norms are divided by that of the last input.* So the architecture alone does not remember longer. With zero biases $f$ is $\tfrac12$ on average, so about half of the memory is lost at every step. What the LSTM has is a *way* to remember: one gate that can be opened, by training or by its initial bias ([Gers et al. 2000](https://doi.org/10.1162/089976600300015015), [Jozefowicz et al. 2015](https://proceedings.mlr.press/v37/jozefowicz15.html)).
 #
 # Read this curve with care: it is about layers *before* training. Training changes the factors, and a vanilla RNN can learn to remember as well. What a vanishing gradient costs is a signal to learn *from*: an input 20 steps back hardly tells its weights what to change. Captions are short, 5 to 15 words. So if the LSTM describes images better below, a longer memory is at most part of the reason: its recurrent layer also has four times as many weights, and with the sample data it is trained with a higher learning rate.
 
