@@ -2,7 +2,7 @@
 
 `DL_DATA` chooses the embedded sample world or the real data sets, `DL_DEVICE` the device,
 `DL_HOME` where real data and weights are kept, `DL_MIRROR` the server that is asked first, `DL_OFFLINE=1` forbids the
-network, `DL_QUICK=1` shortens trainings.
+network, `DL_QUICK=1` shortens trainings, `DL_UNATTENDED=1` says that nobody can be asked.
 """
 
 from __future__ import annotations
