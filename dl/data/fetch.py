@@ -42,11 +42,13 @@ def fetch(entry: Entry, again: bool = False) -> bool:
         FetchError: what failed at every address, or why nothing can be written; the message says what to do.
         UsageError: if DL_OFFLINE is set and nothing on this disk serves, or DL_MIRROR is no address.
     """
-    if not again and _is_good(entry):
+    if not again and not _leftovers(entry) and _is_good(entry):
         return False
     try:
         entry.location.parent.mkdir(parents=True, exist_ok=True)
         with _locked(entry):
+            for left in _leftovers(entry):
+                shutil.rmtree(left, ignore_errors=True)
             if not again and _is_good(entry):  # another process was faster
                 return False
             if not again and not entry.collection and _from_this_disk(entry):
@@ -95,6 +97,12 @@ def adopt(path: Path) -> dict[str, list[str]]:
 
 
 # --- Where it is taken from ---
+
+
+def _leftovers(entry: Entry) -> list[Path]:
+    """Temporary folders of `write_whole` for the entry, its notes and its manifest: of a killed process, once the lock is ours."""
+    place = entry.location
+    return [left for kind in ("", ".part.json", ".manifest.json") for left in place.parent.glob(f".{place.name}{kind}-*.part")]
 
 
 def _is_good(entry: Entry) -> bool:
@@ -217,9 +225,6 @@ def _install(entry: Entry, source: Path, keep: bool) -> list[str]:
             if source.is_file() and (source == _part(entry) or not is_converted(entry, source)):
                 _want_none(file_problems(entry, source))
             if keep or entry.archive:
-                for kind in ("", ".part.json"):  # of a killed process: the lock is ours
-                    for left in place.parent.glob(f".{place.name}{kind}-*.part"):
-                        shutil.rmtree(left, ignore_errors=True)
                 write_whole(place, lambda new: _prepare(entry, source, new))
             else:
                 _want_none(entry.problems_in(source))
