@@ -74,6 +74,7 @@ def _add_run(verbs) -> None:
     run.add_argument("--data", choices=("sample", "real"), help="data and weights (default: DL_DATA, else sample)")
     run.add_argument("--device", choices=("cpu", "cuda", "mps"), help="default: DL_DEVICE, else CUDA, MPS, CPU")
     run.add_argument("--out", metavar="DIR", help="folder for the executed notebooks (default: build/notebooks)")
+    run.add_argument("--jobs", type=int, metavar="N", help="notebooks at once (default: as cores and memory allow)")
     run.add_argument("--json", metavar="FILE", help="write the table to FILE, for machines")
     run.set_defaults(command=_run)
 
@@ -260,7 +261,7 @@ def _doctor(args: argparse.Namespace) -> int:
 def _run(args: argparse.Namespace) -> int:
     from dl.commands import run
 
-    return run.run(args.notebooks, data=args.data, device=args.device, out=args.out, json_file=args.json)
+    return run.run(args.notebooks, args.data, args.device, args.out, args.json, args.jobs)
 
 
 def _build(args: argparse.Namespace) -> int:

@@ -81,7 +81,11 @@ GOOD = nbformat.writes(new_notebook(cells=[new_code_cell("x = 1\nprint(x)")]))
 def test_a_notebook_that_cannot_be_read_fails_in_words_and_the_next_one_runs(project, capsys, monkeypatch, content, problem):
     (project / "notebooks" / "a.ipynb").write_bytes(content)
     (project / "notebooks" / "b.ipynb").write_text(GOOD)
-    monkeypatch.setattr(run, "execute", lambda notebook, name, *_: run.Outcome(name))
+
+    async def execute(notebook, name, *_):
+        return run.Outcome(name)
+
+    monkeypatch.setattr(run, "execute", execute)
     assert main(["run"]) == 1
     told = capsys.readouterr().out
     assert problem in told and "1 of 2 notebooks ran to the end" in told and "Failed: a." in told
@@ -181,16 +185,39 @@ def test_a_stop_says_what_is_executed_and_how_to_go_on(project, monkeypatch, cap
     for name in "abc":
         write(project, name, "1")
 
-    def execute(notebook, name, *_):
+    async def execute(notebook, name, folder, environment, pressed):
         if name == "b":
-            raise KeyboardInterrupt
+            pressed.set_result(None)
+            raise run._Stopped
         return run.Outcome(name)
 
     monkeypatch.setattr(run, "execute", execute)
-    assert main(["run", "--device", "cpu"]) == 130
+    assert main(["run", "--device", "cpu", "--jobs", "1"]) == 130
     told = "dl run: stopped. 1 of 3 notebooks are executed, in build/notebooks. Go on with: python -m dl run b c --device cpu"
     assert capsys.readouterr().err.strip() == told
     assert [file.name for file in (project / "build" / "notebooks").iterdir()] == ["a.ipynb"]
+
+
+def test_notebooks_run_at_once_share_the_cores_and_one_that_fails_stops_no_other(project, capsys):
+    meet = "import os, pathlib, time; pathlib.Path({0!r}).touch(); end = time.time() + 60\n"
+    meet += "while not pathlib.Path({1!r}).exists(): assert time.time() < end; time.sleep(0.05)"
+    write(project, "a", meet.format("at_a", "at_b"), "print(os.environ['OMP_NUM_THREADS'])")
+    write(project, "b", meet.format("at_b", "at_a"), "raise ValueError('wrong sign')")
+    assert main(["run", "--jobs", "2", "--json", "report.json"]) == 1
+    report = json.loads((project / "report.json").read_text())
+    assert [(entry["notebook"], entry["status"]) for entry in report["notebooks"]] == [("a", "passed"), ("b", "failed")]
+    executed = nbformat.read(project / "build" / "notebooks" / "a.ipynb", as_version=4)
+    threads = os.environ.get("OMP_NUM_THREADS", str(max(1, os.cpu_count() // 2)))
+    assert executed.cells[-1].outputs[0].text.strip() == threads
+
+
+@pytest.mark.parametrize(
+    ("memory", "data", "expected"), [(3, "sample", 1), (9, "sample", 2), (64, "sample", 4), (64, "real", 1)]
+)
+def test_as_many_notebooks_at_once_as_cores_and_memory_allow(monkeypatch, memory, data, expected):
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(os, "sysconf", lambda name: {"SC_PAGE_SIZE": 1, "SC_PHYS_PAGES": memory * 10**9}[name], raising=False)
+    assert run._default_jobs({"DL_DATA": data, "DL_DEVICE": "cpu"}) == expected
 
 
 def test_the_peak_memory_of_a_notebook_is_told_also_of_one_that_fails(project, capsys):

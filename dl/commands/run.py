@@ -19,7 +19,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 SHOWN_SCORES = 4  # in the table; the JSON has all
 LONGEST_SOCKET_FOLDER = 80  # bytes: the path of a Unix socket has at most 103 on macOS, and its name needs 20
 LARGE_PICTURE = 100_000  # characters of base64
+MEMORY_EACH = 4_000_000_000  # bytes: more than any notebook takes on the sample world
 PASSED, FAILED = "passed", "failed"
 PEAK_MEMORY = {  # per platform: what gives a process its own peak, in bytes
     "linux": "int(open('/proc/self/status').read().split('VmHWM:')[1].split()[0]) * 1024",
@@ -71,26 +72,31 @@ class Outcome:
 
 
 def run(
-    names: list[str], data: str | None = None, device: str | None = None, out: str | None = None, json_file: str | None = None
+    names: list[str],
+    data: str | None = None,
+    device: str | None = None,
+    out: str | None = None,
+    json_file: str | None = None,
+    jobs: int | None = None,
 ) -> int:
-    """The verb `run`: execute notebooks one after the other, print the table; FAILURE if a cell raised.
+    """The verb `run`: execute notebooks, print the table; FAILURE if a cell raised.
 
+    Args:
+        jobs: how many at once, each with its part of the cores; None: what cores and memory allow.
     Raises:
         KeyboardInterrupt: after Ctrl-C; its text says what is kept and how to go on.
     """
     paths = find_notebooks(names)
     environment = kernel_environment(data, device)
     folder = Path(out) if out else settings.work_root() / "build" / "notebooks"
+    at_once = max(1, min(jobs or _default_jobs(environment), len(paths)))
+    if at_once > 1:  # else they take the cores from each other
+        environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // at_once)))
     started = time.time()
-    outcomes: list[Outcome] = []
-    for path in paths:
-        say(f"{path.stem}: started")
-        try:
-            outcome = _run_one(path, folder, environment)
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(_how_to_go_on(paths, len(outcomes), folder, data, device)) from None
-        outcomes.append(outcome)
-        say(f"{path.stem}: {outcome.problem or outcome.status}")
+    executed = asyncio.run(_run_all(paths, folder, environment, at_once))
+    if len(executed) < len(paths):
+        raise KeyboardInterrupt(_how_to_go_on(paths, [path for path in paths if path not in executed], folder, data, device))
+    outcomes = [executed[path] for path in paths]
     print("\n" + table(outcomes))
     for outcome in outcomes:
         for target in outcome.missed:
@@ -112,20 +118,49 @@ def run(
     return FAILURE if failed else SUCCESS
 
 
-def _how_to_go_on(paths: list[Path], done: int, folder: Path, data: str | None, device: str | None) -> str:
-    """What a stop leaves of these notebooks, of which the first `done` have been executed."""
-    command = ["python -m dl run", *(path.stem if path.parent.name == "notebooks" else str(path) for path in paths[done:])]
+def _default_jobs(environment: dict[str, str]) -> int:
+    """Notebooks at once: one per core and per `MEMORY_EACH`; one on an accelerator, and with the long real trainings."""
+    alone = environment["DL_DATA"] == settings.REAL or settings.get_device(environment.get("DL_DEVICE")).type != "cpu"
+    if alone or not hasattr(os, "sysconf"):  # Windows does not tell its memory this way
+        return 1
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return max(1, min(os.cpu_count() or 1, memory // MEMORY_EACH))
+
+
+def _how_to_go_on(paths: list[Path], left: list[Path], folder: Path, data: str | None, device: str | None) -> str:
+    """What a stop leaves of these notebooks, of which those `left` were not executed to their end."""
+    command = ["python -m dl run", *(path.stem if path.parent.name == "notebooks" else str(path) for path in left)]
     command += [f"--data {data}"] * bool(data) + [f"--device {device}"] * bool(device)
-    return f"{done} of {len(paths)} notebooks are executed, in {shown(folder)}. Go on with: {' '.join(command)}"
+    executed = f"{len(paths) - len(left)} of {len(paths)} notebooks are executed, in {shown(folder)}"
+    return f"{executed}. Go on with: {' '.join(command)}"
 
 
-def _run_one(path: Path, folder: Path, environment: dict[str, str]) -> Outcome:
+async def _run_all(paths: list[Path], folder: Path, environment: dict[str, str], at_once: int) -> dict[Path, Outcome]:
+    """Execute copies into `folder`; those that Ctrl-C ended or kept from starting have no outcome."""
+    gate = asyncio.Semaphore(at_once)
+    done: dict[Path, Outcome] = {}
+
+    async def run_one(path: Path) -> None:
+        async with gate:
+            if pressed.done():
+                return
+            say(f"{path.stem}: started")
+            with contextlib.suppress(_Stopped):
+                done[path] = outcome = await _run_one(path, folder, environment, pressed)
+                say(f"{path.stem}: {outcome.problem or outcome.status}")
+
+    with _ctrl_c() as pressed:
+        await asyncio.gather(*map(run_one, paths))
+    return done
+
+
+async def _run_one(path: Path, folder: Path, environment: dict[str, str], pressed: asyncio.Future) -> Outcome:
     """Execute a copy of one notebook into `folder`; one that cannot be read is a failed one."""
     try:
         notebook = read_notebook(path)
     except (ValueError, OSError) as error:
         return Outcome(path.stem, FAILED, problem=str(error).removeprefix("read_text: "))
-    outcome = execute(notebook, path.stem, path.parent, environment)
+    outcome = await execute(notebook, path.stem, path.parent, environment, pressed)
     write_notebook(notebook, folder / path.name)
     return outcome
 
@@ -138,7 +173,10 @@ def build(names: list[str]) -> int:
         name = path.name.removesuffix(SOURCE_ENDING)
         say(f"{name}: started")
         notebook = read_source(path)
-        outcome = execute(notebook, name, path.parent, environment)
+        try:
+            outcome = asyncio.run(_execute_alone(notebook, name, path.parent, environment))
+        except _Stopped:
+            raise KeyboardInterrupt from None
         for line in clean(notebook):
             say(f"{name}: left out of the outputs: {line}")
         if outcome.status == FAILED:
@@ -170,10 +208,26 @@ def kernel_environment(data: str | None, device: str | None) -> dict[str, str]:
     return {**environment, "DL_DEVICE": device} if device else environment
 
 
-def execute(notebook: NotebookNode, name: str, folder: Path, environment: dict[str, str]) -> Outcome:
+class _Stopped(Exception):
+    """Ctrl-C has ended the kernel."""
+
+
+async def _execute_alone(notebook: NotebookNode, name: str, folder: Path, environment: dict[str, str]) -> Outcome:
+    with _ctrl_c() as pressed:
+        return await execute(notebook, name, folder, environment, pressed)
+
+
+async def execute(
+    notebook: NotebookNode, name: str, folder: Path, environment: dict[str, str], pressed: asyncio.Future
+) -> Outcome:
     """Execute a notebook in place, its outputs written into it; `folder` is its working folder.
 
-    A cell that raises or a kernel that dies ends it, as the outcome's problem. Ctrl-C ends the kernel and passes on.
+    A cell that raises or a kernel that dies ends it, as the outcome's problem.
+
+    Args:
+        pressed: done when the user pressed Ctrl-C: the kernel is ended.
+    Raises:
+        _Stopped: then.
     """
     from nbclient.exceptions import CellExecutionError, DeadKernelError
 
@@ -183,8 +237,7 @@ def execute(notebook: NotebookNode, name: str, folder: Path, environment: dict[s
     place = _Place()
     started = time.time()
     try:
-        if not asyncio.run(_execute_cells(notebook, name, folder, environment, place)):
-            raise KeyboardInterrupt
+        await _execute_cells(notebook, name, folder, environment, pressed, place)
     except CellExecutionError as error:
         outcome.status, outcome.problem = FAILED, f"{place}: {error.ename}: {error.evalue}"
     except DeadKernelError:
@@ -283,8 +336,10 @@ class _Place:
         return f'section "{self.section}", code cell {self.cell}'
 
 
-async def _execute_cells(notebook: NotebookNode, name: str, folder: Path, environment: dict[str, str], place: _Place) -> bool:
-    """Execute all cells; False if Ctrl-C has ended the kernel before."""
+async def _execute_cells(
+    notebook: NotebookNode, name: str, folder: Path, environment: dict[str, str], pressed: asyncio.Future, place: _Place
+) -> None:
+    """Execute all cells; raises what a cell raised, or `_Stopped`."""
     from nbclient import NotebookClient
 
     total = len(_code_cells(notebook))
@@ -292,36 +347,45 @@ async def _execute_cells(notebook: NotebookNode, name: str, folder: Path, enviro
     bar_format = "{desc} {n_fmt}/{total_fmt} |{bar:20}| {elapsed}{postfix}"
     with tempfile.TemporaryDirectory(prefix="dl-") as runtime, progress(total=total, desc=name, bar_format=bar_format) as bar:
         client = NotebookClient(notebook, km=_kernel_manager(Path(runtime)), record_timing=False)
-        async with client.async_setup_kernel(cwd=str(folder), env=environment, cleanup_kc=True):
-            with _ctrl_c() as pressed:
-                running: asyncio.Future = asyncio.ensure_future(asyncio.sleep(0))
-                for index, cell in enumerate(notebook.cells):
-                    if cell.cell_type == "markdown":
-                        place.section = _last_heading(cell.source) or place.section
-                    if cell.cell_type != "code":
-                        continue
-                    place.cell += 1
-                    bar.set_postfix_str(place.section[:40])
-                    minutes, seconds = divmod(int(time.time() - started), 60)
-                    say_unless_terminal(f"  {minutes}:{seconds:02d}  {name}, cell {place.cell} of {total}: {place.section}")
-                    running = asyncio.ensure_future(client.async_execute_cell(cell, index))
-                    await asyncio.wait({running, pressed}, return_when=asyncio.FIRST_COMPLETED)
-                    if pressed.done():
-                        client.shutdown_kernel = "immediate"
-                        running.cancel()
-                        await asyncio.gather(running, return_exceptions=True)
-                        return False
-                    if running.exception() is not None:
-                        break
-                    bar.update()
-                place.peak_memory = await _peak_memory(client)
-                await running  # raises what the last cell raised
-    return True
+        async with _kernel(client, cwd=str(folder), env=environment):
+            running: asyncio.Future = asyncio.ensure_future(asyncio.sleep(0))
+            for index, cell in enumerate(notebook.cells):
+                if cell.cell_type == "markdown":
+                    place.section = _last_heading(cell.source) or place.section
+                if cell.cell_type != "code":
+                    continue
+                place.cell += 1
+                bar.set_postfix_str(place.section[:40])
+                minutes, seconds = divmod(int(time.time() - started), 60)
+                say_unless_terminal(f"  {minutes}:{seconds:02d}  {name}, cell {place.cell} of {total}: {place.section}")
+                running = asyncio.ensure_future(client.async_execute_cell(cell, index))
+                await asyncio.wait({running, pressed}, return_when=asyncio.FIRST_COMPLETED)
+                if pressed.done():
+                    running.cancel()
+                    await asyncio.gather(running, return_exceptions=True)
+                    raise _Stopped
+                if running.exception() is not None:
+                    break
+                bar.update()
+            place.peak_memory = await _peak_memory(client)
+            await running  # raises what the last cell raised
+
+
+@contextlib.asynccontextmanager
+async def _kernel(client: NotebookClient, **start: Any) -> AsyncIterator[None]:
+    """nbclient's own set-up without its signal handlers, which notebooks executed at once would take from each other."""
+    try:
+        await client.async_start_new_kernel(**start)
+        await client.async_start_new_kernel_client()
+        yield
+    finally:
+        client.shutdown_kernel = "immediate"  # nothing in it is needed any more
+        await client._async_cleanup_kernel()
 
 
 @contextlib.contextmanager
 def _ctrl_c() -> Iterator[asyncio.Future]:
-    """A future that Ctrl-C completes, in place of what nbclient does then: it would report a kernel that died."""
+    """A future that Ctrl-C completes."""
     loop = asyncio.get_running_loop()
     pressed = loop.create_future()
 

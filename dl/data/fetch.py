@@ -100,7 +100,7 @@ def adopt(path: Path) -> dict[str, list[str]]:
 
 
 def _leftovers(entry: Entry) -> list[Path]:
-    """Temporary folders of `write_whole` for the entry, its notes and its manifest: of a killed process, once the lock is ours."""
+    """Temporary folders for the entry, its notes and its manifest: once the lock is ours, of a killed process."""
     place = entry.location
     return [left for kind in ("", ".part.json", ".manifest.json") for left in place.parent.glob(f".{place.name}{kind}-*.part")]
 
