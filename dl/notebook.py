@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from dl import practice, settings
+from dl import settings
 from dl.console import write_json
 from dl.grad import rel_error
 
@@ -223,7 +223,7 @@ def setup(name: str, seed: int = 0) -> Session:
     root = settings.work_root()
     use_project_modules(root)
     if root != settings.project_root():
-        practice.use_lessons(root)
+        settings.use_lessons(root)
     elif (other := settings.other_copy()) is not None:
         print(
             f"Note: this notebook lies in {other}, but Python takes the course's code from {root}: changes in the first "

@@ -3,19 +3,27 @@
 `DL_DATA` chooses the embedded sample world or the real data sets, `DL_DEVICE` the device,
 `DL_HOME` where real data and weights are kept, `DL_MIRROR` the server that is asked first, `DL_OFFLINE=1` forbids the
 network, `DL_QUICK=1` shortens trainings, `DL_UNATTENDED=1` says that nobody can be asked.
+
+A practice copy's own `dl/__init__.py` loads this before everything else, so nothing heavy is imported at the top.
 """
 
 from __future__ import annotations
 
+import importlib
+import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
+from dl.console import UsageError, write_json
 
-from dl import practice
+if TYPE_CHECKING:
+    import torch
 
 SAMPLE, REAL = "sample", "real"
 DEVICES = ("cuda", "mps", "cpu")
+PRACTICE_NOTE = "practice.json"  # marks a practice copy
 
 
 def project_root() -> Path:
@@ -32,7 +40,7 @@ def project_root() -> Path:
 
 def work_root() -> Path:
     """Folder in which the reader works: the practice copy around the working folder, else the project."""
-    return practice.around(Path.cwd()) or project_root()
+    return practice_copy(Path.cwd()) or project_root()
 
 
 def other_copy() -> Path | None:
@@ -46,6 +54,12 @@ def shown(path: Path) -> str:
     """A path as messages show it: relative to the project where it lies in it."""
     root = project_root()
     return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
+
+
+def practice_copy(folder: Path) -> Path | None:
+    """The practice copy that a folder is, or lies in."""
+    folder = folder.resolve()
+    return next((place for place in (folder, *folder.parents) if (place / PRACTICE_NOTE).is_file()), None)
 
 
 def data_mode() -> str:
@@ -120,6 +134,8 @@ def get_device(name: str | None = None) -> torch.device:
     Raises:
         ValueError: for another name. RuntimeError: if this machine has no such device.
     """
+    import torch
+
     name = (name or os.environ.get("DL_DEVICE", "")).strip().lower()
     present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if not name:
@@ -136,12 +152,55 @@ def get_device(name: str | None = None) -> torch.device:
 
 def float_kwargs(device: torch.device) -> dict:
     """`{"dtype": float32, "device": device}`, the notebooks' `to_float`."""
+    import torch
+
     return {"dtype": torch.float32, "device": device}
 
 
 def double_kwargs(device: torch.device) -> dict:
     """`{"dtype": float64, "device": device}`, the notebooks' `to_double`; MPS has no float64, so the CPU there."""
+    import torch
+
     return {"dtype": torch.float64, "device": torch.device("cpu") if device.type == "mps" else device}
+
+
+# --- The practice copy of `python -m dl practise`: what a learner edits and writes; all else stays in the course ---
+
+
+def solutions_shown(copy: Path | None) -> dict[str, str]:
+    """Exercises whose solutions were shown in a copy, with the day; none without a copy.
+
+    Raises:
+        UsageError: if practice.json cannot be read.
+    """
+    return dict(_practice_note(copy)["shown"]) if copy else {}
+
+
+def note_practice(copy: Path, course: Path, shown: Mapping[str, str]) -> None:
+    """Write practice.json: the folder of the course, and the solutions that were shown."""
+    write_json(copy / PRACTICE_NOTE, {"course": str(course), "shown": dict(shown)})
+
+
+def use_lessons(copy: Path) -> None:
+    """Make Python import the lessons inside `dl` from the copy, and the rest of `dl` from the installation."""
+    packages = [path for path in (copy / "dl", *sorted((copy / "dl").iterdir())) if path.is_dir() and path.name[0] not in "_."]
+    for folder in packages:
+        places = importlib.import_module(folder.relative_to(copy).as_posix().replace("/", ".")).__path__
+        places[:] = [str(folder), *(place for place in places if place != str(folder))]
+
+
+# --- Reading ---
+
+
+def _practice_note(copy: Path) -> dict:
+    try:
+        note = json.loads((copy / PRACTICE_NOTE).read_text(encoding="utf-8"))
+        return {"course": str(note["course"]), "shown": dict(note["shown"])}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(
+            f"{copy / PRACTICE_NOTE} cannot be read ({error or type(error).__name__}), and with it where the course is. "
+            f"Delete it, then run python -m dl practise {copy} in the course's folder; your work stays as it is."
+        ) from error
 
 
 def _is_set(variable: str) -> bool:

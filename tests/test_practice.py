@@ -9,14 +9,13 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from dl import notebook, practice
+from dl import notebook, settings
 from dl.__main__ import main
 from dl.checks import course, overview
 from dl.checks.exercise import MODULES
 from dl.checks.judge import FAILED, MISSING, PASSED
 from dl.console import SUCCESS, WRONG_USE
-from dl.student import leaks, markers
-from dl.student import practice as making
+from dl.student import leaks, markers, practice
 from tests.student_tree import LESSONS, PLACE, fill, run
 from tests.variants import ROOT
 
@@ -26,14 +25,14 @@ TOTALS = {"captioning": 8, "transformers": 7, "simclr": 3, "clip_dino": 4}  # ho
 
 @pytest.fixture(scope="module")
 def contents() -> dict[str, bytes]:
-    return making.contents(ROOT)
+    return practice.contents(ROOT)
 
 
 @pytest.fixture
 def copy(tmp_path, contents, monkeypatch) -> Path:
     """A practice copy to work in."""
-    monkeypatch.setattr(making, "contents", lambda root: contents)
-    assert making.write(tmp_path / "practice") == SUCCESS
+    monkeypatch.setattr(practice, "contents", lambda root: contents)
+    assert practice.write(tmp_path / "practice") == SUCCESS
     return tmp_path / "practice"
 
 
@@ -118,12 +117,12 @@ def _lesson(name: str) -> tuple[str, str]:
 def test_making_it_again_keeps_all_work_and_restores_what_was_deleted(copy, capsys):
     (copy / "transformers.py").write_text("mine")
     (copy / "README.md").unlink()
-    practice.write_note(copy, Path("/moved/away"), {"sim": "2026-01-01"})
+    settings.note_practice(copy, Path("/moved/away"), {"sim": "2026-01-01"})
     capsys.readouterr()
     assert main(["practise", str(copy)]) == SUCCESS
     assert "1 files" in (said := capsys.readouterr().out) and "what was there is as it was" in said
     assert (copy / "transformers.py").read_text() == "mine" and (copy / "README.md").is_file()
-    note = json.loads((copy / practice.NOTE).read_text())
+    note = json.loads((copy / settings.PRACTICE_NOTE).read_text())
     assert note == {"course": str(ROOT), "shown": {"sim": "2026-01-01"}}
 
 
@@ -188,7 +187,7 @@ def test_solutions_are_shown_after_a_try_and_that_is_noted(copy, monkeypatch, ca
     said = capsys.readouterr().out
     assert markers.solutions(*_lesson("sim"))["sim"] in said and "def _unit_rows(" in said  # with the helper that it calls
     assert "compute_sim_matrix" not in said
-    assert list(practice.solutions_shown(copy)) == ["sim"]
+    assert list(settings.solutions_shown(copy)) == ["sim"]
     assert main(["status", "--root", str(copy), "--json", str(tmp_path / "status.json")]) == SUCCESS
     lines = capsys.readouterr().out.splitlines()
     assert [line for line in lines if line.endswith("solution shown")] == [line for line in lines if " sim  " in line]
@@ -207,7 +206,7 @@ def test_outside_a_copy_no_solution_is_shown(monkeypatch, capsys):
 
 
 def test_a_broken_note_is_said(copy, monkeypatch, capsys):
-    (copy / practice.NOTE).write_text("[]")
+    (copy / settings.PRACTICE_NOTE).write_text("[]")
     monkeypatch.chdir(copy)
     assert main(["status"]) == WRONG_USE
     assert "practice.json cannot be read" in capsys.readouterr().err
@@ -215,7 +214,7 @@ def test_a_broken_note_is_said(copy, monkeypatch, capsys):
 
 def test_model_answers_stay_in_the_course_and_are_read_from_there(copy, monkeypatch, capsys, tmp_path):
     """They are tracked in `notebooks/answers`; neither a practice copy nor the student edition has them."""
-    from dl import settings, student
+    from dl import student
 
     made = tmp_path / "course"
     (made / "notebooks" / "answers").mkdir(parents=True)

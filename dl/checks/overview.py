@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from dl import practice
+from dl import settings
 from dl.checks.examiner import Examiner
 from dl.checks.exercise import MODULES, Exercise
 from dl.checks.judge import MISSING, PASSED
@@ -45,13 +45,13 @@ def rows(exercises: Sequence[Exercise]) -> list[Row]:
 
 def written(examiner: Examiner, exercises: Sequence[Exercise]) -> list[Row]:
     """Which exercises are still stubs. Nothing is run. Raises: Broken: if a lesson cannot be read."""
-    shown = practice.solutions_shown(practice.around(examiner.root))
+    shown = settings.solutions_shown(settings.practice_copy(examiner.root))
     return [Row(e, MISSING if examiner.is_missing(e) else WRITTEN, e.name in shown) for e in exercises]
 
 
 def verdicts(examiner: Examiner, exercises: Sequence[Exercise]) -> Iterator[Row]:
     """Check the exercises, one after the other."""
-    shown = practice.solutions_shown(practice.around(examiner.root))
+    shown = settings.solutions_shown(settings.practice_copy(examiner.root))
     for exercise in exercises:
         yield Row(exercise, examiner.check(exercise).status, exercise.name in shown)
 

@@ -1,7 +1,7 @@
 """A working copy for people who learn alone, and solutions one by one. `python -m dl practise`, `python -m dl solution`.
 
 The copy holds what a learner edits: lessons with stubs, notebooks without outputs, the files they read. It is checked and
-run by this installation (`dl.practice`), so neither the checks nor the answers are copied.
+run by this installation (`dl.settings`), so neither the checks nor the answers are copied.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import time
 from functools import partial
 from pathlib import Path
 
-from dl import practice, settings
+from dl import settings
 from dl.checks import course
 from dl.checks.examiner import Examiner
 from dl.checks.exercise import MODULES
@@ -37,7 +37,7 @@ if not _course.is_dir():
 __path__ = [str(_course)]
 exec((_course / "__init__.py").read_text(encoding="utf-8"))
 
-from dl.practice import use_lessons  # noqa: E402
+from dl.settings import use_lessons  # noqa: E402
 
 use_lessons(_copy)
 '''
@@ -51,15 +51,15 @@ def write(folder: str | Path) -> int:
     """
     start, copy, root = time.perf_counter(), Path(folder).resolve(), settings.project_root()
     _check_target(copy)
-    again = (copy / practice.NOTE).is_file()
-    shown = practice.solutions_shown(copy) if again else {}
+    again = (copy / settings.PRACTICE_NOTE).is_file()
+    shown = settings.solutions_shown(copy) if again else {}
     new = 0
     try:
         for path, content in contents(root).items():
             if not (copy / path).exists():
                 write_whole(copy / path, partial(Path.write_bytes, data=content))
                 new += 1
-        practice.write_note(copy, root, shown)
+        settings.note_practice(copy, root, shown)
     except OSError as error:
         raise UsageError(
             f"{copy} cannot be written: {error.strerror or error}. Make room there or name another folder."
@@ -89,7 +89,7 @@ def show_solution(name: str) -> int:
     Raises:
         UsageError: outside a practice copy, for an unknown name, or before a try.
     """
-    copy, root = practice.around(Path.cwd()), settings.project_root()
+    copy, root = settings.practice_copy(Path.cwd()), settings.project_root()
     if copy is None:
         raise UsageError(
             f"{Path.cwd()} is not in a practice copy. Make one with python -m dl practise and go there; "
@@ -108,11 +108,11 @@ def show_solution(name: str) -> int:
             f"python -m dl check {exercise.name} --hint gives hints."
         )
     path, text = next((path, text) for path, text in _lessons(root) if exercise.name in markers.solutions(text, path))
-    shown = practice.solutions_shown(copy)
-    practice.write_note(copy, root, {**shown, exercise.name: shown.get(exercise.name, datetime.date.today().isoformat())})
+    shown = settings.solutions_shown(copy)
+    settings.note_practice(copy, root, {**shown, exercise.name: shown.get(exercise.name, datetime.date.today().isoformat())})
     for part in (*_helpers(text, path, exercise.name), markers.solutions(text, path)[exercise.name]):
         print(f"{part}\n")
-    print(f"That is one solution of {exercise.name}, from {path}. {practice.NOTE} now says that it was shown.")
+    print(f"That is one solution of {exercise.name}, from {path}. {settings.PRACTICE_NOTE} now says that it was shown.")
     return SUCCESS
 
 
@@ -135,7 +135,7 @@ def _helpers(text: str, path: str, exercise: str) -> list[str]:
 def _check_target(copy: Path) -> None:
     if copy.exists() and not copy.is_dir():
         raise UsageError(f"{copy} is a file. A practice copy is a folder: name one that is new or empty.")
-    if copy.is_dir() and any(copy.iterdir()) and not (copy / practice.NOTE).is_file():
+    if copy.is_dir() and any(copy.iterdir()) and not (copy / settings.PRACTICE_NOTE).is_file():
         raise UsageError(
             f"{copy} holds other files, and a practice copy keeps to itself. Name a folder that is new, empty, "
             "or a practice copy made before."
