@@ -79,22 +79,8 @@ def pretrain(
             another recipe.
     """
     rank, world = (dist.get_rank(), dist.get_world_size()) if is_distributed() else (0, 1)
-    size = len(dataset)  # type: ignore[arg-type]  # torch leaves __len__ out of Dataset
-    if recipe.batch % world or not 0 < recipe.batch <= size:
-        raise ValueError(
-            f"pretrain: got a global batch of {recipe.batch} for {world} processes and {size} images. "
-            "Choose a batch that the processes divide evenly and that is no larger than the data set."
-        )
+    loader, sampler = _loader(dataset, recipe, device, rank, world)
     model = _first_model(recipe, device)
-    sampler: DistributedSampler = DistributedSampler(dataset, world, rank, shuffle=True, seed=recipe.seed, drop_last=True)
-    loader = DataLoader(
-        dataset,
-        recipe.batch // world,
-        sampler=sampler,
-        drop_last=True,
-        num_workers=recipe.workers,
-        pin_memory=device.type == "cuda",
-    )
     pairs = loader if augmentation is None else PairBatches(loader, augmentation, device)
     optimizer = torch.optim.Adam(model.parameters(), recipe.rate, weight_decay=recipe.weight_decay)
     steps = recipe.epochs * len(loader)
@@ -125,6 +111,28 @@ def pretrain(
             if on_epoch is not None:
                 on_epoch(epoch, loss, model)
     return model
+
+
+def _loader(
+    dataset: Dataset, recipe: Recipe, device: torch.device, rank: int, world: int
+) -> tuple[DataLoader, DistributedSampler]:
+    """This rank's part of every batch; the sampler draws the order, anew for each epoch."""
+    size = len(dataset)  # type: ignore[arg-type]  # torch leaves __len__ out of Dataset
+    if recipe.batch % world or not 0 < recipe.batch <= size:
+        raise ValueError(
+            f"pretrain: got a global batch of {recipe.batch} for {world} processes and {size} images. "
+            "Choose a batch that the processes divide evenly and that is no larger than the data set."
+        )
+    sampler: DistributedSampler = DistributedSampler(dataset, world, rank, shuffle=True, seed=recipe.seed, drop_last=True)
+    loader = DataLoader(
+        dataset,
+        recipe.batch // world,
+        sampler=sampler,
+        drop_last=True,
+        num_workers=recipe.workers,
+        pin_memory=device.type == "cuda",
+    )
+    return loader, sampler
 
 
 def _first_model(recipe: Recipe, device: torch.device) -> Model:
@@ -194,8 +202,7 @@ _OPTIONS = {  # field of Recipe -> help
 }
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """The command; returns its exit code: 0 done, 1 another rank failed, 2 wrong use."""
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m dl.simclr.pretrain",
         description="Train SimCLR on the images that DL_DATA chooses.",
@@ -216,8 +223,13 @@ def main(arguments: list[str] | None = None) -> int:
         "--checkpoint", type=Path, default=Path("build/train/pretrain.pt"), help="read at the start, written after every epoch"
     )
     parser.add_argument("--stop-after", type=int, help="end after so many epochs of this call")
-    options = vars(parser.parse_args(arguments))
-    recipe = Recipe(**{name: options[name] for name in asdict(defaults)})
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command; returns its exit code: 0 done, 1 another rank failed, 2 wrong use."""
+    options = vars(_parser().parse_args(arguments))
+    recipe = Recipe(**{name: options[name] for name in asdict(Recipe())})
     try:
         device = start_process_group(options["device"])
         dataset, augmentation = _pictures(options["augmentation"], options["images"])

@@ -20,11 +20,11 @@ and `fill` puts code between these lines.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import textwrap
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 MARK = re.compile(r"^(?P<indent> *)# (?P<kind>BEGIN|END) SOLUTION(?P<only>-ONLY)?(?: (?P<name>\S+))?\s*$")
 EXERCISE = re.compile(r"^(?P<indent> *)# EXERCISE (?P<name>\w[\w.]*)(?P<text>\b.*)$")
@@ -36,7 +36,7 @@ class MarkerError(ValueError):
     """Markers that do not fit together; the message names file and line."""
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Block:
     """A solution in a text.
 
@@ -59,57 +59,75 @@ def blocks(text: str, file: str = "text") -> list[Block]:
     Raises:
         MarkerError: for markers without their pair, nested, repeated, without an exercise, malformed, or around nothing.
     """
-    found: list[Block] = []
-    hints: dict[str, str] = {}
-    opened: tuple[str | None, int, int] | None = None
-    lines = text.splitlines()
+    reader = _Reader(text.splitlines(), file)
+    for number, line in enumerate(reader.lines):
+        if exercise := EXERCISE.match(line):
+            reader.exercise(number, exercise)
+        if mark := MARK.match(line):
+            reader.mark(number, mark)
+        elif not exercise and NEARLY.search(line):
+            raise reader.error(
+                number,
+                f"a marker that cannot be read: {line.strip()!r}. Write # EXERCISE name, … or "
+                "# BEGIN SOLUTION name, indented by blanks and alone on the line.",
+            )
+    return reader.end()
 
-    def fail(line: int, words: str) -> MarkerError:
-        return MarkerError(f"{file} line {line + 1}: {words}")
 
-    for number, line in enumerate(lines):
-        exercise, mark = EXERCISE.match(line), MARK.match(line)
-        if exercise:
-            if opened is not None:
-                raise fail(number, f"EXERCISE {exercise['name']} stands inside the solution of {opened[0]}. End that first.")
-            if exercise["name"] in hints:
-                raise fail(number, f"EXERCISE {exercise['name']} stands there twice. Each exercise has one place.")
-            hints[exercise["name"]] = _comment(lines, number, exercise["text"])
-        if mark is None:
-            if not exercise and NEARLY.search(line):
-                raise fail(
-                    number,
-                    f"a marker that cannot be read: {line.strip()!r}. Write # EXERCISE name, … or "
-                    "# BEGIN SOLUTION name, indented by blanks and alone on the line.",
-                )
-            continue
-        name = mark["name"]
-        if (name is None) != bool(mark["only"]):
-            raise fail(number, "SOLUTION takes the name of its exercise, SOLUTION-ONLY takes none.")
-        if mark["kind"] == "BEGIN":
-            if opened is not None:
-                raise fail(number, f"a solution begins inside that of {opened[0]}. End that one first.")
-            if name is not None and any(block.name == name for block in found):
-                raise fail(number, f"SOLUTION {name} stands there twice. Each exercise has one solution.")
-            if name is not None and name not in hints:
-                raise fail(number, f"SOLUTION {name} has no # EXERCISE {name} before it.")
-            opened = name, number, len(mark["indent"])
-        else:
-            if opened is None or opened[0] != name:
-                raise fail(number, f"END without its BEGIN: {line.strip()!r}.")
-            body = [code for code in lines[opened[1] + 1 : number] if code.strip()]
-            if not body:
-                raise fail(number, f"there is nothing in the solution of {name}.")
-            if len(mark["indent"]) != opened[2] or any(code[: opened[2]].strip() for code in body):
-                raise fail(number, f"the solution of {name} is not indented as its BEGIN in line {opened[1] + 1}.")
-            found.append(Block(name, opened[1], number, opened[2], hints.get(name or "", "")))
-            opened = None
-    if opened is not None:
-        raise fail(opened[1], f"the solution of {opened[0]} never ends.")
-    unsolved = set(hints) - {block.name for block in found}
-    if unsolved:
-        raise MarkerError(f"{file}: EXERCISE {', '.join(sorted(unsolved))} without a solution.")
-    return found
+class _Reader:
+    """Takes the markers of a text in order; raises MarkerError for the first that does not fit."""
+
+    def __init__(self, lines: list[str], file: str) -> None:
+        self.lines, self.file = lines, file
+        self.found: list[Block] = []
+        self.hints: dict[str, str] = {}
+        self.opened: Block | None = None  # its last line not known yet
+
+    def error(self, number: int, words: str) -> MarkerError:
+        return MarkerError(f"{self.file} line {number + 1}: {words}")
+
+    def exercise(self, number: int, found: re.Match) -> None:
+        name = found["name"]
+        if self.opened is not None:
+            raise self.error(number, f"EXERCISE {name} stands inside the solution of {self.opened.name}. End that first.")
+        if name in self.hints:
+            raise self.error(number, f"EXERCISE {name} stands there twice. Each exercise has one place.")
+        self.hints[name] = _comment(self.lines, number, found["text"])
+
+    def mark(self, number: int, found: re.Match) -> None:
+        name, indent = found["name"], len(found["indent"])
+        if (name is None) != bool(found["only"]):
+            raise self.error(number, "SOLUTION takes the name of its exercise, SOLUTION-ONLY takes none.")
+        if found["kind"] == "END":
+            self._close(number, name, indent)
+            return
+        if self.opened is not None:
+            raise self.error(number, f"a solution begins inside that of {self.opened.name}. End that one first.")
+        if name is not None and any(block.name == name for block in self.found):
+            raise self.error(number, f"SOLUTION {name} stands there twice. Each exercise has one solution.")
+        if name is not None and name not in self.hints:
+            raise self.error(number, f"SOLUTION {name} has no # EXERCISE {name} before it.")
+        self.opened = Block(name, number, number, indent, self.hints.get(name or "", ""))
+
+    def _close(self, number: int, name: str | None, indent: int) -> None:
+        block = self.opened
+        if block is None or block.name != name:
+            raise self.error(number, f"END without its BEGIN: {self.lines[number].strip()!r}.")
+        body = [code for code in self.lines[block.first + 1 : number] if code.strip()]
+        if not body:
+            raise self.error(number, f"there is nothing in the solution of {name}.")
+        if indent != block.indent or any(code[:indent].strip() for code in body):
+            raise self.error(number, f"the solution of {name} is not indented as its BEGIN in line {block.first + 1}.")
+        self.found.append(dataclasses.replace(block, last=number))
+        self.opened = None
+
+    def end(self) -> list[Block]:
+        if self.opened is not None:
+            raise self.error(self.opened.first, f"the solution of {self.opened.name} never ends.")
+        unsolved = set(self.hints) - {block.name for block in self.found}
+        if unsolved:
+            raise MarkerError(f"{self.file}: EXERCISE {', '.join(sorted(unsolved))} without a solution.")
+        return self.found
 
 
 def solutions(text: str, file: str = "text") -> dict[str, str]:

@@ -85,7 +85,7 @@ def train(recipe: Recipe, seed: int, first_epochs: int | None = None, device: to
     import a2_helper
     import transformers
 
-    sets = _data_sets(getattr(transformers, f"position_encoding_{recipe.positions}"))
+    sets = data_sets(getattr(transformers, f"position_encoding_{recipe.positions}"))
     reset_seed(seed)
     model = transformers.Transformer(HEADS, WIDTH, HIDDEN, recipe.dropout, LAYERS, LAYERS, len(arithmetic.VOCABULARY))
     a2_helper.shrink_weights(model, matrices=recipe.shrink, embedding=1.0)
@@ -132,8 +132,8 @@ def watched(sets: dict) -> dict[str, Any]:
     }
 
 
-def _data_sets(pos_encode) -> dict:
-    """The training rows, and the three kinds of rows that judge."""
+def data_sets(pos_encode) -> dict:
+    """The training rows, "seen", and the three kinds of rows that judge, at width `WIDTH`."""
     import a2_helper
 
     data = a2_helper.get_toy_data(settings.project_root() / "datasets" / "two_digit_op.json")

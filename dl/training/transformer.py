@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Subset
 from dl import settings, weights
 from dl.data import arithmetic
 from dl.notebook import use_project_modules
+from dl.training import recipes
 from dl.utils import reset_seed
 
 NAME = "transformer"
@@ -24,7 +25,7 @@ SEED = 0
 EPOCHS, BATCH, WARMUP_RATE, WARMUP, RATE = 800, 256, 6e-6, 900, 5e-4
 MODEL: dict[str, Any] = {
     "num_heads": 4,
-    "emb_dim": 64,
+    "emb_dim": recipes.WIDTH,
     "feedforward_dim": 256,
     "dropout": 0.1,
     "num_enc_layers": 4,
@@ -40,26 +41,15 @@ def train(epochs: int = EPOCHS) -> None:
     import a2_helper
     from transformers import CrossEntropyLoss, Transformer, position_encoding_sinusoid
 
-    data = a2_helper.get_toy_data(settings.project_root() / "datasets" / "two_digit_op.json")
-    training, validation = ([arithmetic.parse(line) for line in lines] for lines in a2_helper.split_rows(data)[:2])
-    exams = {
-        "training": training,
-        "validation": validation,
-        "unseen": arithmetic.unseen(training),
-        "unrelated": arithmetic.unrelated(training),
-    }
-    sets = {
-        name: a2_helper.expression_dataset(expressions, MODEL["emb_dim"], position_encoding_sinusoid)
-        for name, expressions in exams.items()
-    }
-    validation_loader = DataLoader(sets["validation"], BATCH)
+    sets = recipes.data_sets(position_encoding_sinusoid)
+    sets = {"training": sets.pop("seen"), **sets}
     reset_seed(SEED)
     model = Transformer(**MODEL)
     history: list[dict] = []
     a2_helper.train(
         model,
         DataLoader(sets["training"], BATCH, drop_last=True),
-        validation_loader,
+        DataLoader(sets["validation"], BATCH),
         CrossEntropyLoss,
         epochs,
         BATCH,
@@ -72,16 +62,25 @@ def train(epochs: int = EPOCHS) -> None:
         print_every=10,
     )
     model.half().float()  # the scores are those of the shipped, rounded weights
-    scores = {name: a2_helper.right_answers(model, rows).double().mean().item() for name, rows in sets.items()}
-    scores["tokens"] = a2_helper.val(model, validation_loader, CrossEntropyLoss)[1]
-    first = DataLoader(Subset(sets["validation"], range(BATCH)), BATCH)  # all that the published recipe validates on
-    scores["tokens_first_batch"] = a2_helper.val(model, first, CrossEntropyLoss)[1]
+    scores = _scores(model, sets)
     curves = {key: [round(entry[key], 4) for entry in history] for key in ("train_loss", "val_loss", "val_accuracy")}
     curves["val_exact"] = [entry["val_exact"] for entry in history if "val_exact" in entry]
     facts = {"model": MODEL, "seed": SEED, "scores": scores, "curves": curves, "exact_every": EXACT_EVERY}
     path = weights.save(NAME, model.state_dict(), {key: json.dumps(value) for key, value in facts.items()})
     weights.write_card(NAME, card(scores, history, {name: len(rows) for name, rows in sets.items()}))
     print(f"{NAME}: token accuracy on validation {scores['tokens']:.4f}; written to {path}")
+
+
+def _scores(model, sets: dict) -> dict[str, float]:
+    """Exact match on each set, and the accuracy of tokens on validation and on its first batch."""
+    import a2_helper
+    from transformers import CrossEntropyLoss
+
+    scores = {name: a2_helper.right_answers(model, rows).double().mean().item() for name, rows in sets.items()}
+    scores["tokens"] = a2_helper.val(model, DataLoader(sets["validation"], BATCH), CrossEntropyLoss)[1]
+    first = DataLoader(Subset(sets["validation"], range(BATCH)), BATCH)  # all that the published recipe validates on
+    scores["tokens_first_batch"] = a2_helper.val(model, first, CrossEntropyLoss)[1]
+    return scores
 
 
 def card(scores: dict[str, float], history: list[dict], numbers: dict[str, int]) -> str:
