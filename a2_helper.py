@@ -16,13 +16,13 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader, Subset
 
 from dl import settings
+from dl.coco_utils import decode_captions
 from dl.data import arithmetic
 from dl.files import read_text, user_path
-from dl.guards import as_tensor
 from dl.utils import cosine_schedule as cosine_schedule  # for the notebook
 from dl.utils import eval_mode
 from dl.weights.checkpoint import Checkpoint
-from rnn_lstm_captioning import END, NULL, CaptioningRNN
+from rnn_lstm_captioning import END, CaptioningRNN
 from transformers import AddSubDataset, Transformer, generate_token_dict, get_subsequent_mask
 
 if TYPE_CHECKING:
@@ -71,67 +71,6 @@ def load_coco_captions(path: str | Path | None = None, verbose: bool = True) -> 
         words = data["vocab"]["idx_to_token"]
         print(f"vocabulary: {len(words)} words, beginning with {' '.join(words[:12])}")
     return data
-
-
-def decode_captions(captions: Tensor | list, idx_to_word: list[str] | dict) -> str | list[str]:
-    """Word indices as text: words joined by single blanks, `<NULL>` dropped, nothing after the first `<END>`.
-
-    Args:
-        captions: integers (T,) or (N, T), on any device. idx_to_word: word of every index; as keys, text will do, as in
-            a dictionary that was JSON.
-    Returns:
-        one string for (T,), a list of N strings for (N, T). `<START>`, `<UNK>` and the closing `<END>` stay.
-    Raises:
-        ValueError: if an index has no word, or captions are not 1-D or 2-D, or no integers.
-    """
-    captions = as_tensor("decode_captions", "captions", captions).cpu()
-    if not isinstance(idx_to_word, (list, tuple, dict)):
-        raise TypeError(
-            f"decode_captions: wanted a list of words, got {idx_to_word!r:.60}. Pass vocab['idx_to_token'] of the captions."
-        )
-    if captions.is_floating_point() or captions.dtype == torch.bool:
-        raise ValueError(
-            f"decode_captions: captions must be integers, got {captions.dtype}. Convert word indices with .long()."
-        )
-    if isinstance(idx_to_word, dict):
-        idx_to_word = _with_integer_keys(idx_to_word)
-    if captions.ndim not in (1, 2):
-        raise ValueError(
-            f"decode_captions: captions must be (T,) or (N, T), got {tuple(captions.shape)}. "
-            "Pass one caption or a batch of them."
-        )
-    if captions.ndim == 2:
-        return [_decode_caption(row, idx_to_word) for row in captions]
-    return _decode_caption(captions, idx_to_word)
-
-
-def _decode_caption(caption: Tensor, idx_to_word: list[str] | dict[int, str]) -> str:
-    kept = []
-    for index in caption.tolist():
-        try:
-            word = idx_to_word[index] if index >= 0 else None
-        except (IndexError, KeyError):
-            word = None
-        if word is None:
-            raise ValueError(
-                f"decode_captions: index {index} has no word among {len(idx_to_word)}. "
-                "Decode with the vocabulary that the captions were made with."
-            )
-        if word != NULL:
-            kept.append(word)
-        if word == END:
-            break
-    return " ".join(kept)
-
-
-def _with_integer_keys(idx_to_word: dict) -> dict[int, str]:
-    try:
-        return {int(index): word for index, word in idx_to_word.items()}
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"decode_captions: the keys of idx_to_word must be indices, got {next(iter(idx_to_word))!r}. "
-            "Pass idx_to_word, not word_to_idx."
-        ) from error
 
 
 def train_captioner(

@@ -11,10 +11,11 @@ Notebook: notebooks/CLIP_DINO.ipynb
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 
 from dl import settings
 from dl.data import locate
@@ -51,36 +52,52 @@ def load_coco_data(
     return data
 
 
-def decode_captions(captions: np.ndarray | Sequence[int], idx_to_word: Sequence[str]) -> str | list[str]:
-    """Word indices as text: words joined by a blank, `<NULL>` left out, nothing after the first `<END>`.
+def decode_captions(captions: Tensor | np.ndarray | Sequence, idx_to_word: Sequence[str] | Mapping) -> str | list[str]:
+    """Word indices as text: words joined by single blanks, `<NULL>` left out, nothing after the first `<END>`.
 
     Args:
-        captions: integer (T,), or (N, T). idx_to_word: the vocabulary.
+        captions: integers (T,) or (N, T), on any device. idx_to_word: word of every index; as keys, text will do, as in
+            a dictionary that was JSON.
     Returns:
-        one string, or a list of N; `<START>`, `<END>` and `<UNK>` stay in it.
+        one string for (T,), a list of N strings for (N, T). `<START>`, `<UNK>` and the closing `<END>` stay.
     Raises:
-        ValueError: for another shape, or indices outside the vocabulary.
+        ValueError: if an index has no word, or captions are not 1-D or 2-D, or no integers. TypeError: for other vocabularies.
     """
-    captions = np.asarray(captions)
-    if not isinstance(idx_to_word, (list, tuple, dict)):
+    rows = captions.detach().cpu().numpy() if isinstance(captions, Tensor) else np.asarray(captions)
+    if rows.ndim not in (1, 2) or rows.dtype.kind not in "iu":
+        raise ValueError(
+            f"decode_captions: captions must be integers (T,) or (N, T), got {rows.dtype} {rows.shape}. "
+            "Pass one caption or a batch of them; convert word indices with .long()."
+        )
+    words = _words_by_index(idx_to_word)
+    unknown = set(rows.ravel().tolist()) - words.keys()
+    if unknown:
+        raise ValueError(
+            f"decode_captions: index {min(unknown)} has no word among {len(words)}. "
+            "Decode with the vocabulary that the captions were made with."
+        )
+    texts = [_sentence([words[index] for index in row]) for row in np.atleast_2d(rows).tolist()]
+    return texts if rows.ndim == 2 else texts[0]
+
+
+def _words_by_index(idx_to_word: Sequence[str] | Mapping) -> dict[int, str]:
+    if isinstance(idx_to_word, (list, tuple)):
+        return dict(enumerate(idx_to_word))
+    if not isinstance(idx_to_word, dict):
         raise TypeError(
-            f"decode_captions: wanted a list of words, got {idx_to_word!r:.60}. Pass data['idx_to_word'] of load_coco_data."
+            f"decode_captions: wanted a list of words, got {idx_to_word!r:.60}. Pass vocab['idx_to_token'] of the captions, "
+            "or data['idx_to_word'] of load_coco_data."
         )
-    if isinstance(idx_to_word, dict):  # as JSON gives it, with text for keys
-        idx_to_word = [word for _, word in sorted((int(index), word) for index, word in idx_to_word.items())]
-    if captions.ndim not in (1, 2) or captions.dtype.kind not in "iu":
+    try:
+        return {int(index): word for index, word in idx_to_word.items()}
+    except (TypeError, ValueError) as error:
         raise ValueError(
-            f"decode_captions: wanted integers (T,) or (N, T), got {captions.dtype} {captions.shape}. "
-            "Pass rows of val_captions."
-        )
-    if captions.size and not 0 <= captions.min() <= captions.max() < len(idx_to_word):
-        raise ValueError(
-            f"decode_captions: wanted indices from 0 to {len(idx_to_word) - 1}, got {captions.min()} to "
-            f"{captions.max()}. Pass the vocabulary that the captions were written with."
-        )
-    if captions.ndim == 2:
-        return [str(decode_captions(caption, idx_to_word)) for caption in captions]
-    words = [idx_to_word[index] for index in captions]
+            f"decode_captions: the keys of idx_to_word must be indices, got {next(iter(idx_to_word))!r}. "
+            "Pass idx_to_word, not word_to_idx."
+        ) from error
+
+
+def _sentence(words: list[str]) -> str:
     words = words[: words.index(END) + 1] if END in words else words
     return " ".join(word for word in words if word != NULL)
 

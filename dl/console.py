@@ -65,6 +65,11 @@ def say_unless_terminal(line: str) -> None:
         say(line)
 
 
+def after_returns(line: str) -> str:
+    """A line as a terminal shows it in the end: without what a carriage return overwrote."""
+    return line.rstrip("\r").rsplit("\r", 1)[-1]
+
+
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` make a file or folder of the same name in a temporary folder beside `path`, then move it to its place.
 

@@ -70,28 +70,6 @@ def test_loading_a_contradictory_file(damage, message, tmp_path):
         A.load_coco_captions(tmp_path / "coco.pt")
 
 
-def test_decoding():
-    caption = torch.tensor([1, 4, 0, 5, 3, 6, 2, 4, 4])
-    assert A.decode_captions(caption, WORDS) == "<START> a red <UNK> star <END>"
-    assert A.decode_captions(caption.unsqueeze(0), dict(enumerate(WORDS))) == ["<START> a red <UNK> star <END>"]
-    assert A.decode_captions(torch.zeros(5, dtype=torch.int64), WORDS) == ""
-    for wrong in ([4, 7], [-1]):
-        with pytest.raises(ValueError, match=f"decode_captions: index {wrong[-1]} has no word among 7"):
-            A.decode_captions(torch.tensor(wrong), WORDS)
-    with pytest.raises(ValueError, match=r"must be \(T,\) or \(N, T\), got \(1, 1, 2\)"):
-        A.decode_captions(torch.zeros(1, 1, 2).long(), WORDS)
-
-
-def test_what_is_no_word_index_is_refused():
-    through_json = {str(index): word for index, word in enumerate(WORDS)}
-    assert A.decode_captions(torch.tensor([1, 4], dtype=torch.int32), through_json) == "<START> a"
-    for wrong in (torch.tensor([1.0, 2.0]), torch.tensor([True])):
-        with pytest.raises(ValueError, match="captions must be integers, got torch"):
-            A.decode_captions(wrong, WORDS)
-    with pytest.raises(ValueError, match="the keys of idx_to_word must be indices, got '<NULL>'. Pass idx_to_word, not"):
-        A.decode_captions(torch.tensor([1]), VOCABULARY)
-
-
 def test_training_stops_at_nan_says_where_and_keeps_the_last_good_weights(features, tmp_path):
     model, bad = make_model(), features.clone()
     bad[4:] = torch.nan

@@ -9,6 +9,7 @@ import time
 import h5py
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from dl import image_utils
@@ -145,15 +146,24 @@ def test_captions_are_decoded():
     assert decode_captions(np.zeros((0, 17), int), WORDS) == []
 
 
-def test_bad_captions_are_refused():
+def test_captions_are_decoded_from_tensors_and_with_a_vocabulary_that_was_json():
+    for through in (WORDS, dict(enumerate(WORDS)), {str(index): word for index, word in enumerate(WORDS)}):
+        assert decode_captions(torch.tensor([1, 4, 5, 0, 2, 4, 4], dtype=torch.int32), through) == "<START> a dog <END>"
+    assert decode_captions(torch.zeros(2, 5).long(), WORDS) == ["", ""]
+
+
+def test_what_is_no_caption_is_refused():
     for captions, words in (
-        (np.array([0, 6]), "indices from 0 to 5, got 0 to 6"),
-        (np.array([-1]), "got -1 to -1"),
-        (np.array([0.0]), "got float64"),
-        (np.zeros((1, 1, 1), int), r"got int64 \(1, 1, 1\)"),
+        (np.array([0, 6]), "index 6 has no word among 6"),
+        (np.array([-1]), "index -1 has no word"),
+        (np.array([0.0]), r"got float64 \(1,\)"),
+        (torch.tensor([True]), "got bool"),
+        (torch.zeros(1, 1, 2).long(), r"got int64 \(1, 1, 2\)"),
     ):
         with pytest.raises(ValueError, match=f"decode_captions: .*{words}"):
             decode_captions(captions, WORDS)
+    with pytest.raises(ValueError, match="the keys of idx_to_word must be indices, got '<NULL>'. Pass idx_to_word, not"):
+        decode_captions(torch.tensor([1]), {word: index for index, word in enumerate(WORDS)})
 
 
 def test_minibatches_keep_captions_features_and_addresses_together(folder):

@@ -29,7 +29,7 @@ from nbformat import NotebookNode
 from PIL import Image
 
 from dl import settings
-from dl.console import BAR, FAILURE, SUCCESS, UsageError, progress, say, say_unless_terminal, write_json
+from dl.console import BAR, FAILURE, SUCCESS, UsageError, after_returns, progress, say, say_unless_terminal, write_json
 from dl.notebook_files import (
     METADATA,
     SOURCE_ENDING,
@@ -293,7 +293,7 @@ def clean(notebook: NotebookNode) -> list[str]:
         kept: list[NotebookNode] = []
         for output in cell.outputs:
             if output.output_type == "stream":
-                text = "".join(line for line in _as_on_a_terminal(output.text) if not BAR.search(line))
+                text = "\n".join(line for line in map(after_returns, output.text.split("\n")) if not BAR.search(line))
                 if output.name == "stderr":
                     left_out += [line for line in text.splitlines() if line.strip()]
                     continue
@@ -452,12 +452,6 @@ def _said(cell: NotebookNode) -> str:
 
 
 _ADDRESS = re.compile(r"\bat 0x[0-9a-fA-F]{6,}")
-
-
-def _as_on_a_terminal(text: str) -> list[str]:
-    """Lines with their ends, each as it stands after its last carriage return."""
-    lines = [line.rstrip("\r").rsplit("\r", 1)[-1] for line in text.split("\n")]
-    return [line + "\n" for line in lines[:-1]] + lines[-1:]
 
 
 def _without_machine(text: str) -> str:

@@ -7,6 +7,8 @@ import unicodedata
 from functools import cache, cached_property
 from pathlib import Path
 
+from dl.console import after_returns
+
 MOST_LINES = 60  # of one output
 MOST_CHARACTERS = 2000  # of one line
 LONGEST_WORD = 40  # characters; longer ones may be broken
@@ -20,7 +22,7 @@ def as_on_a_terminal(text: str) -> str:
     """Without colours, and each line as it stands after its carriage returns and backspaces."""
     lines = []
     for line in _ANSI.sub("", text).split("\n"):
-        line = line.rstrip("\r").rsplit("\r", 1)[-1]
+        line = after_returns(line)
         lines.append(_backspaced(line) if "\b" in line else line)
     return "\n".join(lines).strip("\n")
 
