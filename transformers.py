@@ -276,7 +276,7 @@ class LayerNormalization(nn.Module):
         wide = x if x.dtype == torch.float64 else x.float()  # in half precision the square of 256 overflows
         centred = wide - wide.mean(dim=-1, keepdim=True)
         variance = centred.square().mean(dim=-1, keepdim=True)  # (..., 1)
-        normal = centred / (variance + self.epsilon).sqrt()
+        normal = centred * (variance + self.epsilon).rsqrt()
         return normal.to(x.dtype) * self.gamma + self.beta
         # END SOLUTION LayerNormalization.forward
 
