@@ -152,9 +152,9 @@ def _add_student(verbs) -> None:
     student.add_argument(
         "--seeds",
         type=int,
-        default=10,
+        default=6,
         metavar="N",
-        help="number of seeds for whose random inputs answers are recorded (default: 10)",
+        help="number of seeds for whose random inputs answers are recorded (default: 6)",
     )
     student.set_defaults(command=_student)
 

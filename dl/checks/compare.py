@@ -116,7 +116,7 @@ def _compare_values(name: str, got: Tensor, right: Tensor, rtol: float, atol: fl
     text = f"{name}: {share}, {where}: got {_number(x[worst], digits)}, expected {_number(y[worst], digits)}"
     if 1 < x.numel() <= SMALL:
         text += f"\ngot {_show(x, worst)}, expected {_show(y, worst)}"
-    return Fault(text, details=f"{name}, got:\n{got}\n{name}, expected:\n{right}")
+    return Fault(text, details=lambda: f"{name}, got:\n{got}\n{name}, expected:\n{right}")
 
 
 def _as_tensor(value: Tensor | float) -> Tensor:

@@ -48,13 +48,13 @@ class Fault:
     Args:
         text: one or two lines: where, what came out, what was expected.
         diagnosis: short identifier of the mistake, if its kind is certain. says: the mistake in words.
-        details: shown on demand: whole tensors.
+        details: makes what is shown on demand, whole tensors: most faults only tell that two outputs differ.
     """
 
     text: str
     diagnosis: str | None = None
     says: str | None = None
-    details: str = ""
+    details: Callable[[], str] = str
 
 
 @dataclass(frozen=True)

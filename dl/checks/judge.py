@@ -246,7 +246,7 @@ def _failure(comparison: _Comparison, name: str, fault: Fault, position: int | N
         lines.append(cut(f"Likely: {says}.", 2 * WIDTH))
     lines.append(f'Next: hint("{comparison.exercise.name}"), or python -m dl check {comparison.exercise.name} --verbose')
     details = "\n".join(f"{key}, given:\n{value}" for key, value in inputs.items())
-    return CheckResult(name, status, "\n".join(lines), diagnosis, hint, f"{details}\n{fault.details}".strip())
+    return CheckResult(name, status, "\n".join(lines), diagnosis, hint, f"{details}\n{fault.details()}".strip())
 
 
 def _signature_fault(wanted: list, got: list) -> Fault | None:

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 from itertools import combinations
 from typing import Any
 
@@ -98,14 +98,19 @@ def _new(lesson, kind: str, inputs: Values) -> tuple[nn.Module, Roles]:
     return module, ROLES[kind](module, inputs["sizes"])
 
 
+@lru_cache(2000)
+def _drawn(seed: int, shape: tuple[int, ...]) -> Tensor:
+    """Normal numbers, float64, from a stream that never changes. Cached: every mistake takes the same ones."""
+    return torch.from_numpy(np.random.RandomState(seed).standard_normal(shape))
+
+
 def _made(lesson, kind: str, inputs: Values) -> tuple[nn.Module, Roles]:
     """A module in eval mode, its parameters drawn from inputs["parameters"], a seed, each by its role."""
     module = getattr(lesson, kind)(*inputs["sizes"])
     module.to(next(value.dtype for value in _arguments(inputs) if value.is_floating_point())).eval()
     roles = ROLES[kind](module, inputs["sizes"])
     for role, parameter in roles.items():
-        draw = np.random.RandomState((inputs["parameters"] + zlib.crc32(role.encode())) % 2**32)  # a stream that never changes
-        values = torch.from_numpy(draw.standard_normal(tuple(parameter.shape)))
+        values = _drawn((inputs["parameters"] + zlib.crc32(role.encode())) % 2**32, tuple(parameter.shape))
         scale = 1.3 / math.sqrt(parameter.shape[1]) if parameter.ndim == 2 and role != "embedding" else 0.4
         parameter.data.copy_(values * scale + (1.0 if role.endswith(".scale") else 0.0))
     return module, roles
