@@ -1,15 +1,15 @@
-"""The student edition for tests: built once a session, copied for each test, solved, and used as a student would."""
+"""The student edition for tests: built once, copied for each test, solved, and used as a student would."""
 
 from __future__ import annotations
 
-import atexit
 import os
 import shutil
 import subprocess
 import sys
-import tempfile
-from functools import cache
 from pathlib import Path
+
+import pytest
+from filelock import FileLock
 
 from dl.checks.exercise import MODULES
 from dl.student import markers
@@ -31,20 +31,21 @@ def run(*command: str, cwd: Path, code: str = "", **environment: str) -> subproc
     return subprocess.run([sys.executable, *arguments], cwd=cwd, env=own, capture_output=True, text=True, timeout=1200)
 
 
-@cache
-def fresh_tree() -> Path:
-    """A student tree, not to be changed; removed at the end of the process."""
-    folder = Path(tempfile.mkdtemp(prefix="dl-student-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    done = run("dl", "student", str(folder / "assignment"), "--seeds", "2", cwd=ROOT)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "Its README.md says how to start" in done.stdout.splitlines()[-1]
-    return folder / "assignment"
+def fresh_tree(factory: pytest.TempPathFactory) -> Path:
+    """A student tree, not to be changed; the processes that share a run of the tests share it."""
+    shared = factory.getbasetemp().parent if "PYTEST_XDIST_WORKER" in os.environ else factory.getbasetemp()
+    with FileLock(shared / "student.lock"):
+        if not (shared / "student").exists():
+            done = run("dl", "student", str(shared / "student_new"), "--seeds", "2", cwd=ROOT)
+            assert done.returncode == 0, done.stdout + done.stderr
+            assert "Its README.md says how to start" in done.stdout.splitlines()[-1]
+            (shared / "student_new").rename(shared / "student")
+    return shared / "student"
 
 
-def copied_tree(folder: Path) -> Path:
+def copied_tree(fresh: Path, folder: Path) -> Path:
     """A student tree to work in, in a new folder, with the sample world if it is made already."""
-    shutil.copytree(fresh_tree(), folder)
+    shutil.copytree(fresh, folder)
     sample = ROOT / "datasets" / "sample"
     if sample.is_dir():
         (folder / "datasets" / "sample").symlink_to(sample)

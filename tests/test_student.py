@@ -30,15 +30,15 @@ TRACKED = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, tex
 
 
 @pytest.fixture(scope="module")
-def fresh() -> Path:
+def fresh(tmp_path_factory) -> Path:
     """A student tree, not to be changed."""
-    return fresh_tree()
+    return fresh_tree(tmp_path_factory)
 
 
 @pytest.fixture
-def tree(tmp_path) -> Path:
+def tree(fresh, tmp_path) -> Path:
     """A student tree to work in."""
-    return copied_tree(tmp_path / "assignment")
+    return copied_tree(fresh, tmp_path / "assignment")
 
 
 def paths(folder: Path) -> list[str]:

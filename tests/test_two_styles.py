@@ -22,10 +22,10 @@ NOTEBOOKS = {"rnn_lstm_captioning", "Transformers", "Self_Supervised_Learning", 
 
 
 @pytest.mark.parametrize("style", [loops, library])
-def test_all_notebooks_run_to_the_end_and_the_submission_is_made(style, tmp_path):
+def test_all_notebooks_run_to_the_end_and_the_submission_is_made(style, tmp_path, tmp_path_factory):
     bodies = {variant.exercise: variant.body for variant in style.VARIANTS}
     assert set(bodies) == EXERCISES and len(style.VARIANTS) == len(EXERCISES)
-    tree = student_tree.copied_tree(tmp_path / "assignment")
+    tree = student_tree.copied_tree(student_tree.fresh_tree(tmp_path_factory), tmp_path / "assignment")
     student_tree.fill(tree, bodies)
 
     done = student_tree.run("dl", "run", "--json", "report.json", cwd=tree, DL_QUICK="1")
