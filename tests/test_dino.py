@@ -177,7 +177,7 @@ def test_contrast_of_views_is_the_mean_cross_entropy_of_finding_the_picture():
     (0, {"cls", "patch", "contrast"}), (training.PAIRS_FROM, {"cls", "patch", "contrast", "cls_contrast"}),
 ])  # fmt: skip
 def test_a_step_trains_the_student_by_every_loss_and_never_the_teacher(step, names, monkeypatch):
-    monkeypatch.setattr(training, "BATCH", 12)
+    monkeypatch.setattr(training, "BATCH", 4)
     torch.manual_seed(0)
     torch.set_num_threads(1)
     student = training.Networks()
