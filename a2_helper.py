@@ -87,7 +87,8 @@ def train_captioner(
     shuffle: torch.Generator | None = None,
     checkpoint: str | Path | None = None,
     plot: bool = True,
-    after_epoch: Callable[[CaptioningRNN], object] | None = None,
+    after_epoch: Callable[[CaptioningRNN], float] | None = None,
+    measured: list[float] | None = None,
 ) -> tuple[CaptioningRNN, list[float]]:
     """Train a captioner with AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101; PyTorch's defaults, weight decay 0.01).
 
@@ -105,7 +106,8 @@ def train_captioner(
         shuffle: CPU generator that puts the rows into a new order in every epoch; None, the reference setting, keeps theirs.
         checkpoint: file written after each epoch, from which the next call with the same settings resumes.
         plot: draw the loss history at the end.
-        after_epoch: called with the model after each epoch, for example to measure a validation loss.
+        after_epoch: called with the model after each epoch, to measure for example the validation loss.
+        measured: a list for what `after_epoch` returns; with a checkpoint, it begins with that of the epochs before a stop.
     Returns:
         model, and the loss of every step as Python floats.
     Raises:
@@ -124,6 +126,8 @@ def train_captioner(
     saved = Checkpoint(checkpoint, chosen, model=model, optimizer=optimizer, scheduler=scheduler, shuffle=shuffle)
     progress = saved.resume()
     history, first_epoch = progress.get("history", []), progress.get("epoch", 0)
+    measured = [] if measured is None else measured
+    measured[:] = progress.get("measured", measured)
     num_epochs = settings.shortened(num_epochs, 2)
     epochs = tqdm(range(first_epoch, num_epochs), initial=first_epoch, total=num_epochs, desc="Epochs", leave=False)
     print_every = -(-num_epochs // 8)
@@ -142,9 +146,9 @@ def train_captioner(
             if epoch % print_every == 0 or epoch == num_epochs - 1:
                 seconds = time.perf_counter() - started
                 print(f"(Epoch {epoch} / {num_epochs}) loss: {history[-1]:.4f} time per epoch: {seconds:.1f}s")
-            saved.save(epoch=epoch + 1, history=history)
             if after_epoch is not None:
-                after_epoch(model)
+                measured.append(after_epoch(model))
+            saved.save(epoch=epoch + 1, history=history, measured=measured)
     except KeyboardInterrupt:
         print(f"Stopped after {len(history)} steps; the model keeps what it has learned.")
     if plot:

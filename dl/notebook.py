@@ -70,6 +70,12 @@ class Session:
         """`count`, or at most `few` with DL_QUICK: of what a cell repeats."""
         return settings.shortened(count, few)
 
+    def checkpoint(self, training: str) -> Path | None:
+        """File that keeps a training with real data, which takes hours, from epoch to epoch; None with the sample data."""
+        if self.data == settings.SAMPLE:
+            return None
+        return self.root / "build" / "train" / f"{self.name}-{training}{'-quick' if settings.quick() else ''}.pt"
+
     def check(self, claim: str, passed: bool, detail: str = "") -> None:
         """Assert a claim; on success say `ok: claim (detail)`, on failure raise AssertionError with the same words.
 

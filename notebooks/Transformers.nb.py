@@ -751,7 +751,7 @@ figure = show.schedules({
 # %% [markdown]
 # *Left 900 updates at almost nothing, then a constant learning rate to the end. Right a short ramp to a higher learning rate, which then falls to 0 along a cosine.* A learning rate that falls lets the last details settle: with constant steps, the weights keep jumping around a minimum.
 #
-# On a CPU core the reference training takes about half an hour. So by default (`DL_DATA=sample`) the next cell trains only the first epochs, with a short warm-up. To run all 800, set the environment variable `DL_DATA=real` before you start Jupyter; the rows are the same in both cases. (`python -m dl train-weights transformer` is the same training and can be stopped and resumed; its weights are shipped.)
+# On a CPU core the reference training takes about half an hour. So by default (`DL_DATA=sample`) the next cell trains only the first epochs, with a short warm-up. To run all 800, set the environment variable `DL_DATA=real` before you start Jupyter; the rows are the same in both cases, and a stopped run goes on where it was. (`python -m dl train-weights transformer` is the same training and can be stopped and resumed; its weights are shipped.)
 
 # %%
 BATCH_SIZE = 256
@@ -769,6 +769,7 @@ model, history = Transformer(4, 64, 256, 0.1, 4, 4, len(VOCAB)), []
 a2_helper.train(
     model, train_loader, valid_loader, CrossEntropyLoss, EPOCHS, warmup_lr=6e-6, device=DEVICE,
     warmup_interval=WARMUP, lr=5e-4, history=history, print_every=max(EPOCHS // 5, 1),
+    checkpoint=session.checkpoint("reference"),
 )
 columns = {key: [entry[key] for entry in history] for key in KEYS}
 figure = show.training_curves(columns, f"{EPOCHS} epochs from scratch, here and now")

@@ -492,8 +492,13 @@ def order():
     return torch.Generator().manual_seed(0) if SAMPLE_DATA else None  # None keeps the order
 
 
-def watch(cell):
-    return lambda model: val_losses[cell].append(caption_loss(model, val_x, val_y))
+def settings_of(cell):  # with the real data, a stopped training goes on where it was
+    own = dict(learning_rate=LEARNING_RATES[cell], shuffle=order(), measured=val_losses[cell])
+    return dict(TRAIN, checkpoint=session.checkpoint(cell), **own)
+
+
+def validate(model):
+    return caption_loss(model, val_x, val_y)
 
 
 def check_reference(cell, limit):  # of the final training loss, with the real data
@@ -504,7 +509,7 @@ def check_reference(cell, limit):  # of the final training loss, with the real d
 # %%
 reset_seed(0)
 models["rnn"] = lesson.CaptioningRNN(word_to_idx, cell_type="rnn", hidden_dim=HIDDEN, **SIZES)
-run = dict(TRAIN, learning_rate=LEARNING_RATES["rnn"], shuffle=order(), after_epoch=watch("rnn"))
+run = dict(settings_of("rnn"), after_epoch=validate)
 _, histories["rnn"] = train_captioner(models["rnn"], train_x, train_y, **run)
 check_reference("rnn", 2.0)
 
@@ -733,9 +738,7 @@ Table(
 # %%
 reset_seed(0)
 models["lstm"] = lesson.CaptioningRNN(word_to_idx, cell_type="lstm", hidden_dim=HIDDEN, **SIZES)
-run = dict(
-    TRAIN, learning_rate=LEARNING_RATES["lstm"], shuffle=order(), after_epoch=watch("lstm")
-)
+run = dict(settings_of("lstm"), after_epoch=validate)
 _, histories["lstm"] = train_captioner(models["lstm"], train_x, train_y, **run)
 check_reference("lstm", 1.8)
 
@@ -864,9 +867,7 @@ session.record(attn_overfit_loss=history[-1])
 # %%
 reset_seed(0)
 models["attn"] = lesson.CaptioningRNN(word_to_idx, cell_type="attn", hidden_dim=HIDDEN, **SIZES)
-run = dict(
-    TRAIN, learning_rate=LEARNING_RATES["attn"], shuffle=order(), after_epoch=watch("attn")
-)
+run = dict(settings_of("attn"), after_epoch=validate)
 _, histories["attn"] = train_captioner(models["attn"], train_x, train_y, **run)
 check_reference("attn", 0.5)
 

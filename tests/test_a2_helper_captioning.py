@@ -137,12 +137,16 @@ def test_rows_keep_their_order_unless_shuffled(features, monkeypatch):
     assert torch.equal(seen[2].flatten(1).sort(0).values, features.flatten(1).sort(0).values)  # the same rows
 
 
-def test_a_stopped_training_resumes_to_the_same_weights(features, tmp_path):
+def test_a_stopped_training_resumes_to_the_same_weights(features, tmp_path, capsys):
     whole, history = train(make_model(), features, epochs=4, shuffle=torch.Generator().manual_seed(5), lr_decay=0.9)
     options = {"checkpoint": tmp_path / "c.pt", "lr_decay": 0.9}
+    options |= {"after_epoch": lambda model: model.output_projection.bias.sum().item(), "measured": (before := [])}
     train(make_model(), features, epochs=2, shuffle=torch.Generator().manual_seed(5), **options)
+    assert len(before) == 2 and "goes on" not in capsys.readouterr().out
+    options["measured"] = after = []
     resumed, rest = train(make_model("lstm"), features, epochs=4, shuffle=torch.Generator().manual_seed(9), **options)
-    assert rest == history
+    assert rest == history and after[:2] == before and len(after) == 4
+    assert f"The training goes on from {tmp_path / 'c.pt'}. Delete that file to begin anew" in capsys.readouterr().out
     for a, b in zip(whole.parameters(), resumed.parameters()):
         assert torch.equal(a, b)
     with pytest.raises(ValueError, match="was written with other .*delete the file"):

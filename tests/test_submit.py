@@ -555,7 +555,9 @@ def test_the_unpacked_zip_imports_and_passes_its_checks_beside_the_installed_pac
     done = subprocess.run(command, cwd=tmp_path / "unpacked", env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) >= 30
-    places = {student_tree.PLACE[exercise.name]: exercise.name for exercise in reversed(course.find(()))}  # the first of each module
+    places = {
+        student_tree.PLACE[exercise.name]: exercise.name for exercise in reversed(course.find(()))
+    }  # the first of each module
     command = [sys.executable, "-m", "dl", "check", *places.values(), "--root", str(tmp_path / "unpacked")]
     command += ["--json", str(tmp_path / "verdicts.json")]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)

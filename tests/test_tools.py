@@ -211,6 +211,14 @@ def test_setup_says_what_it_runs_on(session, capsys, tmp_path):
     assert session.to_double["dtype"] == torch.float64 and session.data == "sample"
 
 
+def test_only_trainings_with_real_data_are_kept_and_short_ones_apart(session, monkeypatch, tmp_path):
+    assert session.checkpoint("rnn") is None
+    session.data = "real"
+    assert session.checkpoint("rnn") == tmp_path / "build" / "train" / "demo-rnn.pt"
+    monkeypatch.setenv("DL_QUICK", "1")
+    assert session.checkpoint("rnn").name == "demo-rnn-quick.pt"
+
+
 @pytest.mark.parametrize("mode", ["quick", "real"])
 def test_a_missed_target_stops_only_the_full_run_on_the_sample(mode, session, capsys, monkeypatch):
     with pytest.raises(AssertionError, match="not so: four rows memorised"):

@@ -35,7 +35,10 @@ class Checkpoint:
         Raises:
             ValueError: if the file was written with other settings.
         """
-        return self.restore(self.read())
+        state = self.read()
+        if state is not None:
+            print(f"The training goes on from {self.path}. Delete that file to begin anew, as after a change of code.")
+        return self.restore(state)
 
     def read(self) -> dict[str, Any] | None:
         """The file's content on the CPU; None if there is none.
