@@ -183,6 +183,7 @@ class SelfAttention(nn.Module):
 
     def __init__(self, dim_in: int, dim_q: int, dim_v: int):
         super().__init__()
+        self.dim_in = dim_in
         self.weights_softmax: Tensor | None = None
         # EXERCISE SelfAttention.__init__, about 3 lines. Hint: `xavier_linear`, and which two sizes must agree for q.k
         # to exist?
@@ -200,6 +201,7 @@ class SelfAttention(nn.Module):
         Returns:
             (N, K_Q, dim_v).
         """
+        guards.check_features("SelfAttention.forward", self.dim_in, self.parameters(), query=query, key=key, value=value)
         # EXERCISE SelfAttention.forward, about 3 lines. Hint: what keeps the whole graph alive when weights are only
         # looked at?
         # BEGIN SOLUTION SelfAttention.forward
@@ -254,7 +256,7 @@ class LayerNormalization(nn.Module):
 
     def __init__(self, emb_dim: int, epsilon: float = 1e-10):
         super().__init__()
-        self.epsilon = epsilon
+        self.emb_dim, self.epsilon = emb_dim, epsilon
         # EXERCISE LayerNormalization.__init__, about 2 lines. Hint: with which values do scale and shift change nothing
         # at first?
         # BEGIN SOLUTION LayerNormalization.__init__
@@ -270,6 +272,7 @@ class LayerNormalization(nn.Module):
         Returns:
             same shape.
         """
+        guards.check_features("LayerNormalization.forward", self.emb_dim, iter(()), x=x)
         # EXERCISE LayerNormalization.forward, about 4 lines. Hint: `torch.std` divides by M - 1; what must be divided
         # by M here?
         # BEGIN SOLUTION LayerNormalization.forward
@@ -292,6 +295,7 @@ class FeedForwardBlock(nn.Module):
 
     def __init__(self, inp_dim: int, hidden_dim_feedforward: int):
         super().__init__()
+        self.inp_dim = inp_dim
         # EXERCISE FeedForwardBlock.__init__, about 2 lines. Hint: the block's output is added to its input later; which
         # size must it have?
         # BEGIN SOLUTION FeedForwardBlock.__init__
@@ -301,6 +305,7 @@ class FeedForwardBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Args: x (..., inp_dim) float. Returns: same shape."""
+        guards.check_features("FeedForwardBlock.forward", self.inp_dim, self.parameters(), x=x)
         # EXERCISE FeedForwardBlock.forward, about 1 line. Hint: without what would two linear layers be one?
         # BEGIN SOLUTION FeedForwardBlock.forward
         return self.contract(F.relu(self.expand(x)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -55,6 +55,25 @@ def check_attention(name: str, query: Tensor, key: Tensor, value: Tensor, ndim: 
             f"{axes} with one batch, query and key of equal features M, key and value of equal length K. "
             "Project query and key to one size, and take key and value from the same sequence."
         )
+
+
+def check_features(name: str, size: int, weights: Iterator[Tensor], **tensors: Tensor) -> None:
+    """Floating tensors whose last axis has the layer's features, and whose dtype is that of the first of its weights."""
+    want_tensors(name, True, **tensors)
+    dtype = next((weight.dtype for weight in weights), None)
+    if torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda"):
+        dtype = None
+    for which, tensor in tensors.items():
+        if tensor.ndim == 0 or tensor.shape[-1] != size:
+            raise ValueError(
+                f"{name}: {which} has shape {tuple(tensor.shape)}, wanted (..., {size}), the features that the layer was made "
+                "for. Make the layer for these features, or pass tokens of that size."
+            )
+        if dtype not in (None, tensor.dtype):
+            raise TypeError(
+                f"{name}: {which} is {tensor.dtype}, wanted {dtype}, the dtype of the layer's weights. "
+                "Convert one of them with .to(dtype)."
+            )
 
 
 def check_mask(name: str, mask: Tensor, shape: tuple[int, int, int]) -> None:
