@@ -212,7 +212,7 @@ def test_notebooks_run_at_once_share_the_cores_and_one_that_fails_stops_no_other
 
 
 @pytest.mark.parametrize(
-    ("memory", "data", "expected"), [(3, "sample", 1), (9, "sample", 2), (64, "sample", 4), (64, "real", 1)]
+    ("memory", "data", "expected"), [(8, "sample", 1), (16, "sample", 2), (64, "sample", 4), (64, "real", 1)]
 )
 def test_as_many_notebooks_at_once_as_cores_and_memory_allow(monkeypatch, memory, data, expected):
     monkeypatch.setattr(os, "cpu_count", lambda: 4)
