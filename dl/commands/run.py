@@ -19,7 +19,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
 SHOWN_SCORES = 4  # in the table; the JSON has all
 LONGEST_SOCKET_FOLDER = 80  # bytes: the path of a Unix socket has at most 103 on macOS, and its name needs 20
+SILENCE = 60  # seconds after which a line that a long cell prints is shown
 LARGE_PICTURE = 100_000  # characters of base64
 MEMORY_EACH = 6_000_000_000  # bytes: twice what a notebook takes on the sample world; half is left to other programs
 PASSED, FAILED = "passed", "failed"
@@ -340,13 +341,11 @@ async def _execute_cells(
     notebook: NotebookNode, name: str, folder: Path, environment: dict[str, str], pressed: asyncio.Future, place: _Place
 ) -> None:
     """Execute all cells; raises what a cell raised, or `_Stopped`."""
-    from nbclient import NotebookClient
-
     total = len(_code_cells(notebook))
     started = time.time()
     bar_format = "{desc} {n_fmt}/{total_fmt} |{bar:20}| {elapsed}{postfix}"
     with tempfile.TemporaryDirectory(prefix="dl-") as runtime, progress(total=total, desc=name, bar_format=bar_format) as bar:
-        client = NotebookClient(notebook, km=_kernel_manager(Path(runtime)), record_timing=False)
+        client = _client(notebook, Path(runtime), _Said(name, place, bar, started))
         async with _kernel(client, cwd=str(folder), env=environment):
             running: asyncio.Future = asyncio.ensure_future(asyncio.sleep(0))
             for index, cell in enumerate(notebook.cells):
@@ -356,8 +355,7 @@ async def _execute_cells(
                     continue
                 place.cell += 1
                 bar.set_postfix_str(place.section[:40])
-                minutes, seconds = divmod(int(time.time() - started), 60)
-                say_unless_terminal(f"  {minutes}:{seconds:02d}  {name}, cell {place.cell} of {total}: {place.section}")
+                say_unless_terminal(f"{_elapsed(started)}  {name}, cell {place.cell} of {total}: {place.section}")
                 running = asyncio.ensure_future(client.async_execute_cell(cell, index))
                 await asyncio.wait({running, pressed}, return_when=asyncio.FIRST_COMPLETED)
                 if pressed.done():
@@ -369,6 +367,41 @@ async def _execute_cells(
                 bar.update()
             place.peak_memory = await _peak_memory(client)
             await running  # raises what the last cell raised
+
+
+def _elapsed(since: float) -> str:
+    minutes, seconds = divmod(int(time.time() - since), 60)
+    return f"  {minutes}:{seconds:02d}"
+
+
+@dataclass
+class _Said:
+    """Shows what a cell prints while it runs, so that hours of training are no silence: in the bar, or in a line a minute."""
+
+    name: str
+    place: _Place
+    bar: Any
+    started: float
+    shown: float = field(default_factory=time.time)
+
+    def __call__(self, text: str) -> None:
+        line = next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
+        self.bar.set_postfix_str(f"{self.place.section[:40]}: {line[:50]}")
+        if line and time.time() - self.shown >= SILENCE:
+            self.shown = time.time()
+            say_unless_terminal(f"{_elapsed(self.started)}  {self.name}, cell {self.place.cell}: {line[:100]}")
+
+
+def _client(notebook: NotebookNode, runtime: Path, said: Callable[[str], None]) -> NotebookClient:
+    from nbclient import NotebookClient
+
+    class Client(NotebookClient):
+        def process_message(self, msg: dict, cell: NotebookNode, cell_index: int):
+            if msg["msg_type"] == "stream" and msg["content"]["name"] == "stdout":
+                said(msg["content"]["text"])
+            return super().process_message(msg, cell, cell_index)
+
+    return Client(notebook, km=_kernel_manager(runtime), record_timing=False)
 
 
 @contextlib.asynccontextmanager
