@@ -166,17 +166,24 @@ async def _run_one(path: Path, folder: Path, environment: dict[str, str], presse
 
 
 def build(names: list[str]) -> int:
-    """The verb `build`: sources to executed, cleaned notebooks; one that fails leaves the old notebook in place."""
+    """The verb `build`: sources to executed, cleaned notebooks; one that fails leaves the old notebook in place.
+
+    Raises:
+        KeyboardInterrupt: after Ctrl-C; its text says what is kept and how to go on.
+    """
     environment = kernel_environment(settings.SAMPLE, None)
     failed = []
-    for path in find_sources(names):
+    paths = find_sources(names)
+    for number, path in enumerate(paths):
         name = path.name.removesuffix(SOURCE_ENDING)
         say(f"{name}: started")
         notebook = read_source(path)
         try:
             outcome = asyncio.run(_execute_alone(notebook, name, path.parent, environment))
         except _Stopped:
-            raise KeyboardInterrupt from None
+            left = " ".join(source.name.removesuffix(SOURCE_ENDING) for source in paths[number:])
+            built = f"{number} of {len(paths)} notebooks are built."
+            raise KeyboardInterrupt(f"{built} Go on with: python -m dl build {left}") from None
         for line in clean(notebook):
             say(f"{name}: left out of the outputs: {line}")
         if outcome.status == FAILED:
