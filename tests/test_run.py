@@ -30,6 +30,7 @@ ROOT = Path(__file__).resolve().parent.parent
 def project(tmp_path, monkeypatch):
     """An empty project in a temporary folder."""
     (tmp_path / "notebooks").mkdir()
+    (tmp_path / "pyproject.toml").write_text("[project]\n", encoding="utf-8")
     monkeypatch.setattr(settings, "project_root", lambda: tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path

@@ -33,10 +33,12 @@ from dl.console import BAR, FAILURE, SUCCESS, UsageError, after_returns, progres
 from dl.notebook_files import (
     METADATA,
     SOURCE_ENDING,
+    add_hosting,
     find_notebooks,
     find_sources,
     read_notebook,
     read_source,
+    repository,
     shown,
     write_notebook,
 )
@@ -173,11 +175,12 @@ def build(names: list[str]) -> int:
     """
     environment = kernel_environment(settings.SAMPLE, None)
     failed = []
-    paths = find_sources(names)
+    paths, address = find_sources(names), repository(settings.project_root())
     for number, path in enumerate(paths):
         name = path.name.removesuffix(SOURCE_ENDING)
         say(f"{name}: started")
         notebook = read_source(path)
+        add_hosting(notebook, name, address)
         try:
             outcome = asyncio.run(_execute_alone(notebook, name, path.parent, environment))
         except _Stopped:
