@@ -32,7 +32,7 @@ VIEWS = {  # of the server, and what is true when the page is there
     "lab/tree": "() => document.querySelector('.jp-Notebook .jp-CodeCell') && document.querySelector('mjx-container')",
     "nbclassic/notebooks": "() => document.querySelector('.code_cell') && document.querySelector('.MathJax')",
 }
-SETTLING = 5  # seconds for formulas and figures far below
+SETTLING = 5  # seconds, again and again, for formulas and figures far below
 SIZE = {"width": 1280, "height": 900}
 SETTINGS = {  # every cell is in the page, also out of sight; no news from elsewhere
     "notebook-extension/tracker": {"windowingMode": "none"},
@@ -238,7 +238,10 @@ def test_a_student_meets_an_exercise_takes_hints_solves_it_trains_stops_and_rest
 def test_a_built_notebook_shows_no_raw_tex_and_no_cut_picture(page, address, name, view, ready):
     page.goto(f"{address}{view}/built/{name}.ipynb?reset")
     page.wait_for_function(ready, timeout=RENDERING * 1000)
-    page.wait_for_timeout(SETTLING * 1000)
-    page.locator(".jp-Notebook, #notebook-container").first.screenshot(path=PICTURES / f"{view.split('/')[0]}_{name}.png")
-    assert page.evaluate(RAW_TEX) == []
+    for _ in range(RENDERING // SETTLING):
+        page.wait_for_timeout(SETTLING * 1000)
+        if not (raw := page.evaluate(RAW_TEX)):
+            break
+    page.screenshot(path=PICTURES / f"{view.partition('/')[0]}_{name}.png")
+    assert raw == [] and page.locator("mjx-container, .MathJax").count() > 50
     assert page.evaluate(CUT) == []
