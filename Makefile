@@ -9,7 +9,7 @@ IN_VENV := $(VENV)/bin/python
 # Threads that wait sleep: a busy machine is not made busier.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: run test check notebooks setup
+.PHONY: run test check notebooks test-browser setup
 
 run: $(INSTALLED)  ## execute the notebooks on fresh kernels, then make the submission from them; see build/ and results/
 	$(IN_VENV) -m dl run
@@ -27,6 +27,13 @@ check: $(INSTALLED)  ## format, lint, spelling, types
 notebooks: $(INSTALLED)  ## build and execute notebooks/*.ipynb from their sources notebooks/*.nb.py
 	$(IN_VENV) -m dl build
 	$(IN_VENV) -m dl.submit.derive
+
+test-browser: $(VENV)/installed-browser  ## the notebooks in JupyterLab, in a Chromium; screenshots go to build/browser/
+	$(IN_VENV) -m pytest -m browser tests/browser
+
+$(VENV)/installed-browser: $(INSTALLED)
+	$(IN_VENV) -m pip install --quiet -c constraints.txt -e ".[browser]"
+	@touch $@
 
 setup: $(INSTALLED)  ## only make the virtual environment
 

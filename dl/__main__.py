@@ -6,6 +6,8 @@ Modules of the verbs are imported only when their verb runs, so that `--help` an
 from __future__ import annotations
 
 import argparse
+import atexit
+import contextlib
 import importlib
 import io
 import os
@@ -16,6 +18,17 @@ from dl.console import SUCCESS, WRONG_USE, UsageError, trainable
 
 PACKAGE = Path(__file__).parent
 INTERRUPTED = 130  # what shells report for Ctrl-C
+
+
+def program() -> None:
+    """The program: `main`, then the end; after Ctrl-C at once, as Python takes seconds to dismantle torch."""
+    code = main()
+    if code == INTERRUPTED:
+        atexit._run_exitfuncs()
+        with contextlib.suppress(OSError):  # whoever read the output may have been stopped, too
+            sys.stdout.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -29,7 +42,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"dl {args.verb}: {error}", file=sys.stderr)
         return WRONG_USE
     except KeyboardInterrupt as stop:  # its text says what is kept and how to go on
-        print(f"\ndl {args.verb}: stopped. {stop}".rstrip(), file=sys.stderr)
+        print(f"\ndl {args.verb}: stopped. {str(stop) or 'Begin again with the same command.'}", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:  # the reader of a pipe, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -334,7 +347,11 @@ def _grade(args: argparse.Namespace) -> int:
         return grading.merge(options)
     if not args.paths:
         raise UsageError("no submissions. Give zips, folders, or a folder of them.")
-    return grading.grade(args.paths, options)
+    try:
+        return grading.grade(args.paths, options)
+    except KeyboardInterrupt:
+        kept = f"Submissions graded so far are kept in {options.out}."
+        raise KeyboardInterrupt(f"{kept} Go on with the same command; it grades only the others.") from None
 
 
 def _similar(args: argparse.Namespace) -> int:
@@ -392,4 +409,4 @@ def _train_weights(args: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program()

@@ -6,6 +6,7 @@ import contextlib
 import copy
 import hashlib
 import re
+import sys
 import warnings
 from pathlib import Path
 
@@ -16,6 +17,11 @@ from dl import settings
 from dl.console import UsageError, write_whole
 from dl.files import read_text
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
 COURSE_ORDER = ("rnn_lstm_captioning", "Transformers", "Self_Supervised_Learning", "CLIP_DINO")
 SOURCE_ENDING = ".nb.py"
 METADATA = {
@@ -23,23 +29,48 @@ METADATA = {
     "language_info": {"name": "python"},
 }
 
-REPOSITORY = "https://github.com/OWNER/dl-assignment"  # where this project is published; a release sets it
-FETCH_CELL = f"""# In an empty hosted runtime (Colab, Kaggle) this fetches the course and installs it; at home it does nothing.
+FETCH_CELL = """# In an empty hosted runtime (Colab, Kaggle) this fetches the course and installs it; at home it does nothing.
 import importlib.util, os, subprocess, sys
 
 if importlib.util.find_spec("dl") is None and not os.path.isdir("../dl"):
-    address = os.environ.get("DL_REPOSITORY", "{REPOSITORY}")
+    address = os.environ.get("DL_REPOSITORY", "{repository}")
     subprocess.run(["git", "clone", "--quiet", "--depth", "1", address, "assignment"], check=True)
     os.chdir("assignment/notebooks")
     subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "-e", ".."], check=True)
     sys.path.insert(0, os.path.abspath(".."))"""
+COLAB, COLAB_BADGE = "https://colab.research.google.com/github", "https://colab.research.google.com/assets/colab-badge.svg"
 
 
-def colab_badges() -> str:
-    """A line of Markdown for each notebook, with the badge that opens it in Colab."""
-    address = f"{REPOSITORY.replace('https://github.com', 'https://colab.research.google.com/github')}/blob/main/notebooks"
-    badge = "https://colab.research.google.com/assets/colab-badge.svg"
-    return "\n".join(f"- [![Open {name} in Colab]({badge})]({address}/{name}.ipynb) {name}" for name in COURSE_ORDER)
+def repository(root: Path) -> str | None:
+    """The public address on GitHub that [project.urls] in pyproject.toml names as `repository`; None until there is one.
+
+    Raises:
+        UsageError: if it is no address on GitHub.
+    """
+    project = tomllib.loads(read_text(root / "pyproject.toml"))["project"]
+    address = project.get("urls", {}).get("repository")
+    if address is not None and not re.fullmatch(r"https://github\.com/[\w.-]+/[\w.-]+", address):
+        raise UsageError(
+            f'repository in pyproject.toml is {address!r}; Colab opens "https://github.com/OWNER/NAME". '
+            "Give that, or take the line out."
+        )
+    return address
+
+
+def add_hosting(notebook: NotebookNode, name: str, address: str | None) -> None:
+    """Put the badge that opens this notebook in Colab below the title, and before the first code the cell that fetches it.
+
+    Args:
+        address: as of `repository`; with None the notebook stays as it is, for a badge would lead nowhere.
+    """
+    if address is None:
+        return
+    first_code = next(index for index, cell in enumerate(notebook.cells) if cell.cell_type == "code")
+    fetch = nbformat.v4.new_code_cell(FETCH_CELL.format(repository=address), id="fetch-the-course")
+    notebook.cells.insert(first_code, fetch)
+    page = f"{address.replace('https://github.com', COLAB)}/blob/main/notebooks/{name}.ipynb"
+    badge = nbformat.v4.new_markdown_cell(f"[![Open {name} in Colab]({COLAB_BADGE})]({page})", id="open-in-colab")
+    notebook.cells.insert(1, badge)
 
 
 def find_notebooks(names: list[str]) -> list[Path]:

@@ -59,3 +59,11 @@ def sample_root(tmp_path_factory):
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest first, so that no process works on alone at the end."""
     items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """After Ctrl-C, pytest-xdist gives its workers ten seconds to end, which a test in torch does not use."""
+    distributed = session.config.pluginmanager.getplugin("dsession")
+    if exitstatus == pytest.ExitCode.INTERRUPTED and distributed is not None:
+        distributed.nodemanager.EXIT_TIMEOUT = 0.2

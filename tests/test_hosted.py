@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -10,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from dl.notebook_files import COURSE_ORDER, FETCH_CELL, colab_badges
+from dl.console import UsageError
+from dl.notebook_files import COURSE_ORDER, FETCH_CELL, add_hosting, read_source, repository
 
 ROOT = Path(__file__).resolve().parent.parent
+ADDRESS = "https://github.com/a/course"
 PIP = "import sys; print('pip', *sys.argv[1:], flush=True)"  # in the place of pip, which would install
 
 
@@ -33,7 +34,7 @@ def published(tmp_path):
 
 def run_cell(folder: Path, environment: dict[str, str]) -> str:
     """Run the cell, and then ask where the runtime is; with the Python below this environment, which has no `dl`."""
-    code = f"{FETCH_CELL}\nimport dl\nprint(os.getcwd(), dl.__file__)"
+    code = f"{FETCH_CELL.format(repository=ADDRESS)}\nimport dl\nprint(os.getcwd(), dl.__file__)"
     python = [getattr(sys, "_base_executable", sys.executable), "-c", code]
     return subprocess.run(python, cwd=folder, env=environment, capture_output=True, text=True, check=True).stdout
 
@@ -51,10 +52,30 @@ def test_the_first_cell_fetches_the_course_into_an_empty_runtime_and_does_nothin
     assert not (home / "assignment").exists()
 
 
-def test_there_is_a_badge_for_each_notebook():
-    lines = colab_badges().splitlines()
-    assert [re.search(r"/blob/main/notebooks/(\w+)\.ipynb\) ", line)[1] for line in lines] == list(COURSE_ORDER)
-    assert all((ROOT / "notebooks" / f"{name}.nb.py").is_file() for name in COURSE_ORDER)
+@pytest.mark.parametrize("name", COURSE_ORDER)
+def test_a_notebook_has_badge_and_first_cell_as_soon_as_the_project_has_an_address(name, tmp_path):
+    source = read_source(ROOT / "notebooks" / f"{name}.nb.py")
+    (tmp_path / "pyproject.toml").write_text(f'[project]\nurls.repository = "{ADDRESS}"\n', encoding="utf-8")
+    notebook = read_source(ROOT / "notebooks" / f"{name}.nb.py")
+    add_hosting(notebook, name, repository(tmp_path))
+    title, badge = notebook.cells[:2]
+    assert title.source.startswith("# ") and badge.cell_type == "markdown"
+    assert badge.source.endswith(f"](https://colab.research.google.com/github/a/course/blob/main/notebooks/{name}.ipynb)")
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert code[0].source == FETCH_CELL.format(repository=ADDRESS) and "setup(" in code[1].source
+    notebook.cells = [cell for cell in notebook.cells if cell is not badge and cell is not code[0]]
+    assert notebook == source
+
+
+def test_without_an_address_a_notebook_stays_as_it_is_and_a_wrong_one_is_told(tmp_path):
+    pyproject = tmp_path / "pyproject.toml"
+    pyproject.write_text("[project]\n", encoding="utf-8")
+    notebook = read_source(ROOT / "notebooks" / "CLIP_DINO.nb.py")
+    add_hosting(notebook, "CLIP_DINO", repository(tmp_path))
+    assert notebook == read_source(ROOT / "notebooks" / "CLIP_DINO.nb.py")
+    pyproject.write_text('[project]\nurls.repository = "https://example.com/course"\n', encoding="utf-8")
+    with pytest.raises(UsageError, match="repository in pyproject.toml is 'https://example.com/course'; Colab opens"):
+        repository(tmp_path)
 
 
 def test_containers_install_what_pyproject_says():

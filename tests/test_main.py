@@ -53,7 +53,10 @@ def test_wrong_use_ends_with_2(capsys):
 
 
 def test_messages_and_interruptions_become_exit_codes(monkeypatch, capsys):
-    for error, code, text in ((UsageError("get it"), 2, "dl doctor: get it"), (KeyboardInterrupt(), 130, "stopped")):
+    for error, code, text in (
+        (UsageError("get it"), 2, "dl doctor: get it"),
+        (KeyboardInterrupt(), 130, "stopped. Begin again"),
+    ):
 
         def fail(args, error=error):
             raise error
@@ -86,6 +89,16 @@ def test_a_stopped_training_says_what_is_kept_and_how_to_go_on(monkeypatch, caps
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert line.startswith("dl train-weights: stopped. What b had learned at its last checkpoint is in build/train/.")
     assert line.endswith("Go on with: python -m dl train-weights b c")
+
+
+def test_a_stopped_grading_says_what_is_kept_and_how_to_go_on(monkeypatch, capsys):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dl.grading.grade", stop)
+    assert commands.main(["grade", "downloads", "--out", "graded"]) == 130
+    said = capsys.readouterr().err.strip()
+    assert said.startswith("dl grade: stopped. Submissions graded so far are kept in graded. Go on with the same command;")
 
 
 def test_a_stopped_student_edition_is_not_written(tmp_path, monkeypatch, capsys):

@@ -6,7 +6,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from dl.notebook_files import METADATA, SOURCE_ENDING, read_source
+from dl.notebook_files import METADATA, SOURCE_ENDING, add_hosting, read_source, repository
 
 FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
 SOURCES = sorted(FOLDER.glob(f"*{SOURCE_ENDING}"))
@@ -38,7 +38,9 @@ def machine_traces(notebook: nbformat.NotebookNode) -> list[str]:
 
 def test_it_has_the_cells_of_its_source(source):
     assert built(source).is_file(), f"not built: python -m dl build {built(source).stem}"
-    assert contents(nbformat.read(built(source), as_version=4)) == contents(read_source(source))
+    wanted = read_source(source)
+    add_hosting(wanted, built(source).stem, repository(FOLDER.parent))
+    assert contents(nbformat.read(built(source), as_version=4)) == contents(wanted)
 
 
 def test_it_was_executed_top_to_bottom_without_an_error(source):

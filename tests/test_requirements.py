@@ -24,7 +24,7 @@ MODULES = {  # distribution -> what it is imported as, where that differs
     "jupyter": {"nbclient", "nbformat", "jupyter_client", "ipywidgets"},
 }
 IMPORTED_BY_OTHERS = {"setuptools"}  # clip needs its pkg_resources
-TOOLS = "dev"  # the extra whose packages are run, not imported
+TOOLS = ("dev", "browser")  # the extras whose packages are run, not imported
 
 
 def imported() -> set[str]:
@@ -44,7 +44,7 @@ def imported() -> set[str]:
 def required() -> dict[str, set[str]]:
     """Each required package, and the names that it may be imported as."""
     groups = PROJECT["optional-dependencies"]
-    lines = [*PROJECT["dependencies"], *(line for name, group in groups.items() if name != TOOLS for line in group)]
+    lines = [*PROJECT["dependencies"], *(line for name, group in groups.items() if name not in TOOLS for line in group)]
     names = {Requirement(line).name for line in lines}
     return {name: MODULES.get(name, {name.replace("-", "_")}) for name in names}
 

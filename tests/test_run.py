@@ -30,6 +30,7 @@ ROOT = Path(__file__).resolve().parent.parent
 def project(tmp_path, monkeypatch):
     """An empty project in a temporary folder."""
     (tmp_path / "notebooks").mkdir()
+    (tmp_path / "pyproject.toml").write_text("[project]\n", encoding="utf-8")
     monkeypatch.setattr(settings, "project_root", lambda: tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -343,3 +344,20 @@ def test_missing_jupytext_says_how_to_install_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "jupytext", None)
     with pytest.raises(UsageError, match=r'pip install -e ".\[dev\]"'):
         run.read_source(tmp_path / "n.nb.py")
+
+
+def test_a_stopped_build_says_what_is_built_and_how_to_go_on(project, monkeypatch, capsys):
+    for name in "abc":
+        (project / "notebooks" / f"{name}.nb.py").write_text("# %%\n1\n", encoding="utf-8")
+
+    async def execute(notebook, name, *_):
+        if name == "b":
+            raise run._Stopped
+        return run.Outcome(name)
+
+    monkeypatch.setattr(run, "execute", execute)
+    assert main(["build"]) == 130
+    assert (
+        capsys.readouterr().err.strip() == "dl build: stopped. 1 of 3 notebooks are built. Go on with: python -m dl build b c"
+    )
+    assert [file.name for file in (project / "notebooks").glob("*.ipynb")] == ["a.ipynb"]

@@ -33,10 +33,12 @@ from dl.console import BAR, FAILURE, SUCCESS, UsageError, after_returns, progres
 from dl.notebook_files import (
     METADATA,
     SOURCE_ENDING,
+    add_hosting,
     find_notebooks,
     find_sources,
     read_notebook,
     read_source,
+    repository,
     shown,
     write_notebook,
 )
@@ -167,17 +169,25 @@ async def _run_one(path: Path, folder: Path, environment: dict[str, str], presse
 
 
 def build(names: list[str]) -> int:
-    """The verb `build`: sources to executed, cleaned notebooks; one that fails leaves the old notebook in place."""
+    """The verb `build`: sources to executed, cleaned notebooks; one that fails leaves the old notebook in place.
+
+    Raises:
+        KeyboardInterrupt: after Ctrl-C; its text says what is kept and how to go on.
+    """
     environment = kernel_environment(settings.SAMPLE, None)
     failed = []
-    for path in find_sources(names):
+    paths, address = find_sources(names), repository(settings.project_root())
+    for number, path in enumerate(paths):
         name = path.name.removesuffix(SOURCE_ENDING)
         say(f"{name}: started")
         notebook = read_source(path)
+        add_hosting(notebook, name, address)
         try:
             outcome = asyncio.run(_execute_alone(notebook, name, path.parent, environment))
         except _Stopped:
-            raise KeyboardInterrupt from None
+            left = " ".join(source.name.removesuffix(SOURCE_ENDING) for source in paths[number:])
+            built = f"{number} of {len(paths)} notebooks are built."
+            raise KeyboardInterrupt(f"{built} Go on with: python -m dl build {left}") from None
         for line in clean(notebook):
             say(f"{name}: left out of the outputs: {line}")
         if outcome.status == FAILED:

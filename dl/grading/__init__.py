@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import signal
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -133,7 +134,13 @@ def _graded(submissions: list[Submission], order: Order, jobs: int) -> Iterator[
         from joblib import Parallel, delayed
 
         tasks = (delayed(_one)(number, submission.contents, order) for number, submission in enumerate(submissions))
-        found = Parallel(n_jobs=jobs, return_as="generator_unordered")(tasks)
+        before = signal.signal(
+            signal.SIGINT, signal.SIG_IGN
+        )  # workers inherit it: Ctrl-C is for this process, which ends them
+        try:
+            found = Parallel(n_jobs=jobs, return_as="generator_unordered")(tasks)
+        finally:
+            signal.signal(signal.SIGINT, before)
     start = time.perf_counter()
     for done, (number, verdict) in enumerate(found, start=1):
         submission, passed = submissions[number], sum(entry["status"] == "passed" for entry in verdict["exercises"])

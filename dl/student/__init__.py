@@ -72,10 +72,10 @@ TOPICS = {  # in the README: notebook, what it is about, the code to fill in
 EDITS = {  # of files that differ a little: what is there once, and what stands in its place
     "pyproject.toml": {
         ', "*.nb.py"]  # notebooks read as pages, not as modules': "]",
-        "addopts = \"-q --strict-markers -m 'not slow'\"": 'addopts = "-q -rs --strict-markers"  # -rs: say what is missing',
+        "-q --strict-markers -m 'not slow and not browser'\"": '-q -rs --strict-markers"  # -rs: say what is missing',
     },
     "Makefile": {
-        ".PHONY: run test check notebooks": ".PHONY: run test check",
+        ".PHONY: run test check notebooks test-browser": ".PHONY: run test check",
         "test: $(INSTALLED)  ## the tests": "test: $(INSTALLED)  ## one test per exercise; those that are missing are skipped",
         "check: $(INSTALLED)  ## format, lint, spelling, types": "check: $(INSTALLED)  ## what is missing, wrong and right",
         "\t$(IN_VENV) -m ruff format --check .\n": "\t$(IN_VENV) -m dl check\n",
@@ -221,7 +221,8 @@ def _edited(path: str, content: bytes) -> bytes:
             raise UsageError(f"{path} should have this once: {old!r}. Bring EDITS in dl/student up to date with it.")
         text = text.replace(old, new)
     if path == "Makefile":
-        text = _without_rule(text, "notebooks")
+        for target in ("notebooks", "test-browser", "$(VENV)/installed-browser"):
+            text = _without_rule(text, target)
     return "".join(
         line for line in text.splitlines(keepends=True) if not line.startswith(('"notebooks/*.nb.py"', '"tests/variants/'))
     ).encode()
