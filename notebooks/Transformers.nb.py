@@ -656,7 +656,7 @@ figure = show.shift_scheme(["BOS", "POSITIVE", "0", "4", "EOS"])
 # | what the decoder reads: the target without its last token | (16, 4) |
 # | logits | (16, 4, 16), returned as (64, 16) |
 #
-# *By hand:* for the target 14, 10, 0, 4, 15 the decoder reads 14, 10, 0, 4, and the first four labels are 10, 0, 4, 15. Row 3 of the logits, counted from 0, has read all four tokens and must predict `EOS`; row 0 has read only `BOS`.
+# *By hand:* for the target 14, 10, 0, 4, 15 the decoder reads 14, 10, 0, 4, and the labels are 10, 0, 4, 15. Row 3 of the logits, counted from 0, has read all four tokens and must predict `EOS`; row 0 has read only `BOS`.
 #
 # *Common mistakes:* forgetting the mask (training looks wonderful, decoding fails); letting the decoder read the whole target; passing layers and dropout to `Decoder` in the wrong order.
 

@@ -1050,7 +1050,7 @@ if SAMPLE_DATA:
     display(draw.score_table({NAMES_OF[cell]: kept_out[cell] for cell in kept_out}, HELD_OUT))
 
 # %% [markdown]
-# The three differ more here than anywhere else. Attention can read colour and class off the same cell, one word after the other, and put them together in a new way. Remember what made that easy: the encoder was trained to name colour and class separately in every cell. Pairs it had to name only from the mean over all cells, and all of those were familiar pairs. The RNN and the LSTM have nothing but that mean.
+# The three differ more here than anywhere else. Attention can read colour and class off the same cell, one word after the other, and put them together in a new way. Remember what made that easy: the encoder was trained to name the colour and the class of an object, each by itself, from the cell in which the object lies. Whole pairs it had to name only from the mean over all cells, and the held-out pairs were never among them. The RNN and the LSTM have nothing but that mean.
 
 # %% [markdown]
 # ## What none of them learns: the relation
