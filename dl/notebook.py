@@ -38,7 +38,10 @@ class Prediction:
         self.result = f"{result:.3g}" if isinstance(result, float) else str(result)
         said = [("Your prediction", self.guess), ("Result", self.result), ("Why", why)]
         said = [(title, text) for title, text in said if text]
-        rows = "".join(f"<tr><th style='text-align:left'>{escape(a)}</th><td>{escape(b)}</td></tr>" for a, b in said)
+        rows = "".join(
+            f"<tr><th style='text-align:left'>{escape(a)}</th><td style='text-align:left'>{escape(b)}</td></tr>"
+            for a, b in said
+        )
         _display(f"<table>{rows}</table>", "\n".join(f"{a}: {b}" for a, b in said))
 
 

@@ -297,6 +297,8 @@ session.record(attention_time_exponent=exponent)
 #
 # The next checks compare gradients too. They set the seed, build your module, overwrite its weights with evenly spaced numbers (a *ramp*) and sample a random gradient for the output. Which numbers come depends on how many your constructor has sampled before. So make every linear layer with `xavier_linear(fan_in, fan_out)` (number of features in and out; it makes an `nn.Linear` and then samples its weight again, evenly between $\pm\sqrt{6/(\text{fan in} + \text{fan out})}$), and make no other layers with random weights.
 #
+# *By hand:* two tokens with one feature each, 1 and 0, and layers without bias that multiply by 2 (`q`), 1 (`k`) and 10 (`v`). Token 1 has the query 2; the keys are 1 and 0, so its scores are 2 and 0, its weights $e^2/(e^2 + 1) = 0.88$ and 0.12, and with the values 10 and 0 it gets 8.8. Token 2 has the query 0, weighs both tokens alike and gets 5.
+#
 # *Common mistakes:* keeping `weights_softmax` without `.detach()`, which keeps the whole graph of the last pass in memory; using the key for all three.
 
 # %%
@@ -328,6 +330,8 @@ figure = show.heads_scheme()
 # | each head | (N, K, 8) |
 # | concatenated | (N, K, 16) |
 # | output | (N, K, 4) |
+#
+# *By hand:* two heads of width 1 return 3 and 5 for a token. Concatenated, that is $(3, 5)$; a last layer with the weight rows $(1, 1)$ and $(1, -1)$ makes $(8, -2)$ of it.
 #
 # *Common mistakes:* taking `dim_out` for the width of all heads together (it is the width of *each*); a plain Python list of heads, whose weights the optimiser does not see (use `nn.ModuleList`); concatenating along the tokens.
 
@@ -428,6 +432,8 @@ figure = show.block_scheme()
 #
 # **Fill in `EncoderBlock.__init__` and `EncoderBlock.forward`.** Name the attention `MultiHeadBlock` and the dropout `dropout`: the notebook reads both. Each of the $H$ heads gets $M/H$ features. Every shape stays (N, K, M).
 #
+# *By hand,* without dropout: let a token be $x = (1, 3)$ and its attention result $(2, 4)$. The sum $(3, 7)$ is normalised to $(-1, 1)$. If the feed-forward block makes $(0, 2)$ of *that*, the second sum is $(-1, 1) + (0, 2) = (-1, 3)$, which is normalised to $(-1, 1)$ again.
+#
 # *Common mistakes:* one `LayerNormalization` for both stages (each has its own scale and shift); starting the second addition from `x` instead of from the first stage's result; normalising before adding.
 #
 # Dropout samples random masks, and today's PyTorch samples different masks from the same seed than the version that produced the recorded results. So the recorded masks are played back in place of random ones.
@@ -493,6 +499,8 @@ session.check("forbidden tokens get weight 0", attended[mask].abs().max().item()
 # | `enc_inp` (keys and values) | (N, K_K, M) |
 # | `mask`, for the self-attention only | (N, K_Q, K_Q) |
 # | output | (N, K_Q, M) |
+#
+# *By hand:* two tokens are written, and the encoder has read nine. The self-attention weights are 2 x 2, and the upper right one is 0; the cross-attention weights are 2 x 9, with no zero forced on them; two tokens come out.
 #
 # *Common mistakes:* masking the cross-attention as well (the whole sum is known, nothing has to be hidden); taking the queries from the encoder; one `MultiHeadAttention` used for both.
 
@@ -615,6 +623,8 @@ figure = show.position_maps({
 # | target tokens | (5,) | int64 |
 # | positions of the target | (5, M) | float32 |
 #
+# *By hand:* the first row of the data, printed in Part I, has the input tokens 14, 11, 3, 0, 13, 11, 3, 4, 15 and the target tokens 14, 10, 0, 4, 15.
+#
 # *Common mistake:* returning positions of shape (1, 9, M): the loader adds the batch axis.
 
 # %%
@@ -645,6 +655,8 @@ figure = show.shift_scheme(["BOS", "POSITIVE", "0", "4", "EOS"])
 # | encoder's output | (16, 9, 32) |
 # | what the decoder reads: the target without its last token | (16, 4) |
 # | logits | (16, 4, 16), returned as (64, 16) |
+#
+# *By hand:* for the target 14, 10, 0, 4, 15 the decoder reads 14, 10, 0, 4, and the labels are 10, 0, 4, 15. Row 3 of the logits, counted from 0, has read all four tokens and must predict `EOS`; row 0 has read only `BOS`.
 #
 # *Common mistakes:* forgetting the mask (training looks wonderful, decoding fails); letting the decoder read the whole target; passing layers and dropout to `Decoder` in the wrong order.
 
@@ -820,12 +832,12 @@ print(question, "->", " ".join(answer), "· true:", true)
 #
 # Three numbers are called "accuracy" here, and they are not the same:
 #
-# * **token accuracy (teacher-forced):** share of next tokens that are right when all earlier *true* tokens are given; `EOS` counts, `BOS` does not. The curves above show it.
+# * **token accuracy (teacher-forced):** fraction of next tokens that are right when all earlier *true* tokens are given; `EOS` counts, `BOS` does not. The curves above show it.
 # * **token accuracy (greedy):** the same per position, when the model reads its own tokens.
-# * **exact match (greedy):** share of results that are right as a whole. This is the only one that a user would care about.
+# * **exact match (greedy):** fraction of results in which every token is right. This is the only one that a user would care about.
 
 # %%
-whole = session.predict("Nine of ten tokens are right. How many results are right as a whole?")
+whole = session.predict("Nine of ten tokens are right. What percentage of results has none wrong?")
 
 # %%
 right_tokens = a2_helper.right_tokens(model, full_valid, DEVICE)
@@ -970,7 +982,7 @@ session.say(f"Of {len(shares)} possible results, **{easy}** come out right in mo
             f"of their questions and **{hard}** in fewer than 20 %.")
 
 # %% [markdown]
-# *All 19,602 questions, the first operand to the right and the second upwards; dark where the whole result is wrong.* For a person a carry is hard; this model does not even notice it. Its mistakes lie along diagonals, and along a diagonal the *result* is the same: some results it can write and others it cannot, whatever the question. That is a model that has a good feeling for size and guesses the last digit.
+# *All 19,602 questions, the first operand to the right and the second upwards; dark where the whole result is wrong.* For a person a carry is the hard part; in this model's additions it makes nothing worse. Many of its mistakes lie along diagonals, and along a diagonal the *result* is the same: some results come out right in nearly all of their questions, others in hardly any. This model knows well how large a result is, and often guesses the last digit.
 
 # %% [markdown]
 # ## A recipe for the rule
@@ -1177,7 +1189,7 @@ title = "Same modules, same rows: what is learnt depends on the recipe"
 figure = show.rule_curves({name: curves[name] for name in chosen}, title)
 
 # %% [markdown]
-# *Learning curves on training rows (left) and unseen expressions (right).* Compare the panels. Without weight decay, the training rows are soon known as well as with it, and the right curve stays far below: that is memorising. With dropout both curves rise together and slowly: little memorising, but after 120 epochs no rule either. The floored positions nearly keep up: no two of nine positions are exactly alike with the floor, so the rule can be learnt. They end about one to two points lower. That positions six apart are nearly alike may be the reason, but one seed cannot show it.
+# *Learning curves on training rows (left) and unseen expressions (right).* Compare the panels. Without weight decay, the training rows are soon known as well as with it, and the right curve stays far below: that is memorising. With dropout both curves rise together and slowly: little memorising, but after 120 epochs no rule either. The floored positions nearly keep up: no two of nine positions are exactly alike with the floor, so the rule can be learnt. In the table above they end one to two points lower. That positions six apart are nearly alike may be the reason, but one seed cannot show it.
 
 # %% [markdown]
 # ## Save the results
@@ -1196,7 +1208,7 @@ session.save_results()
 #
 # ## Questions to think about
 #
-# Take a few minutes for each and write down an answer. Then compare it with a model answer: run `session.answer("Q1")` in a new cell.
+# Take a few minutes for each and write down an answer in a new text cell below. Then compare it with a model answer: run `session.answer("Q1")` in a new cell for question 1, and so on up to `"Q6"`.
 #
 # 1. The encoder has no mask. What would the model lose if it had a causal one? *(Say which token could no longer read what, and whether the decoder could make up for it.)*
 # 2. Results are written with the tens before the ones. Why would the reverse order be easier, and what would you have to change? *(Think of how a person adds on paper.)*

@@ -23,7 +23,7 @@
 #
 # **Time:** 6 to 9 hours for you. The computer needs some minutes with the sample data; with the real data (`DL_DATA=real`) plan for a GPU. A good place to stop for a day is before the section on the LSTM: everything up to there needs only the vanilla RNN.
 #
-# **Papers:** LSTM, [Hochreiter and Schmidhuber 1997](https://doi.org/10.1162/neco.1997.9.8.1735), and its forget gate, [Gers et al. 2000](https://doi.org/10.1162/089976600300015015) · attention, [Bahdanau et al. 2014](https://arxiv.org/abs/1409.0473) · Show and Tell, [Vinyals et al. 2014](https://arxiv.org/abs/1411.4555) · Show, Attend and Tell, [Xu et al. 2015](https://arxiv.org/abs/1502.03044) · scaled dot product, [Vaswani et al. 2017](https://arxiv.org/abs/1706.03762) · the real data, [COCO captions, Chen et al. 2015](https://arxiv.org/abs/1504.00325).
+# **Papers:** LSTM, [Hochreiter and Schmidhuber 1997](https://doi.org/10.1162/neco.1997.9.8.1735), and its forget gate, [Gers et al. 2000](https://doi.org/10.1162/089976600300015015) · attention, [Bahdanau et al. 2015](https://arxiv.org/abs/1409.0473) · Show and Tell, [Vinyals et al. 2015](https://arxiv.org/abs/1411.4555) · Show, Attend and Tell, [Xu et al. 2015](https://arxiv.org/abs/1502.03044) · scaled dot product, [Vaswani et al. 2017](https://arxiv.org/abs/1706.03762) · the real data, [COCO captions, Chen et al. 2015](https://arxiv.org/abs/1504.00325).
 #
 # You write your code in `rnn_lstm_captioning.py`, one folder above this notebook. Each exercise below explains an idea, works one example by hand, and then checks your function.
 
@@ -65,9 +65,11 @@ from dl.world.export import scenes, sentences
 from dl.world.scoring import attention_gain, score_captions
 
 # %% [markdown]
-# These are the exercises of this notebook, in order, with their difficulty and the minutes to plan for each.
+# These are the exercises of this notebook, with their difficulty and the minutes to plan for each, in the order in which they stand in `rnn_lstm_captioning.py`. You will meet the last three, those of `CaptioningRNN`, earlier than the table suggests: you start them with the vanilla RNN and complete them once the LSTM and attention exist.
 #
-# A check that passes says so; one that fails stops the notebook and says what is wrong. Stuck? Run `hint()` in a new cell; each call reveals one more hint.
+# A check that passes says so; one that fails stops the notebook and says what is wrong. Stuck? Run `hint()` in a new cell: it helps with the last exercise that did not pass, and each call reveals one more hint.
+#
+# Where a cell says **Predict**, choose an answer or type one *before* you run the next cell, which shows the result beside your guess. So run the cells one by one.
 
 # %%
 session.exercises()
@@ -149,7 +151,7 @@ Wx, Wh = (
 )
 b = torch.tensor([0.1, 0.1], **double)
 next_h, cache = lesson.rnn_step_forward(x, prev_h, Wx, Wh, b)
-print("next_h =", next_h)
+print("next_h =", next_h.round(decimals=4))
 session.check_error("next_h by hand", next_h, torch.tensor([[0.7616, 0]], **double), 1e-4)
 
 # %%
@@ -342,7 +344,7 @@ session.check("the encoder returns 400 channels", encoder.out_channels == 400)
 #
 # Word number $i$ becomes row $i$ of a table of learned vectors. Nothing is computed; it is a lookup.
 #
-# The table has shape (V, W): V words in the vocabulary, W numbers per word. **Fill in `WordEmbedding.forward`:** indices (N, T) in, vectors (N, T, W) out; rows are counted from 0. **By hand:** with a table of three rows, the caption $(2, 0)$ becomes row 2 followed by row 0. **Common mistake:** a one-hot vector times the table gives the same result, V times slower; and the indices may be on another device than the table.
+# The table has shape (V, W): V words in the vocabulary, W numbers per word. **Fill in `WordEmbedding.forward`:** indices (N, T) in, vectors (N, T, W) out; rows are counted from 0. **By hand:** with a table of three rows, the caption $(2, 0)$ becomes row 2 followed by row 0. **Common mistakes.** Multiplying the table by one-hot vectors: the result is the same, but V times slower. Forgetting that the indices may lie on another device than the table: move them there first.
 
 # %%
 session.exercise("WordEmbedding.forward")
@@ -403,6 +405,8 @@ figure = draw.captioner()
 # | scores | (N, T, V) | (32, 16, V) |
 # | loss | a single number | about 11 words times $\ln V \approx 4$: 44 |
 #
+# **By hand.** The caption `<START> a red star <END> <NULL>` has 6 tokens. The network reads the first five, `<START> a red star <END>`, and must predict the last five, `a red star <END> <NULL>`. After reading `<START>` the right word is "a"; after "star" it is `<END>`; what it predicts after `<END>` does not count, since the target is `<NULL>`.
+#
 # **Common mistakes.** Reading and predicting the same slice: the model then learns to copy. Taking V as the largest index + 1 instead of `len(word_to_idx)`. Putting a $\tanh$ or ReLU after the projections. An output layer without bias.
 #
 # The check below fills every weight of a tiny model with a ramp from $-1.4$ to $1.3$ and compares the loss with a recorded one. `forward` and `sample` are checked for all three cells further below, once the LSTM and attention exist.
@@ -430,7 +434,7 @@ session.check_error("loss of the RNN captioner", loss, torch.tensor(150.60903930
 #
 # Before a long training, see whether the model can learn *anything*. A model that cannot memorise a few captions has a bug. We take 50 rows, in batches of 32. Like the reference setting, this run leaves out the last partial batch (`drop_last`), so the model sees the same **32 captions** in each of its 80 epochs; the other 18 are never shown.
 #
-# There are two settings, here and for the full training. The **reference setting**, used with the real data, trains encoder and decoder together. For the **sample world** the encoder is already good, so it stays frozen: its features are computed once, and only the decoder learns. That makes the same run eight times as fast.
+# There are two settings, here and for the full training. The **reference setting**, used with the real data, trains encoder and decoder together. For the **sample world** the encoder is already good, so it stays frozen: its features are computed once, and only the decoder learns. That makes the same run several times faster.
 
 # %%
 small = torch.linspace(0, num_train - 1, 50).long()
@@ -547,7 +551,7 @@ for split, rows in shown.items():
     figure = draw.show_generated(images, said, given, wrong, f"[{split}] RNN Generated:")
 
 # %% [markdown]
-# *Eight images, each with the caption that the RNN generated and one ground-truth caption (GT).* The grammar is perfect. Look at the red words instead: is it the class, the colour, the texture or the background that goes wrong?
+# *Eight images, each with the caption that the RNN generated and one ground-truth caption (GT).* The sentences are well formed. Look at the red words instead: is it the class, the colour, the texture or the background that goes wrong?
 
 # %%
 if SAMPLE_DATA:
@@ -627,12 +631,12 @@ session.check_error("hn", hn, case.expected["hn"], case.tolerance["hn"])
 # %% [markdown]
 # ### Does it remember longer? Measure it
 #
-# "Long short-term memory" is a claim, and you have all you need to test it. How much does the last hidden state depend on an input $k$ steps earlier? The norm of the gradient says so. We compare three untrained layers: an RNN, an LSTM as it is initialised here, and an LSTM whose forget gate starts *open*: a bias of 3, so $f \approx \sigma(3) = 0.95$.
+# "Long short-term memory" is a claim, and you have all you need to test it. How much does the last hidden state depend on an input $k$ steps earlier? The norm of the gradient says so. We compare three untrained layers: an RNN, an LSTM as it is initialised here, and an LSTM whose forget gate starts *open*: a bias of 3, so $f \approx \sigma(3) = 0.95$. The third is called "LSTM, open" below.
 
 # %%
 p = session.predict(
     "After 20 steps, which untrained layer has kept clearly the largest gradient?",
-    ["RNN", "LSTM", "LSTM with an open forget gate", "all about the same"],
+    ["RNN", "LSTM", "LSTM, open", "all about the same"],
 )
 
 # %%
@@ -649,7 +653,7 @@ kept = {name: norms[20] for name, norms in reach.items()}
 best = max(kept, key=kept.get)
 p.reveal(
     best,
-    "With f near 1 the cell state is multiplied by almost 1 at each step; 0.5^20 is a millionth.",
+    "Along the cell state each step multiplies by f: 0.95^20 = 0.36, but 0.5^20 = 0.000001.",
 )
 session.target(
     "an open gate keeps 100 times more gradient",
@@ -661,7 +665,7 @@ session.target(
 )
 
 # %% [markdown]
-# *Gradient norm against distance, on a logarithmic scale: two straight lines down, which is exponential decay, and one that stays up. All norms are divided by that of the last input.* So the architecture alone does not remember longer. With zero biases $f$ is $\tfrac12$ on average, so about half of the memory is lost at every step. What the LSTM has is a *way* to remember: one gate that can be opened, by training or by its initial bias ([Gers et al. 2000](https://doi.org/10.1162/089976600300015015), [Jozefowicz et al. 2015](https://proceedings.mlr.press/v37/jozefowicz15.html)).
+# *Gradient norm against distance, on a logarithmic scale: two straight lines down, which is exponential decay, and one that stays up. All norms are divided by that of the last input.* So the architecture alone does not remember longer. With zero biases $f$ is $\tfrac12$ on average, so about half of the memory is lost at every step. (The measured norms are larger than $f^{20}$, because part of the gradient takes a second path, through the hidden state and the gates.) What the LSTM has is a *way* to remember: one gate that can be opened, by training or by its initial bias ([Gers et al. 2000](https://doi.org/10.1162/089976600300015015), [Jozefowicz et al. 2015](https://proceedings.mlr.press/v37/jozefowicz15.html)).
 #
 # Read this curve with care: it is about layers *before* training. Training changes the factors, and a vanilla RNN can learn to remember as well. What a vanishing gradient costs is a signal to learn *from*: an input 20 steps back hardly tells its weights what to change. Captions are short, 5 to 15 words. So if the LSTM describes images better below, a longer memory is at most part of the reason: its recurrent layer also has four times as many weights, and with the sample data it is trained with a higher learning rate.
 
@@ -874,7 +878,7 @@ check_reference("attn", 0.5)
 # %% [markdown]
 # ## All losses together
 #
-# How low can the loss go? Every scene can be described in five phrasings, and which one was used cannot be seen in the image: that costs $\ln 5 = 1.61$ nats. In addition, 6 % of the captions of one object carry a rare word (`<UNK>`), and the image does not show which captions do. With $p = 0.06$ the entropy of that choice is $-p \ln p - (1-p) \ln (1-p) = 0.169 + 0.058 = 0.227$ nats, and it is paid in about half of the captions. Together this is the *floor*: a model that understands every image perfectly, but has not memorised the captions, cannot do better on average.
+# How low can the loss go? Every scene can be described in five phrasings, and which one was used cannot be seen in the image: that costs $\ln 5 = 1.61$ nats. (The order of the objects costs nothing, because it can be seen: a large object is named first; otherwise they are named from left to right or from top to bottom.) In addition, 6 % of the captions of one object carry a rare word (`<UNK>`), and the image does not show which captions do. With $p = 0.06$ the entropy of that choice is $-p \ln p - (1-p) \ln (1-p) = 0.169 + 0.058 = 0.227$ nats, and it is paid in about half of the captions. Together this is the *floor*: a model that understands every image perfectly, but has not memorised the captions, cannot do better on average.
 
 # %%
 floor, p_rare = None, torch.tensor(RARE_SHARE)
@@ -918,7 +922,7 @@ columns = {"training loss": final, "validation loss": {c: v[-1] for c, v in val_
 Table([{"model": NAMES_OF[c], **{k: v[c] for k, v in columns.items()}} for c in final], digits=2)
 
 # %% [markdown]
-# *Top left: the four runs on 32 captions. The others: training loss (mean of 20 batches) and validation loss of each full training, with the floor as a grey line.* Compare where curves end rather than how they begin, since the learning rates differ. Where the dashed line stays above the solid one, the model has memorised: what it gains on training captions is of no use for new images. What RNN and LSTM pay beyond the floor on *both* splits is content that they get wrong: they are underfitting, not only memorising.
+# *Top left: the four runs on 32 captions. The others: training loss (mean of 20 batches) and validation loss of each full training, with the floor as a grey line. The table gives the training loss as a mean over the last 90 batches, about one epoch.* Compare where curves end rather than how they begin, since the learning rates differ. Where the dashed line stays above the solid one, the model has memorised: what it gains on training captions is of no use for new images. What RNN and LSTM pay beyond the floor on *both* splits is content that they get wrong: they are underfitting, not only memorising.
 #
 # **To think about ("early stopping").** At which epoch would you stop each training, and which of the two curves tells you?
 
@@ -938,12 +942,12 @@ else:
 for split, row in sheets:
     image = data_dict[f"{split}_images"][row]
     (sentence,), (grid,) = caption_images(models["attn"], image[None])
-    given = decode_captions(data_dict[f"{split}_captions"][row], idx_to_word)
+    given = draw.plain(decode_captions(data_dict[f"{split}_captions"][row], idx_to_word))
     title = f"{split}\nAttention LSTM Generated: {sentence}\nGT: {given}"
     figure = draw.watch_decoding(image, grid, sentence.split(), title)
 
 # %% [markdown]
-# *Three images, one small map per word.* Follow the colour and class words: the bright cells should lie on the object being named, and move to the other one when the sentence does. For "in the snow" the network looks at the background. The "a" before the second object often looks for it already; at the first "a" anything may be bright. (A cell sees a wider area than the tile that is drawn.)
+# *Three images, one small map per word.* Follow the colour and class words: the bright cells should lie on the object being named, and move to the other one when the sentence does. Where a word is wrong, its map shows which cells the mistake was read from. For "in the snow" the network looks at the background. The "a" before the second object often looks for it already; at the first "a" anything may be bright. (A cell sees a wider area than the tile that is drawn.)
 #
 # Does attention really look at what it names? Measure it: the attention on the named object, where it is named correctly, over the object's share of the area. 1 would be chance.
 
@@ -1046,12 +1050,12 @@ if SAMPLE_DATA:
     display(draw.score_table({NAMES_OF[cell]: kept_out[cell] for cell in kept_out}, HELD_OUT))
 
 # %% [markdown]
-# The three differ more here than anywhere else. Attention can read colour and class off the same cell, one word after the other, and put them together in a new way. Remember who made that easy: the encoder was taught to keep colour and class apart in every cell, while its pairs, told from the mean, were always familiar ones. The other two models have only that mean.
+# The three differ more here than anywhere else. Attention can read colour and class off the same cell, one word after the other, and put them together in a new way. Remember what made that easy: the encoder was trained to name the colour and the class of an object, each by itself, from the cell in which the object lies. Whole pairs it had to name only from the mean over all cells, and the held-out pairs were never among them. The RNN and the LSTM have nothing but that mean.
 
 # %% [markdown]
 # ## What none of them learns: the relation
 #
-# Look at the bars for "relation" again. A model that always claims the same relation does as well:
+# Look at the bars for "relation" again. A model that always claims the same relation, without looking, does no worse:
 
 # %%
 if SAMPLE_DATA:
@@ -1130,7 +1134,7 @@ if SAMPLE_DATA:
     display(draw.score_table(compared, CHANGED | OVERALL))
 
 # %% [markdown]
-# *The same model with and without the position code.* Most of the claimed relations are right now. Two objects are named better as well, probably because it helps to know where the first one was when you look for the second. Held-out pairs do not profit: compare the third row. The relation is still the weakest point. It is claimed in about a fifth of the training captions only, and it needs two positions, one of which has to be remembered.
+# *The same model with and without the position code.* Most of the claimed relations are right now. Two objects are named better as well, probably because it helps to know where the first one was when you look for the second. For held-out pairs there is no such gain: compare the third row. The relation is still the weakest point. It is claimed in about a fifth of the training captions only, and it needs two positions, one of which has to be remembered.
 #
 # **To think about ("relations").** Would the same code help the plain LSTM? And what would you try next, to get from here to nearly all relations right?
 
@@ -1154,11 +1158,11 @@ session.save_results()
 #
 # ## Questions
 #
-# Write half a page at most for each. When you have an answer of your own, compare it: `session.answer("Q1")` in a new cell, and likewise "teacher forcing", "early stopping" and "relations".
+# Write half a page at most for each, in a new text cell below. When you have an answer of your own, compare it: `session.answer("Q1")` in a new cell for question 1, and likewise "Q2", "Q3", "teacher forcing", "early stopping" and "relations".
 #
-# 1. **Q1.** Why does `rnn_backward` need the states of the forward pass, and what would it cost to compute them again instead of keeping them? *A full answer names: where the states occur in the gradient, memory and time for both ways, one way between them.*
-# 2. **Q2.** The LSTM's forget gate can start open. Which part of the code would you change, why does it help, and when could it hurt? *A full answer names: the block of the bias, the factor per step, the measurement above, a drawback.*
-# 3. **Q3.** The captioner always takes the most likely word. When does that go wrong, and what else could it do? *A full answer names: an example, two alternatives, their price.*
+# 1. Why does `rnn_backward` need the states of the forward pass, and what would it cost to compute them again instead of keeping them? *A full answer names: where the states occur in the gradient, memory and time for both ways, one way between them.*
+# 2. The LSTM's forget gate can start open. Which part of the code would you change, why does it help, and when could it hurt? *A full answer names: the block of the bias, the factor per step, the measurement above, a drawback.*
+# 3. The captioner always takes the most likely word. When does that go wrong, and what else could it do? *A full answer names: an example, two alternatives, their price.*
 #
 # ## What next
 #

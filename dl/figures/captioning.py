@@ -197,11 +197,11 @@ def show_generated(images: Tensor, said: list[str], truths: list[str], wrong: li
     marks = None
     if wrong is not None:
         marks = [[*(False for _ in label.split()), *flags] for flags in wrong]
-    texts = [f"{label}\n{sentence}\nGT: {_plain(truth)}" for sentence, truth in zip(said, truths)]
+    texts = [f"{label}\n{sentence}\nGT: {plain(truth)}" for sentence, truth in zip(said, truths)]
     return show_captioned(images, texts, marks)
 
 
-def _plain(caption: str) -> str:
+def plain(caption: str) -> str:
     """A decoded caption without the tokens that open and close it."""
     return caption.removeprefix("<START>").removesuffix("<END>").strip()
 
@@ -315,7 +315,7 @@ def score_bars(scores: dict[str, dict[str, float]], names: dict[str, str], title
         bars = axis.bar(at, [values.get(name, np.nan) for name in names], width * 0.95, label=model)
         axis.bar_label(bars, fmt="%.2f", fontsize=9)
     axis.set_xticks(range(len(names)), [label.replace(", ", ",\n") for label in names.values()], fontsize=10)
-    axis.set(ylim=(0, 1.25), ylabel="fraction of captions", title=title)
+    axis.set(ylim=(0, 1.25), yticks=np.arange(0, 1.1, 0.2), ylabel="fraction of captions", title=title)
     axis.legend(loc="upper right", ncols=len(scores))
     groups = "; ".join(
         f"{label}: " + ", ".join(f"{model} {values.get(name, float('nan')):.2f}" for model, values in scores.items())
@@ -340,7 +340,7 @@ def position_map(accuracy: Tensor) -> Figure:
         dark = value < 0.55
         axis.text(column, row, f"{value:.2f}", ha="center", va="center", color="white" if dark else "black")
     axis.set(xticks=range(accuracy.shape[1]), yticks=range(accuracy.shape[0]), xlabel="column", ylabel="row")
-    axis.set_title("Position named from one cell's features")
+    axis.set_title("Accuracy of the position probe")
     axis.grid(False)
     figure.colorbar(drawn, label="accuracy")
     return describe(

@@ -51,12 +51,13 @@ def model_scheme() -> Figure:
         for number, stage in enumerate(stages):
             y = 3.3 + 1.35 * number
             box(axis, x, y, stage, width=4.0, height=0.8, fill=GREEN if stage == "feed-forward" else BLUE)
-            arrow(axis, (x, y + 0.4), (x, y + 0.95))
+            if number + 1 < len(stages):
+                arrow(axis, (x, y + 0.4), (x, y + 0.95))
     axis.text(1.5, 5.6, "encoder\nblock,\nN times", ha="right", va="top", fontsize=11)
     axis.text(14.1, 6.6, "decoder\nblock,\nN times", ha="left", va="top", fontsize=11)
-    axis.plot([4.0, 4.0, 7.8, 7.8], [5.45, 5.9, 5.9, 4.65], color="#444444", linewidth=1.3)
+    axis.plot([4.0, 4.0, 7.8, 7.8], [5.05, 5.9, 5.9, 4.65], color="#444444", linewidth=1.3)
     arrow(axis, (7.8, 4.65), (9.6, 4.65), "keys,\nvalues", text_at=(-0.25, 0.55))
-    arrow(axis, (11.6, 6.8), (11.6, 7.2))
+    arrow(axis, (11.6, 6.4), (11.6, 7.2))
     box(axis, 11.6, 7.6, "linear layer to 16 words", width=4.4, height=0.8, fill=PINK)
     arrow(axis, (11.6, 8.0), (11.6, 8.4))
     box(axis, 11.6, 8.8, "softmax", width=4.4, height=0.8, fill=PINK)
@@ -285,11 +286,12 @@ def smoothing_compared(losses: Mapping[str, Sequence[float]], given: Mapping[str
         spread = number + np.linspace(-0.2, 0.2, len(given[name]))
         right.plot(spread, given[name], "os"[number], color=LINE[number], markersize=5)
     left.axhline(floor, color=LINE[6], linestyle=":", label=f"least smoothed loss: {floor:.3f}")
-    left.set(xlabel="epoch", ylabel="loss [nats per token]", ylim=(0, None))
+    left.set(title="Loss while training", xlabel="epoch", ylabel="loss [nats per token]", ylim=(0, None))
     left.legend()
     right.axhline(0.9, color=LINE[6], linestyle=":")
     right.set_xticks(range(len(losses)), list(losses))
-    right.set(xlim=(-0.5, len(losses) - 0.5), ylabel="probability of the true token", ylim=(0.5, 1.02))
+    right.set(title="How sure is the model in the end?", xlim=(-0.5, len(losses) - 0.5), ylim=(0.5, 1.02))
+    right.set_ylabel("probability of the true token")
     means = ", ".join(f"{name} {float(values.mean()):.3f}" for name, values in given.items())
     describe(
         figure, f"Left, loss curves of both losses, with the floor {floor:.3f}. Right, probability of true tokens: {means}."
@@ -431,6 +433,7 @@ def rule_curves(runs: Mapping[str, Mapping[str, Sequence[float]]], title: str) -
         for number, (label, curve) in enumerate(runs.items()):
             axis.plot(curve["epoch"], curve[key], color=LINE[number], linestyle=DASHES[number], label=label)
         axis.set(title=name, xlabel="epoch", ylim=(-0.02, 1.03))
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     axes[0].set_ylabel("exact match (greedy)")
     figure.suptitle(title)
     _tight(figure)
