@@ -73,7 +73,7 @@ def _works(chance: random.Random) -> Iterator[tuple[dict[str, str], list[str], l
     every = course.find(())
     names = [exercise.name for exercise in every]
     wrong = [v for topic in MODULES for v in variants_of(topic) if v.diagnosis]
-    right = [v for topic in MODULES for v in variants_of(topic) if v.diagnosis is None]
+    right = [v for topic in MODULES for v in variants_of(topic) if v.diagnosis is None and "__init__" not in v.exercise]
     for number in range(7):
         yield _with(chance.sample(right, 4) if number else []), names, []
     for share in (0.1, 0.25, 0.4, 0.6, 0.75, 0.9):
@@ -126,7 +126,11 @@ def _packed(files: dict[str, str], number: int) -> dict[str, bytes]:
     """As students do it: a zip, a zip of a folder, handed in again, or, where it is one file, alone."""
     if len(files) == 1 and number % 2:
         return {f"{Path(path).name}": text.encode() for path, text in files.items()}
-    notebook = {"cell_type": "markdown", "metadata": {}, "source": f"**Your answer:** *(question 1)*\n\nBecause {number} < 99."}
+    notebook = {
+        "cell_type": "markdown",
+        "metadata": {},
+        "source": f"**Your answer:** *(question 1)*\n\nBecause {number} < 99.",
+    }
     files = {**files, "notebooks/Transformers.ipynb": json.dumps({"cells": [notebook], "nbformat": 4, "nbformat_minor": 5})}
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
