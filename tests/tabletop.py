@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dl.checks import course
-from dl.checks.exercise import MODULES, Exercise
+from dl.checks.exercise import MODULES
 from dl.checks.mistakes import tomllib
 from dl.grading.intake import LESSONS
 from dl.student import markers
@@ -70,8 +70,7 @@ def write(folder: Path) -> None:
 
 def _works(chance: random.Random) -> Iterator[tuple[dict[str, str], list[str], list[str]]]:
     """Files of each submission, the exercises that must pass, and those that must not."""
-    every = course.find(())
-    names = [exercise.name for exercise in every]
+    names = [exercise.name for exercise in course.find(())]
     wrong = [v for topic in MODULES for v in variants_of(topic) if v.diagnosis]
     right = [v for topic in MODULES for v in variants_of(topic) if v.diagnosis is None and "__init__" not in v.exercise]
     for number in range(7):
@@ -82,11 +81,11 @@ def _works(chance: random.Random) -> Iterator[tuple[dict[str, str], list[str], l
     for number in range(8):
         made = chance.sample([v for v in wrong if v.exercise in names[: 55 - 4 * number]], 1 + number // 2)
         mistaken = {v.exercise for v in made}
-        yield _with(made), [n for n in names if not _rests_on(n, mistaken, every)], sorted(mistaken)
+        yield _with(made), _unharmed(mistaken), sorted(mistaken)
     for attack in ATTACKS:
         body = HOSTILE[attack].replace("WRONG", "torch.zeros(len(x), len(Wh)), None")
         first = Variant("rnn_step_forward", "", body, 0)
-        yield _with([first]), [n for n in names if not _rests_on(n, {first.exercise}, every)], [first.exercise]
+        yield _with([first]), _unharmed({first.exercise}), [first.exercise]
     yield _solved_only([]), [], names
     yield {**SOLVED, "transformers.py": "def broken(:\n"}, _of("captioning", "simclr", "clip_dino"), _of("transformers")
     yield {"readme.md": "I could not finish, sorry."}, [], []
@@ -111,11 +110,13 @@ def _solved_only(names: list[str]) -> dict[str, str]:
     }
 
 
-def _rests_on(name: str, wrong: set[str], every: list[Exercise]) -> bool:
-    """Whether an exercise is wrong itself, or is skipped for one that it needs."""
-    (exercise,) = (exercise for exercise in every if exercise.name == name)
-    needs = [*exercise.needs, *([exercise.partner] if exercise.partner else [])]
-    return name in wrong or any(_rests_on(need.name, wrong, every) for need in course.find(needs) if needs)
+def _unharmed(wrong: set[str]) -> list[str]:
+    """The exercises that neither are among the wrong ones nor, over others, build on one: those are skipped."""
+    harmed = set(wrong)
+    for exercise in course.find(()):  # each needs only earlier ones
+        if harmed & {*exercise.needs, exercise.partner}:
+            harmed.add(exercise.name)
+    return [exercise.name for exercise in course.find(()) if exercise.name not in harmed]
 
 
 def _of(*topics: str) -> list[str]:

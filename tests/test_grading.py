@@ -19,6 +19,7 @@ from dl.console import UsageError
 from dl.grading import engine, formats, intake, pages, points, report
 from dl.grading.intake import LESSONS
 from dl.student import leaks, markers
+from tests import tabletop
 from tests.variants import ROOT
 
 SOLVED = {path: (ROOT / path).read_bytes() for path in LESSONS}
@@ -136,6 +137,19 @@ def test_names_and_ids_come_from_the_platform_the_roster_and_last_the_submission
         ("Ann Lee_77", "Lee, Ann", "77", False, "2026-11-21", 6),
         ("x.zip", "Somebody Else", "999", False, "", 7),
     }
+
+
+def test_the_class_of_a_rehearsal_is_taken_as_it_is_meant(tmp_path):
+    tabletop.write(tmp_path / "class")
+    found = intake.find([tmp_path / "class" / "submissions"], tmp_path / "class" / "roster.csv")
+    assert {s.label for s in found} == set(json.loads((tmp_path / "class" / "expected.json").read_text(encoding="utf-8")))
+    assert len(found) == 30 and len({s.sha256 for s in found if s.contents}) >= 28
+    assert [s.name for s in found if s.problem] == ["Costa, Rui"]
+    assert [s.id for s in found if "is not in the roster" in s.notes] == ["1030"]
+    assert {s.submitted[:10] for s in found if s.late} == {"2026-11-22"}
+    assert points.load(tmp_path / "class" / "points.toml").most == 60
+    with pytest.raises(FileExistsError):
+        tabletop.write(tmp_path / "class")
 
 
 @pytest.mark.parametrize("arguments", [["nowhere"], ["."], [".", "--roster", "nowhere.csv"], [], ["x", "--shard", "3/2"]])
@@ -471,6 +485,7 @@ def test_the_guide_speaks_of_the_most_common_mistakes_first():
         }
 
     both = [student(("sim", "odd")), student(("sim", "odd"), ("train", "even"))]
+    assert [pages.sentence(text) for text in ("which axis?", "x is", "h[:, t] is")] == ["Which axis?", "x is", "h[:, t] is"]
     assert [(line["exercise"], line["count"]) for line in pages.guide(both)] == [("sim", 2), ("train", 1)]
     assert [row["exercise"] for row in pages.exercise_table(both)] and pages.guide(both)[0]["ask"]
 
