@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import subprocess
@@ -147,8 +148,8 @@ def test_a_library_call_that_does_it_all_gets_a_note():
     exercise = Exercise("LSTM.forward", "captioning", (), 1, 5, whole_calls={"nn.LSTM": "PyTorch's layer did the work"})
     whole = "class LSTM:\n    def forward(self, x):\n        return torch.nn.LSTM(3, 4)(x)\n"
     own = "class LSTM:\n    def forward(self, x):\n        return x\n\nclass B:\n    def forward(self):\n        nn.LSTM()\n"
-    assert notes_on(exercise, [whole]) == "PyTorch's layer did the work"
-    assert notes_on(exercise, [own]) == ""
+    assert notes_on(exercise, [ast.parse(whole)]) == "PyTorch's layer did the work"
+    assert notes_on(exercise, [ast.parse(own)]) == ""
 
 
 # --- Verdicts ---

@@ -19,6 +19,7 @@ from dl.console import UsageError
 from dl.grading import engine, formats, intake, pages, points, report
 from dl.grading.intake import LESSONS
 from dl.student import leaks, markers
+from tests import tabletop
 from tests.variants import ROOT
 
 SOLVED = {path: (ROOT / path).read_bytes() for path in LESSONS}
@@ -138,6 +139,19 @@ def test_names_and_ids_come_from_the_platform_the_roster_and_last_the_submission
     }
 
 
+def test_the_class_of_a_rehearsal_is_taken_as_it_is_meant(tmp_path):
+    tabletop.write(tmp_path / "class")
+    found = intake.find([tmp_path / "class" / "submissions"], tmp_path / "class" / "roster.csv")
+    assert {s.label for s in found} == set(json.loads((tmp_path / "class" / "expected.json").read_text(encoding="utf-8")))
+    assert len(found) == 30 and len({s.sha256 for s in found if s.contents}) >= 28
+    assert [s.name for s in found if s.problem] == ["Costa, Rui"]
+    assert [s.id for s in found if "is not in the roster" in s.notes] == ["1030"]
+    assert {s.submitted[:10] for s in found if s.late} == {"2026-11-22"}
+    assert points.load(tmp_path / "class" / "points.toml").most == 60
+    with pytest.raises(FileExistsError):
+        tabletop.write(tmp_path / "class")
+
+
 @pytest.mark.parametrize("arguments", [["nowhere"], ["."], [".", "--roster", "nowhere.csv"], [], ["x", "--shard", "3/2"]])
 def test_wrong_use_is_said_in_words(tmp_path, monkeypatch, capsys, arguments):
     monkeypatch.chdir(tmp_path)
@@ -173,7 +187,7 @@ def test_points_partial_credit_and_late_days(tmp_path):
     ]
     assert days == [0, 0, 1, 3]
     assert [scheme.kept_share(day) for day in range(5)] == [1, 1, 0.75, 0.5, 0]
-    assert points.load().most == 55
+    assert points.load().most == 55 and points.load().is_whole and not scheme.is_whole
 
 
 WRONG_TABLES = ("[exercises]\nsin = 1", "[late]\nday = 1", "[other]\n", "[", "[partial]\nshare = 2", "[exercises]\nsim = -1")
@@ -246,7 +260,7 @@ class Tags(html.parser.HTMLParser):
 
     def handle_starttag(self, tag, attributes):
         self.seen.append((tag, dict(attributes)))
-        self.open += [tag] if tag not in ("meta",) else []
+        self.open += [tag] if tag not in ("meta", "wbr") else []
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
@@ -331,7 +345,10 @@ def schema(properties, **more):
     return {"type": "object", "required": list(properties), "properties": properties, "additionalProperties": False, **more}
 
 
-SCHEMAS = {  # after the platforms' documentation
+# Gradescope: gradescope-autograders.readthedocs.io/en/latest/specs, "Output format". Classroom 50: the wiki of
+# foundation50/classroom50, "Advanced Autograding", "The result.json contract". PrairieLearn: docs/externalGrading.md,
+# "Grading results". Read in November 2026.
+SCHEMAS = {
     "gradescope": schema(
         {
             "score": NUMBER,
@@ -356,9 +373,9 @@ SCHEMAS = {  # after the platforms' documentation
                 key: {"type": "string", "minLength": 1}
                 for key in ("classroom", "assignment", "owner", "commit", "release", "review")
             },
-            "assignment_type": {"enum": ["individual", "group"]},
+            "assignment_type": {"enum": ["individual", "group", "team"]},
             "submission": {"type": "string", "pattern": "^submit/"},
-            "datetime": {"type": "string", "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$"},
+            **{key: {"type": "string", "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$"} for key in ("datetime", "graded_at")},
             "score": {"type": "integer", "minimum": 0},
             "max-score": {"type": "integer", "minimum": 0},
             "tests": {
@@ -372,24 +389,28 @@ SCHEMAS = {  # after the platforms' documentation
             },
         }
     ),
-    "prairielearn": schema(
-        {
-            "gradable": {"type": "boolean"},
-            "score": {"type": "number", "minimum": 0, "maximum": 1},
-            "message": TEXT,
-            "output": TEXT,
-            "tests": {
-                "type": "array",
-                "items": schema(
-                    {
-                        **{key: TEXT for key in ("name", "description", "message", "output")},
-                        "points": NUMBER,
-                        "max_points": NUMBER,
-                    }
-                ),
-            },
-        }
-    ),
+    "prairielearn": {
+        "oneOf": [
+            schema({"gradable": {"const": False}, "format_errors": {"type": "array", "items": TEXT}}),
+            schema(
+                {
+                    "gradable": {"const": True},
+                    "score": {"type": "number", "minimum": 0, "maximum": 1},
+                    "message": TEXT,
+                    "output": TEXT,
+                    "tests": {
+                        "type": "array",
+                        "items": schema(
+                            {
+                                **{key: TEXT for key in ("name", "description", "message", "output")},
+                                **{key: NUMBER for key in ("points", "max_points")},
+                            }
+                        ),
+                    },
+                }
+            ),
+        ]
+    },
 }
 
 
@@ -403,9 +424,22 @@ def test_platforms_get_their_own_form(graded, name, tmp_path):
     assert len(files) == 4
     for path in files:
         jsonschema.validate(json.loads(path.read_text(encoding="utf-8")), SCHEMAS[name])
-    half = {**report_of["submissions"][0], "score": 0.5, "exercises": []}
-    made = formats.classroom50(half)
-    assert made["score"] / made["max-score"] == half["score"] / half["max_score"]
+        assert path.stat().st_size < 2**20
+
+
+def test_classroom_50_gets_whole_points_that_add_up_also_when_late_and_its_runner_is_heard(monkeypatch):
+    exercises = [{**entry("sim", "failed", message=""), "points": 0.5, "max_points": 1.0}]
+    exercises.append({**entry("train", message=""), "points": 2.0, "max_points": 2.0})
+    written = {"question 1": {"points": 1.5, "max_points": 4.0}, "question 2": {"points": None, "max_points": 1.0}}
+    late = {"submission": "a", "sha256": "0" * 64, "id": "7", "name": "", "submitted": "2026-11-20T13:00:00+01:00"}
+    late |= {"score": 3.0, "max_score": 8.0, "exercises": exercises, "written": written}  # 4, of which three quarters are left
+    monkeypatch.setenv("OWNER", "alice")
+    made = formats.classroom50(late)
+    assert made["score"] == sum(test["score"] for test in made["tests"])
+    assert made["max-score"] == sum(test["max-score"] for test in made["tests"])
+    assert made["score"] / made["max-score"] == late["score"] / late["max_score"]
+    assert [test["passed"] for test in made["tests"]] == [False, True, False, False]
+    assert (made["owner"], made["datetime"]) == ("alice", "2026-11-20T12:00:00Z")
 
 
 def test_the_zip_for_gradescope_holds_what_it_needs(graded):
@@ -451,6 +485,7 @@ def test_the_guide_speaks_of_the_most_common_mistakes_first():
         }
 
     both = [student(("sim", "odd")), student(("sim", "odd"), ("train", "even"))]
+    assert [pages.sentence(text) for text in ("which axis?", "x is", "h[:, t] is")] == ["Which axis?", "x is", "h[:, t] is"]
     assert [(line["exercise"], line["count"]) for line in pages.guide(both)] == [("sim", 2), ("train", 1)]
     assert [row["exercise"] for row in pages.exercise_table(both)] and pages.guide(both)[0]["ask"]
 

@@ -28,7 +28,12 @@ from dl.checks.confine import Limits
 FORKS = sys.platform.startswith(("linux", "freebsd"))  # elsewhere a process with torch loaded cannot be forked safely
 MOST_DESCRIPTORS = 4096  # open files of a server that are closed in a child
 UNANSWERED = 70  # exit code of a child
-PREPARED = {"simclr": ("torchvision.datasets", "torchvision.transforms", "tqdm.auto"), "clip_dino": ("clip",)}
+PREPARED = {  # what the lessons of a topic import, but no lesson
+    "captioning": ("dl.image_utils",),
+    "transformers": ("dl.guards.transformers",),
+    "simclr": ("torchvision.datasets", "torchvision.transforms", "tqdm.auto", "numpy.typing", "dl.data"),
+    "clip_dino": ("clip", "dl.guards.clip_dino", "dl.models.small_clip", "dl.video", "dl.weights"),
+}
 
 
 @dataclass(frozen=True)
@@ -194,7 +199,7 @@ def _answer(request: dict) -> bytes:
     from dl.checks.wire import Outgoing
 
     outgoing, topic, name = Outgoing(), request["topic"], request["exercise"]
-    cases = {case.name: case for exercise in course.find([name]) for case in exercise.cases}
+    cases = {case.name: case for exercise in course.exercises(topic) if exercise.name == name for case in exercise.cases}
     try:
         library = Library(Path(request["root"]), topic)
     except Broken as error:

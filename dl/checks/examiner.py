@@ -119,7 +119,7 @@ def single(exercise: Exercise, name: str, status: str, message: str, module: str
 
 def _notes(exercise: Exercise, source: Source, checks: Sequence[CheckResult]) -> list[str]:
     """What to say about an exercise that passes."""
-    called = notes_on(exercise, source.sources.values())
+    called = notes_on(exercise, source.trees.values())
     return [*([called] if called else []), *(check.message.removeprefix("note: ") for check in checks if check.message)]
 
 

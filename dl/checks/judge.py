@@ -196,11 +196,11 @@ def _is_chunk(source: ast.AST) -> bool:
     )
 
 
-def notes_on(exercise: Exercise, sources: Iterable[str]) -> str:
+def notes_on(exercise: Exercise, trees: Iterable[ast.Module]) -> str:
     """What is said of library calls that do the whole exercise."""
     owner, _, method = exercise.name.partition(".")
-    for source in sources:
-        for node in ast.parse(source).body:
+    for tree in trees:
+        for node in tree.body:
             if not isinstance(node, (ast.ClassDef, ast.FunctionDef)) or node.name != owner:
                 continue
             parts: Sequence[ast.stmt] = [m for m in node.body if getattr(m, "name", None) == method] if method else [node]

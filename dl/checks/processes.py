@@ -191,6 +191,7 @@ class Children:
             environment |= {"HOME": self.sandbox.temporary, "TMPDIR": self.sandbox.temporary, "LANG": "C.UTF-8"}
         path = [str(self.package), *([os.environ["PYTHONPATH"]] if "PYTHONPATH" in os.environ else [])]
         environment |= {"PYTHONPATH": os.pathsep.join(path), "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+        environment["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1"  # a fork copies an entry for each page: fewer, larger ones
         self._process = subprocess.Popen(
             [sys.executable, "-m", "dl.checks.child", json.dumps(asdict(self.sandbox))],
             stdin=subprocess.PIPE,

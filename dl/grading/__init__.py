@@ -99,11 +99,11 @@ def finish(about: list[dict], scheme: points.Scheme, options: Options, seconds: 
     pages.write(graded, scheme, options.out / "pages")
     print(formats.table(graded))
     if changed:
-        say("\n  ".join(["Other than the last time:", *changed]))
+        say("\n  ".join(["Changed since the last time:", *changed]))
     broken = sum(entry["status"] == "broken" for entry in graded["submissions"])
     say(
-        f"{len(graded['submissions'])} submissions graded, {broken} of them broken, in {seconds:.0f} s, held by "
-        f"{', '.join(graded['sandbox'])}; written to {options.out}: grades.csv, grades.json, pages/index.html"
+        f"{len(graded['submissions'])} submissions in {seconds:.0f} s, of which {broken} could not be read; the code was "
+        f"confined by {', '.join(graded['sandbox'])}. Written to {options.out}: grades.csv, grades.json, pages/index.html"
     )
     return SUCCESS
 

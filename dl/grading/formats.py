@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import re
 import zipfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +18,7 @@ from dl import settings
 from dl.checks.exercise import MODULES
 from dl.console import UsageError, write_json, write_whole
 from dl.grading.intake import squeezed
-from dl.grading.points import Scheme
+from dl.grading.points import Scheme, read_time
 from dl.grading.report import WRITTEN
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 FORMATS = ("table", "csv", "gradescope", "classroom50", "prairielearn")
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet runs a cell that begins so
+MOST_TEXT = 4000  # characters of a message where a platform bounds the whole file
 SETUP = """#!/usr/bin/env bash
 # Runs once, when the image is built. Python 3.10 or newer.
 set -e
@@ -66,7 +69,8 @@ def write(graded: dict, scheme: Scheme, options: Options) -> None:
     if options.gradebook:
         rows = fill_gradebook(Path(options.gradebook), options.column, graded)
         _write_csv(out / Path(options.gradebook).name, rows, own=False)
-    makers = {"gradescope": gradescope, "classroom50": classroom50, "prairielearn": prairielearn}
+    whole = partial(classroom50, factor=1 if scheme.is_whole else 100)
+    makers: dict[str, Callable[[dict], dict]] = {"gradescope": gradescope, "classroom50": whole, "prairielearn": prairielearn}
     if maker := makers.get(options.format):
         name = "result.json" if options.format == "classroom50" else "results.json"
         for entry in graded["submissions"]:
@@ -156,48 +160,66 @@ def gradescope(entry: dict) -> dict:
     }
 
 
-def classroom50(entry: dict) -> dict:
-    """`result.json` of Classroom 50, version 1, whose points are whole: everything times the factor that makes them so.
+def classroom50(entry: dict, factor: int = 100) -> dict:
+    """`result.json` of Classroom 50, version 1.
 
-    What only its runner knows (links, the classroom) is filled in by it; here stands what this grader knows.
+    Its points are whole, and the score is their sum: each test has the points that are left after late days, times
+    `factor`, which is the same for a whole class. What only its runner knows (links, the classroom) comes from the
+    runner's variables.
     """
-    factor = next(factor for factor in (1, 2, 4, 10, 100, 10_000) if factor == 10_000 or _whole(entry, factor))
-    now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-    unknown = {key: "unknown" for key in ("commit", "release", "review")}
+    earned = [(e["exercise"], e["points"], e["max_points"], e["message"]) for e in entry["exercises"]]
+    earned += [(name, given["points"] or 0.0, given["max_points"], "") for name, given in entry["written"].items()]
+    total = sum(points for _, points, _, _ in earned)
+    share = entry["score"] / total if total else 0.0
+    tests = [
+        {
+            "test-name": name,
+            "passed": points == most,
+            "score": round(points * share * factor),
+            "max-score": round(most * factor),
+            "message": message,
+        }
+        for name, points, most, message in earned
+    ]
+    now = datetime.now(timezone.utc)
     return {
         "schema": "classroom50/result/v1",
-        "classroom": "dl",
-        "assignment": "a2",
-        "assignment_type": "individual",
-        "owner": entry["id"] or entry["name"] or entry["submission"],
-        "submission": f"submit/{entry['sha256'][:12]}",
-        **unknown,
-        "datetime": now,
-        "score": round(entry["score"] * factor),
-        "max-score": round(entry["max_score"] * factor),
-        "tests": [
-            {
-                "test-name": exercise["exercise"],
-                "passed": exercise["status"] == "passed",
-                "score": round(exercise["points"] * factor),
-                "max-score": round(exercise["max_points"] * factor),
-                "message": exercise["message"],
-            }
-            for exercise in entry["exercises"]
-        ],
+        **_of_runner(entry),
+        "datetime": _utc(read_time(entry["submitted"], "the roster") if entry["submitted"] else now),
+        "graded_at": _utc(now),
+        "score": sum(test["score"] for test in tests),
+        "max-score": sum(test["max-score"] for test in tests),
+        "tests": tests,
     }
 
 
-def _whole(entry: dict, factor: int) -> bool:
-    values = [entry["score"], *(e[key] for e in entry["exercises"] for key in ("points", "max_points"))]
-    return all((value * factor).is_integer() for value in map(float, values))
+def _of_runner(entry: dict) -> dict[str, str]:
+    """What Classroom 50's runner says of a submission in its variables, else what is known here."""
+    known = {
+        "classroom": ("CLASSROOM", "dl"),
+        "assignment": ("ASSIGNMENT", "a2"),
+        "assignment_type": ("ASSIGNMENT_TYPE", "individual"),
+        "owner": ("OWNER", entry["id"] or entry["name"] or entry["submission"]),
+        "submission": ("SUBMISSION_TAG", f"submit/{entry['sha256'][:12]}"),
+        **{key: (f"{key.upper()}_URL", "unknown") for key in ("commit", "release", "review")},
+    }
+    return {key: os.environ.get(name) or default for key, (name, default) in known.items()}
+
+
+def _utc(time: datetime) -> str:
+    return time.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def prairielearn(entry: dict) -> dict:
-    """`results.json` of a PrairieLearn external grader; its score is a share."""
+    """`results.json` of a PrairieLearn external grader; its score is a share, and the file has at most 1 MB.
+
+    A submission that cannot be read is "not gradable", which costs the student no attempt.
+    """
+    if entry["status"] != "graded":
+        return {"gradable": False, "format_errors": [entry["message"], *entry["notes"]]}
     return {
-        "gradable": entry["status"] == "graded",
-        "score": round(entry["score"] / entry["max_score"], 6) if entry["max_score"] else 0.0,
+        "gradable": True,
+        "score": round(min(1.0, entry["score"] / entry["max_score"]), 6) if entry["max_score"] else 0.0,
         "message": entry["message"],
         "output": "; ".join(entry["notes"]),
         "tests": [
@@ -206,8 +228,8 @@ def prairielearn(entry: dict) -> dict:
                 "description": exercise["topic"],
                 "points": exercise["points"],
                 "max_points": exercise["max_points"],
-                "message": exercise["note"],
-                "output": exercise["message"],
+                "message": exercise["note"][:MOST_TEXT],
+                "output": exercise["message"][:MOST_TEXT],
             }
             for exercise in entry["exercises"]
         ],

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import re
+import statistics
 from collections import Counter, defaultdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dl.checks import answers, course
 from dl.console import UsageError, write_whole
 from dl.grading.formats import file_name
 from dl.grading.points import Scheme
 
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
 COMMON = 12  # mistakes in the guide
+TITLES = {"captioning": "Captioning", "transformers": "Transformers", "simclr": "SimCLR", "clip_dino": "CLIP and DINO"}
 
 
 def write(graded: dict, scheme: Scheme, folder: Path) -> None:
@@ -26,10 +33,11 @@ def write(graded: dict, scheme: Scheme, folder: Path) -> None:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters |= {"points": rounded, "sentence": sentence, "breakable": breakable}
     entries = [{**entry, "page": f"{file_name(entry)}.html"} for entry in graded["submissions"]]
     student = environment.get_template("student.html")
     for entry in entries:
-        _save(folder / entry["page"], student.render(entry=entry, topics=_by_topic(entry)))
+        _save(folder / entry["page"], student.render(entry=entry, topics=_by_topic(entry), open=_ungraded(entry)))
     shared = {"exercises": exercise_table(entries), "guide": guide(entries), "scores": _spread(entries)}
     _save(folder / "index.html", environment.get_template("class.html").render(entries=entries, graded=graded, **shared))
 
@@ -73,16 +81,40 @@ def guide(entries: list[dict]) -> list[dict]:
     return lines
 
 
+def rounded(points: float) -> str:
+    """Points with at most two decimals."""
+    return f"{round(points, 2):g}"
+
+
+def sentence(text: str) -> str:
+    """With a capital at its beginning, unless that is code."""
+    return text[0].upper() + text[1:] if re.match(r"[a-z]{2,}[ ,:;]", text) else text
+
+
+def breakable(name: str) -> Markup:
+    """A long name as HTML that may be broken after "_" and "."."""
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub(r"([_.]+)", r"\1<wbr>", str(escape(name))))
+
+
 def _by_topic(entry: dict) -> dict[str, list[dict]]:
+    """The exercises under the titles of their topics; messages without the name that stands beside them."""
     topics: dict[str, list[dict]] = {}
     for exercise in entry["exercises"]:
-        topics.setdefault(exercise["topic"], []).append(exercise)
+        said = exercise["message"].removeprefix("EXERCISE ").removeprefix(f"{exercise['exercise']}: ")
+        topics.setdefault(TITLES[exercise["topic"]], []).append({**exercise, "message": sentence(said)})
     return topics
 
 
+def _ungraded(entry: dict) -> float:
+    """The most points that people can still give for written questions."""
+    return sum(question["max_points"] for question in entry["written"].values() if question["points"] is None)
+
+
 def _spread(entries: list[dict]) -> dict[str, float]:
-    scores = sorted(entry["score"] for entry in entries)
-    return {"lowest": scores[0], "middle": scores[len(scores) // 2], "highest": scores[-1]}
+    scores = [entry["score"] for entry in entries]
+    return {"lowest": min(scores), "median": statistics.median(scores), "highest": max(scores)}
 
 
 def _save(path: Path, text: str) -> None:

@@ -52,6 +52,12 @@ class Scheme:
         """Points of all exercises and written questions together."""
         return sum(self.exercises.values()) + sum(self.written.values())
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether no score can have a part of a point."""
+        parts = self.share or self.due or self.written
+        return not parts and all(most.is_integer() for most in self.exercises.values())
+
     def days_late(self, submitted: str) -> int:
         """Begun days after the due time; 0 where either is not known.
 
@@ -60,7 +66,7 @@ class Scheme:
         """
         if self.due is None or not submitted:
             return 0
-        time = _time(submitted, "the roster")
+        time = read_time(submitted, "the roster")
         if (time.tzinfo is None) != (self.due.tzinfo is None):
             time, due = time.replace(tzinfo=None), self.due.replace(tzinfo=None)
         else:
@@ -99,7 +105,7 @@ def load(path: str | Path | None = None) -> Scheme:
         {name: float(table["exercises"].get(name, default)) for name in names},
         {name: float(most) for name, most in table["written"].items() if most},
         float(table["partial"]["share"]),
-        _time(table["late"]["due"], str(path)) if table["late"]["due"] else None,
+        read_time(table["late"]["due"], str(path)) if table["late"]["due"] else None,
         int(table["late"]["free_days"]),
         float(table["late"]["per_day"]),
         int(table["late"]["most_days"]),
@@ -114,7 +120,8 @@ def _known(key: str, known, path: object) -> None:
         raise UsageError(f"{path} says {key!r}, which is not known; there are {', '.join(known)}.")
 
 
-def _time(text: object, where: str) -> datetime:
+def read_time(text: object, where: str) -> datetime:
+    """A time in ISO form, or as Moodle writes it. Args: where: what gives it. Raises: UsageError: if it is in neither."""
     if isinstance(text, datetime):
         return text
     for form in ("%A, %d %B %Y, %I:%M %p", "%A, %d %B %Y, %H:%M"):  # as Moodle writes it
