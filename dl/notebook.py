@@ -22,6 +22,7 @@ from dl import settings
 from dl.console import write_json
 from dl.grad import rel_error
 
+NOT_SO = "not so: "  # begins the message of a check that does not pass
 ANSWERS = "notebooks/answers"  # folder of the model answers; the student edition has none
 
 
@@ -88,7 +89,7 @@ class Session:
         self.checks.pop(claim, None)  # a cell run again counts once, as it is now
         self.missed.pop(claim, None)
         if not passed:
-            raise AssertionError(f"not so: {text}")
+            raise AssertionError(f"{NOT_SO}{text}")
         self.checks[claim] = text
         self._said.append(f"ok: {text}")
         if _shell() is None:
@@ -268,20 +269,20 @@ def hint(name: str | None = None) -> None:
 
 
 def show_unsolved_briefly() -> None:
-    """In a notebook, an exercise that is missing or not right ends the cell with its message, without a traceback."""
+    """In a notebook, an exercise or a check that does not pass ends the cell with its message, without a traceback."""
     shell = _shell()
     if shell is None:
         return
     from dl.checks.examiner import NotSolved
 
     def show(shell, kind, error, traceback, tb_offset=None):
-        if kind is NotImplementedError and not str(error).startswith("EXERCISE "):
+        if kind is not NotSolved and not str(error).startswith(("EXERCISE ", NOT_SO)):
             return shell.showtraceback((kind, error, traceback), tb_offset=tb_offset)
         lines = str(error).splitlines()
         shell._showtraceback(kind, error, lines)
         return lines
 
-    shell.set_custom_exc((NotSolved, NotImplementedError), show)
+    shell.set_custom_exc((NotSolved, NotImplementedError, AssertionError), show)
 
 
 def use_project_modules(root: Path) -> None:

@@ -211,6 +211,30 @@ def test_setup_says_what_it_runs_on(session, capsys, tmp_path):
     assert session.to_double["dtype"] == torch.float64 and session.data == "sample"
 
 
+class Shell:
+    """What the session asks of IPython's shell."""
+
+    def set_custom_exc(self, kinds, show):
+        self.kinds, self.show = kinds, show
+
+    def showtraceback(self, *_, **__):
+        return "the whole traceback"
+
+    def _showtraceback(self, kind, error, lines):
+        self.shown = lines
+
+
+def test_a_check_that_does_not_pass_ends_a_cell_in_words_and_a_readers_own_assert_as_ever(monkeypatch):
+    shell = Shell()
+    monkeypatch.setattr(notebook, "_shell", lambda: shell)
+    notebook.show_unsolved_briefly()
+    assert issubclass(AssertionError, shell.kinds)
+    assert shell.show(shell, AssertionError, AssertionError("not so: y agrees (0.3)"), None) == ["not so: y agrees (0.3)"]
+    assert shell.shown == ["not so: y agrees (0.3)"]
+    assert shell.show(shell, AssertionError, AssertionError("x is 3"), None) == "the whole traceback"
+    assert shell.show(shell, NotImplementedError, NotImplementedError(), None) == "the whole traceback"
+
+
 def test_only_trainings_with_real_data_are_kept_and_short_ones_apart(session, monkeypatch, tmp_path):
     assert session.checkpoint("rnn") is None
     session.data = "real"

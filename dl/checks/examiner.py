@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ class NotSolved(AssertionError):
     """An exercise that is missing or not right; the message says what to do."""
 
 
+HINT_WIDTH = 95  # characters
 Runner = Callable[[Path, Exercise, Plan, Sequence[str]], dict]
 
 
@@ -158,7 +160,8 @@ def hint(name: str | None = None, say: Callable[[str], None] = print) -> None:
     exercise = course.find([name])[0]
     steps = hints(exercise, _LAST["results"].get(exercise.name))
     shown = _LAST["shown"].get(exercise.name, 0)
-    say(f"{exercise.name}, hint {min(shown + 1, len(steps))} of {len(steps)}: {steps[min(shown, len(steps) - 1)]}")
+    text = f"{exercise.name}, hint {min(shown + 1, len(steps))} of {len(steps)}: {steps[min(shown, len(steps) - 1)]}"
+    say("\n".join(textwrap.fill(line, HINT_WIDTH) for line in text.splitlines()))  # JupyterLab breaks long lines within words
     _LAST["shown"][exercise.name] = shown + 1
 
 
