@@ -29,17 +29,17 @@ def clip_method(texts: Sequence[str], classes: Sequence[str]) -> Figure:
     figure, axis = diagram(20.0, 8.4)
     axis.text(5.0, 8.1, "1. Training: which text belongs to which image?", ha="center", fontsize=12)
     for row, text in enumerate(texts):
-        box(axis, 1.68, 7.1 - 0.62 * row, text, width=3.2, height=0.5, fill=GREY, size=9)
-    box(axis, 4.5, 6.5, "text\nencoder", width=1.7, height=1.3, fill=BLUE)
-    arrow(axis, (3.28, 6.5), (3.65, 6.5))
+        box(axis, 1.8, 7.1 - 0.62 * row, text, width=3.5, height=0.5, fill=GREY, size=9)
+    box(axis, 4.75, 6.5, "text\nencoder", width=1.7, height=1.3, fill=BLUE)
+    arrow(axis, (3.55, 6.5), (3.9, 6.5))
     for row in range(3):
         axis.add_patch(Rectangle((0.5 + 0.25 * row, 2.1 - 0.4 * row), 1.9, 1.3, facecolor=GREY, edgecolor="#444444"))
     axis.text(1.95, 1.95, "images", ha="center", va="center", fontsize=10)
-    box(axis, 4.5, 2.3, "image\nencoder", width=1.7, height=1.3, fill=ORANGE)
-    arrow(axis, (3.0, 2.3), (3.65, 2.3))
+    box(axis, 4.75, 2.3, "image\nencoder", width=1.7, height=1.3, fill=ORANGE)
+    arrow(axis, (3.0, 2.3), (3.9, 2.3))
     _grid(axis, left=6.7, top=4.6, columns=["$T_1$", "$T_2$", "…", "$T_N$"], rows=["$I_1$", "$I_2$", "…", "$I_N$"])
-    arrow(axis, (5.35, 6.5), (8.3, 5.65), bend=-0.25)
-    arrow(axis, (5.35, 2.3), (5.95, 2.5))
+    arrow(axis, (5.6, 6.5), (8.3, 5.65), bend=-0.25)
+    arrow(axis, (5.6, 2.3), (5.95, 2.5))
 
     axis.plot([10.6, 10.6], [0.4, 8.0], color="#BBBBBB", linestyle=":")
     axis.text(15.4, 8.1, "2. Zero-shot: which class text fits best?", ha="center", fontsize=12)
@@ -106,8 +106,8 @@ def dino_method() -> Figure:
         arrow(axis, (5.55, y), (6.4, y))
         box(axis, 7.6, y, what, width=2.2, height=1.2, fill=BLUE, size=11)
         arrow(axis, (8.7, y), (9.5, y))
-    box(axis, 10.7, 5.6, "softmax\nat $\\tau_s$", width=2.2, height=1.2, fill=GREEN, size=10)
-    box(axis, 10.8, 1.8, "minus centre $C$\nsoftmax at $\\tau_t < \\tau_s$", width=2.7, height=1.2, fill=GREEN, size=9)
+    box(axis, 10.95, 5.6, "softmax\nat $\\tau_s$", width=2.9, height=1.2, fill=GREEN, size=10)
+    box(axis, 10.95, 1.8, "minus centre $C$\nsoftmax at $\\tau_t < \\tau_s$", width=2.9, height=1.2, fill=GREEN, size=9)
     arrow(axis, (7.6, 5.0), (7.6, 2.4), color=LEARNED, dashed=True)
     axis.text(
         7.75,
@@ -118,15 +118,15 @@ def dino_method() -> Figure:
         fontsize=10,
         color=LEARNED,
     )
-    arrow(axis, (11.8, 5.6), (12.8, 5.6))
-    arrow(axis, (12.15, 1.8), (12.8, 1.8))
+    arrow(axis, (12.4, 5.6), (12.8, 5.6))
+    arrow(axis, (12.4, 1.8), (12.8, 1.8))
     _distribution(axis, 13.1, 4.9, (0.1, 0.16, 0.52, 0.14, 0.08), "$p_s$")
     _distribution(axis, 13.1, 1.1, (0.02, 0.04, 0.88, 0.04, 0.02), "$p_t$")
     box(axis, 17.4, 3.7, "$-\\sum_k p_{t,k} \\ln p_{s,k}$", width=2.9, height=1.1, fill=PINK, size=11)
     arrow(axis, (15.45, 5.6), (17.0, 4.25))
     arrow(axis, (15.45, 1.8), (17.0, 3.15))
     arrow(axis, (18.3, 4.25), (7.6, 6.2), color=LEARNED, bend=0.42)
-    axis.text(11.9, 7.6, "gradient", ha="center", va="center", fontsize=10, color=LEARNED)
+    axis.text(11.9, 7.55, "gradient", ha="center", va="center", fontsize=10, color=LEARNED, backgroundcolor="white")
     axis.plot([16.15, 16.35], [2.75, 2.3], color="#444444", linewidth=2)
     axis.text(16.5, 2.35, "no gradient", ha="left", va="center", fontsize=9, color="#555555")
     return describe(
@@ -153,15 +153,17 @@ def two_entropies(runs: Mapping[str, tuple[Sequence[float], Sequence[float]]], k
         runs: name -> (of one, of all), as `dl.models.dino_toy.entropies` returns them.
     """
     figure, axes = plt.subplots(1, len(runs), figsize=(3.3 * len(runs), 3.1), sharey=True, layout="constrained")
+    levels = {np.log(outputs): f"ln {outputs}: all\nequally likely", np.log(kinds): f"ln {kinds}: one\nfor each kind"}
     for axis, (name, (of_one, of_all)) in zip(axes, runs.items()):
-        levels = {np.log(outputs): f"ln {outputs}: all equally likely", np.log(kinds): f"ln {kinds}: one for each kind"}
-        for value, text in levels.items():
+        for value in levels:
             axis.axhline(value, color="#888888", linewidth=1, linestyle=":")
-            axis.text(len(of_one), value + 0.06, text, ha="right", va="bottom", fontsize=9, color="#555555")
         axis.plot(of_all, color=UNTRAINED, linestyle="--", label="of the mean of all answers")
         axis.plot(of_one, color=LEARNED, label="of the answer for one image")
         axis.set(title=name, xlabel="step", ylim=(-0.1, 3.3))
     axes[0].set_ylabel("entropy (nats)")
+    for value, text in levels.items():  # beside the last panel, where no curve crosses them
+        place = {"transform": axes[-1].get_yaxis_transform(), "ha": "left", "va": "center"}
+        axes[-1].text(1.03, value, text, fontsize=9, color="#555555", **place)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncol=2, fontsize=9)
     figure.suptitle("What keeps the answers clear, and different from each other?", fontsize=12)
     ends = "; ".join(f"{name}: {of_one[-1]:.2f} and {of_all[-1]:.2f} nats" for name, (of_one, of_all) in runs.items())
@@ -171,17 +173,28 @@ def two_entropies(runs: Mapping[str, tuple[Sequence[float], Sequence[float]]], k
 def titled_images(images: Sequence[np.ndarray], titles: Sequence[str], question: str, columns: int = 5) -> Figure:
     """Images in rows, a wrapped title above each."""
     rows = -(-len(images) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(2.0 * columns, 2.45 * rows + 0.4), squeeze=False, layout="constrained")
+    wrapped = [_wrapped(title, 23) for title in titles]
+    height = 2.05 + 0.16 * max(title.count("\n") + 1 for title in wrapped)
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(2.0 * columns, height * rows + 0.4), squeeze=False, layout="constrained"
+    )
     for axis in axes.flat:
         axis.set(xticks=[], yticks=[], facecolor="white")
         axis.grid(False)
     for axis in axes.flat[len(images) :]:
         axis.axis("off")
-    for axis, image, title in zip(axes.flat, images, titles):
+    for axis, image, title in zip(axes.flat, images, wrapped):
         axis.imshow(image, cmap="gray")
-        axis.set_title(textwrap.fill(title, 23), fontsize=9)
+        axis.set_title(title, fontsize=9)
     figure.suptitle(question, fontsize=12)
     return describe(figure, f"{len(images)} images with their titles: {'; '.join(titles)}.")
+
+
+def _wrapped(text: str, width: int) -> str:
+    """Text in lines of at most `width` characters: as few as it takes, and of about equal length."""
+    count = len(textwrap.wrap(text, width))
+    narrowest = next(w for w in range(1, width + 1) if len(textwrap.wrap(text, w)) <= count)
+    return textwrap.fill(text, narrowest)
 
 
 def similarity_matrix(
@@ -204,7 +217,7 @@ def similarity_matrix(
         axis.spines[side].set_visible(False)
     axis.grid(False)
     axis.set(xlim=(-0.5, M - 0.5), ylim=(N - 0.4, -1.7), xticks=[], facecolor="white")
-    axis.set_yticks(range(N), [textwrap.fill(caption, 34) for caption in captions], fontsize=9)
+    axis.set_yticks(range(N), [_wrapped(caption, 34) for caption in captions], fontsize=9)
     axis.set_title(title, fontsize=12)
     figure.tight_layout()
     others = similarity[~np.eye(N, M, dtype=bool)]
@@ -342,9 +355,9 @@ def sheet(rows: Mapping[str, Sequence[np.ndarray]], columns: Sequence[str], titl
     """
     H, W = next(iter(rows.values()))[0].shape[:2]
     cell = 10.0 / len(columns)
-    size = 10.3, cell * H / W * len(rows) + (1.2 if classes else 0.8)
+    size = 10.3, cell * H / W * len(rows) + (1.05 if classes else 0.7)
     figure, axes = plt.subplots(len(rows), len(columns), figsize=size, squeeze=False)
-    figure.set_layout_engine("constrained", w_pad=0.02, h_pad=0.02, wspace=0.0, hspace=0.0)
+    figure.set_layout_engine("constrained", w_pad=0.02, h_pad=0.05, wspace=0.0, hspace=0.0)
     for line, (name, frames) in zip(axes, rows.items()):
         line[0].set_ylabel(name, fontsize=10)
         for axis, frame in zip(line, frames):
@@ -369,10 +382,14 @@ def _outlines(classes: int) -> list[Line2D]:
 
 
 def iou_through_time(curves: Mapping[str, Sequence[float]], train_frame: int, title: str) -> Figure:
-    """Mean IoU of every frame of a video; the frame that the head was trained on is marked."""
+    """Mean IoU of every frame of a video; the frame that the head was trained on is marked.
+
+    Args:
+        curves: one or two, with learnt features first.
+    """
     figure, axis = plt.subplots(figsize=(7.4, 3.2))
-    for (name, values), style in zip(curves.items(), ("-", "--", "-.", ":")):
-        axis.plot(values, style, label=name)
+    for (name, values), style, colour in zip(curves.items(), ("-", "--"), (LEARNED, UNTRAINED)):
+        axis.plot(values, style, color=colour, label=name)
     axis.axvline(train_frame, color="#666666", linewidth=1)
     axis.text(train_frame, 0.03, " training frame", fontsize=9, color="#444444")
     axis.set(xlabel="frame", ylabel="mean IoU", ylim=(0, 1.02), title=title)
@@ -397,7 +414,7 @@ def feature_comparison(scores: Mapping[str, Sequence[float]], title: str) -> Fig
     for place, (values, colour) in enumerate(zip(scores.values(), colours)):
         axis.bar(place, np.mean(values), width=0.62, color=colour, alpha=0.75)
         axis.plot(place + np.linspace(-0.22, 0.22, len(values)), values, "o", color="#333333", markersize=3.5)
-        axis.text(place, 0.02, f"{np.mean(values):.2f}", ha="center", fontsize=11, color="white", fontweight="bold")
+        axis.text(place, 0.02, f"{np.mean(values):.2f}", ha="center", fontsize=11, fontweight="bold")
     axis.set_xticks(range(len(scores)), [textwrap.fill(name, 15) for name in scores])
     axis.set(ylabel="mean IoU", ylim=(0, 1), title=title)
     figure.tight_layout()

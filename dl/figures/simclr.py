@@ -110,7 +110,7 @@ def loss_in_three_steps(out_left: Tensor, out_right: Tensor, tau: float) -> Figu
         axis.set(title=title, xlabel="row $k$")
     first.set_ylabel("cosine")
     second.set(ylabel="probability", ylim=(0, 1.35 * chosen.max()))
-    text = f"loss\n$-\\ln$ {chosen[N]:.2f} = {-np.log(chosen[N]):.2f}"
+    text = f"loss\n$-\\ln$ {chosen[N]:.3f} = {-np.log(chosen[N]):.2f}"
     second.text(N, chosen[N], text, ha="center", va="bottom", fontsize=10, color=POSITIVE)
     image = third.imshow(cosines, cmap="RdBu_r", vmin=-1, vmax=1)
     for k in range(size):
@@ -190,19 +190,22 @@ class LiveTraining:
 
     def _draw(self) -> None:
         guessing = math.log(2 * self.batch - 1)
+        low, high = math.floor(min([guessing - 1, *self.losses])), max([1.1 * guessing, *self.losses])
         for axis in (self.left, self.right):
             axis.clear()
             axis.set(xlim=(0, self.steps), xlabel="step")
         self.left.axhline(guessing, color="black", linestyle=":", label=f"guessing, ln {2 * self.batch - 1}")
         self.left.plot(range(1, len(self.losses) + 1), self.losses, color=NEGATIVE, label="loss of each batch")
-        self.left.set(title="The loss falls below guessing", ylabel="loss (nats)", ylim=(0, 1.1 * guessing))
+        self.left.set(title="The loss falls below guessing", ylabel="loss (nats)", ylim=(low, high))
         self.left.legend(loc="lower left")
-        self.right.plot(list(self.accuracies), list(self.accuracies.values()), "o-", color=POSITIVE)
+        values = list(self.accuracies.values())
+        self.right.plot(list(self.accuracies), values, "o-", color=POSITIVE, clip_on=False)
         self.right.axhline(10, color="black", linestyle=":")
         self.right.text(self.steps, 11, "chance", ha="right", va="bottom", fontsize=10)
-        self.right.set(title="Neighbours agree more often on the class", ylabel="kNN accuracy (%)", ylim=(0, 100))
+        self.right.set(title="Neighbours agree more often on the class", ylabel="kNN accuracy (%)")
+        self.right.set_ylim(0, max(50, 1.1 * max(values)))
         self.figure.tight_layout()
-        first, last = list(self.accuracies.values())[0], list(self.accuracies.values())[-1]
+        first, last = values[0], values[-1]
         loss = f"from {self.losses[0]:.2f} to {self.losses[-1]:.2f}" if self.losses else "still to come"
         describe(
             self.figure,
@@ -225,6 +228,7 @@ def learning_curves(runs: Mapping[str, Mapping[str, Sequence[float]]], shipped: 
     axis.axhline(10, color="black", linestyle=":", label="chance")
     axis.set(title="More images seen, better neighbours", xlabel="images seen (thousands)", ylabel="kNN accuracy (%)")
     axis.set_ylim(0, 100)
+    axis.locator_params(axis="x", integer=True)
     axis.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
     figure.tight_layout()
     ends = "; ".join(f"{name} ends at {run['knn'][-1]:.0f} percent" for name, run in runs.items())
@@ -264,9 +268,10 @@ def probe_curves(without: Sequence[float], with_: Sequence[float]) -> Figure:
     """Top-1 accuracies in percent of both linear probes, per epoch."""
     figure, axis = plt.subplots(figsize=(6.4, 3.8))
     epochs = range(1, len(without) + 1)
-    axis.plot(epochs, without, "s--", color=NEGATIVE, label="Without Pretrain")
-    axis.plot(epochs, with_, "o-", color=POSITIVE, label="With Pretrain")
-    axis.set(title="Test Top-1 Accuracy", xlabel="Epochs", ylabel="Accuracy (%)", xticks=list(epochs), ylim=(0, 100))
+    axis.plot(epochs, without, "s--", color=NEGATIVE, label="without pretraining")
+    axis.plot(epochs, with_, "o-", color=POSITIVE, label="with pretraining")
+    axis.set(title="One linear layer on frozen features", xlabel="epoch", ylabel="test accuracy, top-1 (%)")
+    axis.set(xticks=list(epochs), ylim=(0, 100))
     axis.legend()
     figure.tight_layout()
     return describe(
