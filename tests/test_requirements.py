@@ -1,12 +1,14 @@
 """Every package that the project requires is imported by code that a user reaches, and every file of a platform agrees."""
 
 import ast
+import importlib.metadata
 import re
 import sys
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -24,7 +26,12 @@ MODULES = {  # distribution -> what it is imported as, where that differs
     "jupyter": {"nbclient", "nbformat", "jupyter_client", "ipywidgets"},
 }
 IMPORTED_BY_OTHERS = {"setuptools"}  # clip needs its pkg_resources
+<<<<<<< HEAD
 TOOLS = ("dev", "browser")  # the extras whose packages are run, not imported
+=======
+PYTHONS = ["3.10", "3.11", "3.12", "3.13", "3.14"]
+TOOLS = "dev"  # the extra whose packages are run, not imported
+>>>>>>> bcba19749430ec04628e08b6ec7b62cd5bf63c73
 
 
 def imported() -> set[str]:
@@ -59,6 +66,25 @@ def test_every_required_package_has_a_version_that_works():
     on_windows_or_old_pythons = {"tomli"}
     wanted = {name.lower().replace("_", "-") for name in required()}
     assert wanted - constrained - on_windows_or_old_pythons == set()
+
+
+def test_every_pin_admits_each_python_that_it_is_for():
+    """As far as the packages installed here tell; make setup fails on a Python that a single pin refuses."""
+    refused = []
+    for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines():
+        if not line.strip() or line.startswith("#"):
+            continue
+        pin = Requirement(line)
+        try:
+            metadata = importlib.metadata.metadata(pin.name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        if not pin.specifier.contains(metadata["Version"]):
+            continue
+        admitted = SpecifierSet(metadata.get("Requires-Python", ""))
+        pythons = [python for python in PYTHONS if pin.marker is None or pin.marker.evaluate({"python_version": python})]
+        refused += [f"{line} on {python}" for python in pythons if not admitted.contains(f"{python}.99")]
+    assert refused == []
 
 
 @pytest.mark.parametrize("package", ["pypandoc_binary", "typst", "decord2", "pytest"])
