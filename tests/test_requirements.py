@@ -26,12 +26,8 @@ MODULES = {  # distribution -> what it is imported as, where that differs
     "jupyter": {"nbclient", "nbformat", "jupyter_client", "ipywidgets"},
 }
 IMPORTED_BY_OTHERS = {"setuptools"}  # clip needs its pkg_resources
-<<<<<<< HEAD
-TOOLS = ("dev", "browser")  # the extras whose packages are run, not imported
-=======
 PYTHONS = ["3.10", "3.11", "3.12", "3.13", "3.14"]
-TOOLS = "dev"  # the extra whose packages are run, not imported
->>>>>>> bcba19749430ec04628e08b6ec7b62cd5bf63c73
+TOOLS = ("dev", "browser")  # the extras whose packages are run, not imported
 
 
 def imported() -> set[str]:
