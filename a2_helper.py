@@ -127,7 +127,7 @@ def train_captioner(
     progress = saved.resume()
     history, first_epoch = progress.get("history", []), progress.get("epoch", 0)
     measured = [] if measured is None else measured
-    measured[:] = progress.get("measured", measured)
+    measured[:] = progress.get("measured", [])  # a cell that is run again begins anew
     num_epochs = settings.shortened(num_epochs, 2)
     epochs = tqdm(range(first_epoch, num_epochs), initial=first_epoch, total=num_epochs, desc="Epochs", leave=False)
     print_every = -(-num_epochs // 8)
