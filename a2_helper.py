@@ -107,7 +107,7 @@ def train_captioner(
         checkpoint: file written after each epoch, from which the next call with the same settings resumes.
         plot: draw the loss history at the end.
         after_epoch: called with the model after each epoch, to measure for example the validation loss.
-        measured: a list for what `after_epoch` returns, emptied first; with a checkpoint, it begins with the epochs before a stop.
+        measured: a list for what `after_epoch` returns, emptied first; a checkpoint gives back that of epochs before a stop.
     Returns:
         model, and the loss of every step as Python floats.
     Raises:
