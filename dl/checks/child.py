@@ -17,7 +17,6 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -91,17 +90,15 @@ def serve(receive: int, send: int, sandbox: Sandbox) -> None:
     write_all(send, to_frame({"layers": list(sandbox.layers)}))
     while frame := read_frame(receive):
         request = from_frame(frame)
-        prepare(request["topic"], request["cases"])
+        prepare(request["topic"])
         ended = _in_a_child(request, sandbox, receive) if request["fork"] else Ended(frame=_answer(request))
         about = {"kind": ended.kind, "words": ended.words, "cpu_seconds": ended.cpu_seconds}
         write_all(send, to_frame(about) + ended.frame)
     os._exit(0)
 
 
-def prepare(topic: str, cases: Sequence[str] = ()) -> None:
+def prepare(topic: str) -> None:
     """Import, before forking, what every child would have to import."""
-    import torch
-
     from dl.checks import course
 
     course.exercises(topic)
@@ -109,9 +106,6 @@ def prepare(topic: str, cases: Sequence[str] = ()) -> None:
         with contextlib.suppress(ImportError), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             importlib.import_module(name)
-    if any("device" in case for case in cases):  # the first use of "meta" loads a second's worth of Python
-        meta = torch.ones(2, 2, device="meta")
-        torch.tanh(meta @ meta)
 
 
 def _namespaced(sandbox: Sandbox) -> Sandbox:

@@ -217,7 +217,7 @@ def _course_module(kind: str, wanted: str) -> Case:
         dy = inputs.pop("dy")
         inputs[wanted].requires_grad_()
         y = module(*inputs.values())
-        (gradient,) = torch.autograd.grad(y, inputs[wanted], dy) if y.requires_grad else (None,)
+        (gradient,) = torch.autograd.grad((y * dy).sum(), inputs[wanted]) if y.requires_grad else (None,)
         return {"y": y.detach(), f"grad_{wanted}": gradient}
 
     return recorded(check, run)
