@@ -114,7 +114,7 @@ class Session:
         Raises:
             NotSolved: with a message of at most five lines. `hint()` says more.
         """
-        from dl.checks.examiner import require
+        from dl.sandbox.verdicts import require
 
         for name in names:
             self.checks.pop(name, None)
@@ -178,12 +178,13 @@ class Session:
 
         Checks all exercises that are no longer stubs, so it may take half a minute.
         """
-        from dl.checks import course, overview, processes
+        from dl.checks import course, overview
         from dl.checks.examiner import Examiner
         from dl.checks.exercise import TOPIC_OF_NOTEBOOK
         from dl.figures.tables import Table
+        from dl.sandbox.processes import shared
 
-        rows = list(overview.verdicts(Examiner(self.root, run=processes.shared().ask), course.find(())))
+        rows = list(overview.verdicts(Examiner(self.root, run=shared().ask), course.find(())))
         print("\n".join(overview.topic_lines(rows)), overview.closing(rows), sep="\n")
         return Table(overview.table([row for row in rows if row.exercise.topic == TOPIC_OF_NOTEBOOK[self.name]]))
 
@@ -263,7 +264,7 @@ def setup(name: str, seed: int = 0) -> Session:
 
 def hint(name: str | None = None) -> None:
     """Print the next hint on an exercise (default: the last one that did not pass); again for more."""
-    from dl.checks.examiner import hint as next_hint
+    from dl.sandbox.verdicts import hint as next_hint
 
     next_hint(name)
 
@@ -273,7 +274,7 @@ def show_unsolved_briefly() -> None:
     shell = _shell()
     if shell is None:
         return
-    from dl.checks.examiner import NotSolved
+    from dl.sandbox.verdicts import NotSolved
 
     def show(shell, kind, error, traceback, tb_offset=None):
         if kind is not NotSolved and not str(error).startswith(("EXERCISE ", NOT_SO)):

@@ -13,13 +13,15 @@ import pytest
 import torch
 
 from dl.__main__ import main
-from dl.checks import answers, course, examiner
+from dl.checks import answers, course
 from dl.checks.calls import collect
 from dl.checks.compare import compare
-from dl.checks.examiner import Examiner, NotSolved, hints
+from dl.checks.examiner import Examiner, hints
 from dl.checks.exercise import Case, Draw, Exercise, WrongReturn, unpack, with_gradients
 from dl.checks.judge import ERROR, FAILED, MISSING, PASSED, SKIPPED, judge, loops_in, notes_on, plan
 from dl.checks.library import Broken, Library
+from dl.sandbox import verdicts
+from dl.sandbox.verdicts import NotSolved
 from tests.variants import ROOT, write_lesson
 
 STUB = 'raise NotImplementedError("EXERCISE rnn_step_forward: about 3 lines.")'
@@ -157,10 +159,10 @@ def test_a_library_call_that_does_it_all_gets_a_note():
 
 def test_statuses_of_solved_wrong_missing_and_waiting(lesson):
     root = lesson(rnn_step_forward=NO_BIAS)
-    step, backward = (r.status for r in examiner.check("rnn_step_forward", "rnn_step_backward", root=root))
+    step, backward = (r.status for r in verdicts.check("rnn_step_forward", "rnn_step_backward", root=root))
     assert (step, backward) == (FAILED, SKIPPED)
     root = lesson(rnn_step_forward=STUB)
-    step, backward = examiner.check("rnn_step_forward", "rnn_step_backward", root=root)
+    step, backward = verdicts.check("rnn_step_forward", "rnn_step_backward", root=root)
     assert (step.status, backward.status) == (MISSING, SKIPPED)
     assert step.message == "EXERCISE rnn_step_forward: about 3 lines."
     assert "waits for rnn_step_forward" in backward.message
@@ -177,29 +179,29 @@ def test_what_is_missing_is_replaced_by_its_solution_for_those_that_build_on_it(
         return torch.stack(states, dim=1), None
     """,
     )
-    assert [r.status for r in examiner.check("rnn_step_forward", "rnn_forward", root=root)] == [MISSING, PASSED]
+    assert [r.status for r in verdicts.check("rnn_step_forward", "rnn_forward", root=root)] == [MISSING, PASSED]
 
 
 def test_code_that_raises_is_an_error_with_its_line(lesson):
-    (result,) = examiner.check("rnn_step_forward", root=lesson(rnn_step_forward="return x[99]"))
+    (result,) = verdicts.check("rnn_step_forward", root=lesson(rnn_step_forward="return x[99]"))
     assert result.status == ERROR
     assert "raised IndexError" in result.message and "rnn_lstm_captioning.py line" in result.message
 
 
 def test_code_that_exits_does_not_end_the_check(lesson):
-    (result,) = examiner.check("rnn_step_forward", root=lesson(rnn_step_forward="raise SystemExit(3)"))
+    (result,) = verdicts.check("rnn_step_forward", root=lesson(rnn_step_forward="raise SystemExit(3)"))
     assert result.status == ERROR
 
 
 def test_a_wrong_number_of_values_is_a_failure_in_words(lesson):
-    (result,) = examiner.check("rnn_step_forward", root=lesson(rnn_step_forward="return x, x, x"))
+    (result,) = verdicts.check("rnn_step_forward", root=lesson(rnn_step_forward="return x, x, x"))
     assert result.status == FAILED
     assert "returned 3 values; wanted 2: next_h, cache" in result.message
 
 
 def test_a_file_that_is_no_python_is_said_with_its_line(tmp_path):
     (tmp_path / "rnn_lstm_captioning.py").write_text("def f(:\n")
-    (result,) = examiner.check("rnn_step_forward", root=tmp_path)
+    (result,) = verdicts.check("rnn_step_forward", root=tmp_path)
     assert result.status == ERROR
     assert "rnn_lstm_captioning.py line 1" in result.message
     with pytest.raises(Broken, match="cannot be read"):
@@ -209,7 +211,7 @@ def test_a_file_that_is_no_python_is_said_with_its_line(tmp_path):
 def test_a_module_saved_with_a_byte_order_mark_or_other_line_ends_is_checked(tmp_path):
     text = (ROOT / "rnn_lstm_captioning.py").read_text(encoding="utf-8")
     (tmp_path / "rnn_lstm_captioning.py").write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
-    (result,) = examiner.check("rnn_step_forward", root=tmp_path)
+    (result,) = verdicts.check("rnn_step_forward", root=tmp_path)
     assert result.status == PASSED
 
 
@@ -219,19 +221,19 @@ def test_a_changed_signature_is_told_first_and_extra_defaults_are_accepted(tmp_p
     assert place in text
     lesson = tmp_path / "rnn_lstm_captioning.py"
     lesson.write_text(text.replace(place, place.replace("x: Tensor, prev_h", "prev_h: Tensor, x"), 1))
-    (result,) = examiner.check("rnn_step_forward", root=tmp_path)
+    (result,) = verdicts.check("rnn_step_forward", root=tmp_path)
     assert (result.cause.name, result.cause.diagnosis) == ("signature", "signature")
     lesson.write_text(text.replace(place, place + ", scale: float = 1.0", 1))
-    assert examiner.check("rnn_step_forward", root=tmp_path)[0].status == PASSED
+    assert verdicts.check("rnn_step_forward", root=tmp_path)[0].status == PASSED
 
 
 def test_changed_inputs_and_kept_state_are_named(lesson):
     good = "return torch.tanh(x @ Wx + prev_h @ Wh + b), (x, prev_h, Wx, Wh)"
-    (result,) = examiner.check("rnn_step_forward", root=lesson(rnn_step_forward=f"old = x.clone(); x += 1; x = old\n{good}"))
+    (result,) = verdicts.check("rnn_step_forward", root=lesson(rnn_step_forward=f"old = x.clone(); x += 1; x = old\n{good}"))
     assert result.cause.diagnosis == "changes-input"
     kept = "h = torch.tanh(x @ Wx + prev_h @ Wh + b); kept = globals().setdefault('kept', []); kept.append(0)"
     kept += "; h = h + (len(kept) - 2) * (len(kept) > 4)\nreturn h, None"
-    (result,) = examiner.check("rnn_step_forward", root=lesson(rnn_step_forward=kept))
+    (result,) = verdicts.check("rnn_step_forward", root=lesson(rnn_step_forward=kept))
     assert result.cause.diagnosis == "keeps-state"
 
 
@@ -266,20 +268,20 @@ def test_a_case_that_asks_for_a_gradient_too_late_is_a_fault_of_the_checks():
 def test_global_settings_of_a_student_are_put_back_for_the_next_call(lesson):
     settings = "torch.set_grad_enabled(False); torch.set_default_dtype(torch.float64)"
     root = lesson(rnn_step_forward=f"{settings}\nreturn torch.tanh(x @ Wx + prev_h @ Wh + b), None")
-    examiner.check("rnn_step_forward", root=root)
+    verdicts.check("rnn_step_forward", root=root)
     assert torch.is_grad_enabled() and torch.get_default_dtype() == torch.float32
 
 
 def test_an_error_in_the_first_call_only_is_told(lesson):
     body = "first = not globals().get('called'); globals()['called'] = True\nif first:\n    raise ValueError('cold')\n"
     body += "return torch.tanh(x @ Wx + prev_h @ Wh + b), None"
-    (result,) = examiner.check("rnn_step_forward", root=lesson(rnn_step_forward=body))
+    (result,) = verdicts.check("rnn_step_forward", root=lesson(rnn_step_forward=body))
     assert result.cause.status == "error" and "cold" in result.message
 
 
 def test_results_kept_for_inputs_of_the_same_sizes_are_noticed(lesson):
     kept = "h = globals().setdefault('kept', {}).setdefault(x.shape, torch.tanh(x @ Wx + prev_h @ Wh + b))\nreturn h, None"
-    (result,) = examiner.check("rnn_step_forward", root=lesson(rnn_step_forward=kept))
+    (result,) = verdicts.check("rnn_step_forward", root=lesson(rnn_step_forward=kept))
     assert (result.cause.name, result.cause.diagnosis) == ("no state between calls", "keeps-state")
 
 
@@ -375,15 +377,15 @@ def test_verbose_shows_the_tensors_and_hint_the_hints(lesson, capsys):
 
 def test_require_raises_with_the_message(lesson):
     with pytest.raises(NotSolved, match="the bias b is not added"):
-        examiner.require("rnn_step_forward", root=lesson(rnn_step_forward=NO_BIAS))
+        verdicts.require("rnn_step_forward", root=lesson(rnn_step_forward=NO_BIAS))
 
 
 def test_hints_come_in_steps_mistake_first_tensors_last(lesson):
-    examiner.check("rnn_step_forward", root=lesson(rnn_step_forward=NO_BIAS))
+    verdicts.check("rnn_step_forward", root=lesson(rnn_step_forward=NO_BIAS))
     exercise, said = course.find(["rnn_step_forward"])[0], []
-    steps = hints(exercise, examiner._LAST["results"]["rnn_step_forward"])
+    steps = hints(exercise, verdicts._LAST["results"]["rnn_step_forward"])
     for _ in range(len(steps) + 1):
-        examiner.hint(say=said.append)
+        verdicts.hint(say=said.append)
     assert len(steps) >= 3
     assert said[0].startswith(f"rnn_step_forward, hint 1 of {len(steps)}: ")
     assert "these are the tensors" in said[len(steps) - 1] and said[-1] == said[-2]

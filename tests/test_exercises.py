@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from dl.checks import course, processes
+from dl.checks import course
 from dl.checks.examiner import Examiner
 from dl.checks.judge import MISSING, PASSED, SKIPPED
+from dl.sandbox.processes import shared
 
 
 @pytest.fixture(scope="module")
 def examiner() -> Examiner:
-    return Examiner(run=processes.shared().ask)
+    return Examiner(run=shared().ask)
 
 
 @pytest.mark.parametrize("exercise", course.find(()), ids=lambda exercise: exercise.name)

@@ -8,11 +8,13 @@ import pytest
 import torch
 
 from dl.checks import answers, course
+from dl.checks.answers import to_text, unpack
 from dl.checks.calls import collect
 from dl.checks.judge import judge, plan
 from dl.checks.library import Library
-from dl.checks.pack import Packer, to_bytes, to_text, unpack
 from dl.console import UsageError
+from dl.student import recording
+from dl.student.recording import Packer, to_bytes
 from tests.variants import ROOT, write_lesson
 
 SEEDS = (3, 4, 5)
@@ -102,7 +104,7 @@ def test_a_mistake_may_return_anything():
 def recorded(tmp_path_factory):
     """Recorded answers of the first two exercises of captioning, as read from their file."""
     file = tmp_path_factory.mktemp("recorded") / "captioning.pt"
-    torch.save(answers.record("captioning", course.exercises("captioning")[:2], SEEDS), file)
+    torch.save(recording.record("captioning", course.exercises("captioning")[:2], SEEDS), file)
     return answers.Recorded(file)
 
 
@@ -153,4 +155,4 @@ def test_a_case_that_returns_no_plain_data_is_named(monkeypatch):
     draw = answers.Computed.inputs
     monkeypatch.setattr(answers.Computed, "inputs", lambda *args: {**draw(*args), "more": object()})
     with pytest.raises(TypeError, match="record: rnn_step_forward: Packer: got a object"):
-        answers.record("captioning", [exercise], SEEDS)
+        recording.record("captioning", [exercise], SEEDS)

@@ -18,9 +18,9 @@ from dl import student
 from dl.__main__ import main
 from dl.checks import course
 from dl.checks.exercise import MODULES
-from dl.checks.pack import to_bytes
 from dl.console import FAILURE, SUCCESS, WRONG_USE, UsageError
 from dl.student import leaks, markers
+from dl.student.recording import to_bytes
 from tests.student_tree import LESSONS, PLACE, copied_tree, fill, fresh_tree, run
 from tests.variants import ROOT, variants_of
 

@@ -277,7 +277,7 @@ def test_checks_print_assert_and_are_saved(session, capsys, tmp_path):
 
 
 def test_a_check_counts_once_and_only_while_it_holds(session, monkeypatch, tmp_path):
-    from dl.checks import examiner
+    from dl.sandbox import verdicts
 
     for _ in range(2):
         session.check("shapes fit", True)
@@ -285,8 +285,8 @@ def test_a_check_counts_once_and_only_while_it_holds(session, monkeypatch, tmp_p
     session.checks["rnn_forward"] = "rnn_forward (3 checks)"
     with pytest.raises(AssertionError):
         session.check("learns", False, "loss 3.90")
-    monkeypatch.setattr(examiner, "require", lambda *_, **__: (_ for _ in ()).throw(examiner.NotSolved("no")))
-    with pytest.raises(examiner.NotSolved):
+    monkeypatch.setattr(verdicts, "require", lambda *_, **__: (_ for _ in ()).throw(verdicts.NotSolved("no")))
+    with pytest.raises(verdicts.NotSolved):
         session.exercise("rnn_forward")
     session.record(loss=float("nan"), best=float("inf"))
     session.save_results()

@@ -6,30 +6,27 @@ solutions: it carries inputs, right outputs and the outputs of known mistakes fo
 
 from __future__ import annotations
 
-import itertools
 import json
 import secrets
+import zlib
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from dl import settings
 from dl.checks.calls import Record, call, signature
-from dl.checks.compare import alike, differs
 from dl.checks.exercise import Case, Draw, Exercise, Values
 from dl.checks.library import Library
-from dl.checks.pack import Packer, to_bytes, to_text, unpack
 from dl.console import UsageError
 
 RECORDED = Path(__file__).parent / "recorded"
 REFERENCES = Path(__file__).parent / "references"  # looked for here: another edition may be installed beside this one
 SEEDS = 2**62
 KEPT = 4000  # records of calls, right and wrong, that are kept in memory
-DISTINGUISHING = 2  # cases for which a mistake is recorded
-LOOSE = 1e-6  # outputs of cases with such a relative tolerance or more are recorded in single precision
 
 
 class Computed:
@@ -99,7 +96,7 @@ class Computed:
 
 
 class Recorded:
-    """Answers of the student edition, from a file that `record` made."""
+    """Answers of the student edition, from a file that `dl.student.recording` made."""
 
     can_replace = False
 
@@ -164,67 +161,21 @@ def of(topic: str) -> Computed | Recorded:
     return Computed(topic) if REFERENCES.is_dir() else Recorded(RECORDED / f"{topic}.pt")
 
 
-def record(topic: str, exercises: Sequence[Exercise], seeds: Sequence[int]) -> dict:
-    """What the student edition keeps in `recorded/<topic>.pt` in place of solutions, for `torch.save`: plain data.
-
-    Args:
-        seeds: at least two, for each of which inputs, right outputs and those of the known mistakes are kept.
-    Raises:
-        TypeError: if a case takes or returns what is no plain data.
-    """
-    answers = Computed(topic)
-    return {"seeds": list(seeds), "exercises": {exercise.name: _recorded(exercise, answers, seeds) for exercise in exercises}}
-
-
-def _recorded(exercise: Exercise, answers: Computed, seeds: Sequence[int]) -> dict:
-    packer, mistakes = Packer(), answers.mistakes(exercise)
-
-    @cache
-    def wrong(name: str, case_name: str, seed: int) -> Record:
-        return answers.wrong(exercise, name, cases[case_name], seed)
-
-    def kept(record: Record, case: Case, strict: bool) -> object:
-        error = record.error and {**record.error, "place": ""}  # the place may show a line of the lesson
-        return packer.add([record.outputs, error], strict, single=case.rtol >= LOOSE)
-
-    def cell(case: Case, seed: int) -> dict:
-        return {
-            "inputs": packer.add(answers.inputs(exercise, case, seed)),
-            "right": kept(answers.right(exercise, case, seed), case, strict=True),
-            "wrong": {
-                name: kept(wrong(name, case.name, seed), case, strict=False)
-                for name in mistakes
-                if case.name in shown_by[name]
-            },
-        }
-
-    cases = {case.name: case for case in exercise.cases}
-    shown_by = _distinguishing(exercise, answers, seeds[0], lambda name, case: wrong(name, case.name, seeds[0]))
-    try:
-        cells = {
-            case.name: {seed: cell(case, seed) for seed in (seeds[:1] if case.published else seeds)} for case in exercise.cases
-        }
-    except TypeError as error:
-        raise TypeError(f"record: {exercise.name}: {error}") from error
-    about = {"signature": answers.signature(exercise), "mistakes": mistakes, "cells": cells}
-    return {"about": to_bytes(about), "tensors": packer.tensors()}
+def unpack(kept: object, tensors: dict[str, Tensor]) -> object:
+    """The value that `dl.student.recording.Packer.add` took, with tensors of its own."""
+    if isinstance(kept, list):
+        return [unpack(part, tensors) for part in kept]
+    if not isinstance(kept, dict):
+        return kept
+    if "dict" in kept:
+        return {unpack(key, tensors): unpack(value, tensors) for key, value in kept["dict"]}
+    if "tuple" in kept:
+        return tuple(unpack(part, tensors) for part in kept["tuple"])
+    dtype, start = kept["tensor"]
+    shape = torch.Size(kept["shape"])
+    return tensors[dtype][start : start + shape.numel()].to(getattr(torch, kept.get("as", dtype)), copy=True).reshape(shape)
 
 
-def _distinguishing(
-    exercise: Exercise, answers: Computed, seed: int, wrong: Callable[[str, Case], Record]
-) -> dict[str, set[str]]:
-    """By which cases each mistake is known: the first `DISTINGUISHING` in which it shows; all, if another looks alike.
-
-    A student's code is looked at where it first fails, so the others need not be kept.
-    """
-    names = list(answers.mistakes(exercise))
-    rights = [(case, answers.inputs(exercise, case, seed), answers.right(exercise, case, seed)) for case in exercise.cases]
-    shown_by = {}
-    for name in names:
-        shows = (case for case, inputs, right in rights if differs(case, right, wrong(name, case), inputs) is not None)
-        shown = list(itertools.islice(shows, DISTINGUISHING))
-        is_ambiguous = any(
-            alike(case, wrong(other, case), wrong(name, case)) for case in shown[:1] for other in names if other != name
-        )
-        shown_by[name] = {case.name for case in (exercise.cases if is_ambiguous else shown)}
-    return shown_by
+def to_text(kept: Tensor) -> str:
+    """The JSON of `dl.student.recording.to_bytes`."""
+    return zlib.decompress(kept.numpy().tobytes()).decode()

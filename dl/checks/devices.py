@@ -17,6 +17,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from dl.checks.exercise import Case, Draw, Fault, Values
 
 THERE = torch.device("meta")
+FROM_CPU = ("copy_", "index", "index_put", "index_put_")  # take tensors and indices on the CPU, on every device
 STRANGERS = ("is not on the expected device", "Cannot copy out of meta tensor", "can't convert meta device")
 
 
@@ -56,8 +57,10 @@ class _Elsewhere(TorchDispatchMode):
         wanted = kwargs.get("device")
         if inside and (wanted not in (None, THERE) or (name == "copy_" and args[0].device != THERE)):
             raise NotImplementedError("Cannot copy out of meta tensor; no data!")
-        if inside and strangers and name not in ("copy_", "index"):
-            raise RuntimeError(f"Expected all tensors on one device: {strangers[0].device} is not on the expected device {THERE}")
+        if inside and strangers and name not in FROM_CPU:
+            raise RuntimeError(
+                f"Expected all tensors on one device: {strangers[0].device} is not on the expected device {THERE}"
+            )
         result = func(*tree_map(_held, args), **tree_map(_held, kwargs))
         if not inside and wanted != THERE:
             return result
@@ -74,6 +77,8 @@ def _held(value: object) -> object:
 
 def _there(value: object) -> object:
     return _There(value) if isinstance(value, Tensor) else value
+
+
 def device_case(draw: Callable[[Draw], Values], call: Callable[..., object], name: str = "device followed") -> Case:
     """A case whose tensors lie on another device than the CPU.
 

@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import textwrap
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from dl import settings
-from dl.checks import answers, course, processes
+from dl.checks import answers, course
 from dl.checks.calls import collect
 from dl.checks.exercise import MODULES, Exercise
-from dl.checks.judge import ERROR, FAILED, MISSING, PASSED, SKIPPED, CheckResult, Plan, Result, judge, notes_on, plan
-from dl.checks.library import Broken, Library, Source
-from dl.checks.processes import Stopped
+from dl.checks.judge import ERROR, MISSING, PASSED, SKIPPED, CheckResult, Plan, Result, judge, notes_on, plan
+from dl.checks.library import Broken, Library, Source, Stopped
 
-
-class NotSolved(AssertionError):
-    """An exercise that is missing or not right; the message says what to do."""
-
-
-HINT_WIDTH = 95  # characters
 Runner = Callable[[Path, Exercise, Plan, Sequence[str]], dict]
 
 
@@ -125,46 +117,6 @@ def _notes(exercise: Exercise, source: Source, checks: Sequence[CheckResult]) ->
     return [*([called] if called else []), *(check.message.removeprefix("note: ") for check in checks if check.message)]
 
 
-def check(*names: str, root: Path | str | None = None, seed: int | None = None) -> list[Result]:
-    """Check exercises, named as in the code, or whole topics, as the files are on disk now.
-
-    Raises:
-        UnknownExercise: if a name is neither.
-    """
-    wanted = course.find(names)
-    examiner = Examiner(root, seed, processes.shared().ask)
-    results = [examiner.check(exercise) for exercise in wanted]
-    _remember(results)
-    return results
-
-
-def require(*names: str, root: Path | str | None = None) -> list[Result]:
-    """As `check`, and raise at the first exercise that does not pass.
-
-    Raises:
-        NotSolved: with the message of the first one that is missing or wrong.
-    """
-    results = check(*names, root=root)
-    for result in results:
-        if result.status != PASSED:
-            raise NotSolved(result.message)
-    return results
-
-
-def hint(name: str | None = None, say: Callable[[str], None] = print) -> None:
-    """Say the next hint on an exercise (default: the last one that did not pass), and at the end show its tensors."""
-    name = name or _LAST.get("name")
-    if name is None:
-        say('No exercise has failed yet. hint("NAME") gives hints on one, python -m dl check --list shows all.')
-        return
-    exercise = course.find([name])[0]
-    steps = hints(exercise, _LAST["results"].get(exercise.name))
-    shown = _LAST["shown"].get(exercise.name, 0)
-    text = f"{exercise.name}, hint {min(shown + 1, len(steps))} of {len(steps)}: {steps[min(shown, len(steps) - 1)]}"
-    say("\n".join(textwrap.fill(line, HINT_WIDTH) for line in text.splitlines()))  # JupyterLab breaks long lines within words
-    _LAST["shown"][exercise.name] = shown + 1
-
-
 def hints(exercise: Exercise, result: Result | None = None) -> list[str]:
     """All steps: that of the recognised mistake first, the exercise's own, then the tensors of the failing check."""
     cause = result.cause if result else None
@@ -173,15 +125,3 @@ def hints(exercise: Exercise, result: Result | None = None) -> list[str]:
     if cause and cause.details:
         steps.append(f"these are the tensors.\n{cause.details}")
     return steps
-
-
-_LAST: dict = {"name": None, "results": {}, "shown": {}}  # what `hint` speaks of
-
-
-def _remember(results: Iterable[Result]) -> None:
-    for result in results:
-        if result.status == PASSED:
-            _LAST["shown"].pop(result.exercise, None)
-        elif result.status in (FAILED, ERROR, MISSING):
-            _LAST["name"] = result.exercise
-        _LAST["results"][result.exercise] = result

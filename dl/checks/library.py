@@ -18,6 +18,14 @@ class Broken(Exception):
     """A lesson module that cannot be loaded; the message says which and why."""
 
 
+class Stopped(Exception):
+    """The student's code gave no result. `kind` is "timeout", "crashed" or "memory"; the message says it in words."""
+
+    def __init__(self, kind: str, words: str) -> None:
+        super().__init__(words)
+        self.kind = kind
+
+
 class Source:
     """The texts of one topic's modules, read from `root`. Nothing of them is run."""
 

@@ -9,13 +9,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 from dl.checks import course, overview
-from dl.checks.confine import Limits
 from dl.checks.examiner import Examiner, Runner, hints
 from dl.checks.exercise import MODULES
 from dl.checks.judge import ERROR, FAILED, MISSING, PASSED, SKIPPED, Result
 from dl.checks.library import Broken
-from dl.checks.processes import Children
 from dl.console import FAILURE, SUCCESS, UsageError, write_json
+from dl.sandbox.confine import Limits
+from dl.sandbox.processes import Children
 from dl.submit.files import find_project
 
 STATUSES = (PASSED, FAILED, ERROR, MISSING, SKIPPED)

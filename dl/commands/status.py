@@ -6,11 +6,11 @@ import time
 from pathlib import Path
 
 from dl.checks import course, overview
-from dl.checks.confine import Limits
 from dl.checks.examiner import Examiner
-from dl.checks.processes import Children
 from dl.commands.check import place_of
 from dl.console import SUCCESS, write_json
+from dl.sandbox.confine import Limits
+from dl.sandbox.processes import Children
 
 
 def run(root: str = ".", json_file: str | None = None) -> int:

@@ -20,13 +20,13 @@ from pathlib import Path
 
 from dl import __version__, settings
 from dl.checks import answers, course
-from dl.checks.child import Sandbox
-from dl.checks.confine import Limits
 from dl.checks.examiner import Examiner, hints, single
 from dl.checks.exercise import Exercise
 from dl.checks.judge import ERROR, MISSING, PASSED, Result
-from dl.checks.processes import Children
 from dl.grading.intake import LESSONS
+from dl.sandbox.child import Sandbox
+from dl.sandbox.confine import Limits
+from dl.sandbox.processes import Children
 
 LAYERS = ("namespaces", "landlock", "seccomp")
 ENDS = ("timeout", "crashed", "memory")
@@ -165,7 +165,7 @@ def version() -> str:
     """Version of the grader: of the package, and a digest of all that decides a verdict."""
     root, digest = settings.project_root(), hashlib.sha256()
     deciding = (root / path for path in ("dl/grading/engine.py", "dl/grading/intake.py", *LESSONS))
-    for path in sorted([*root.glob("dl/checks/**/*"), *deciding]):
+    for path in sorted([*root.glob("dl/checks/**/*"), *root.glob("dl/sandbox/*"), *deciding]):
         if path.suffix in (".py", ".toml", ".json"):
             digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
     return f"{__version__}+{digest.hexdigest()[:12]}"

@@ -3,7 +3,7 @@
 One source, solved; this package takes out what solves. `KEPT` and `LEFT_OUT` say what of the project is copied. In lessons
 each solution becomes a stub (`dl.student.markers`). Notebooks are made anew from their sources, so they have no outputs;
 the sources stay behind, or `dl build` would write over a learner's answers. In place of references and mistakes the checks
-get their outputs as data, for a number of seeds (`dl.checks.answers.record`). Before anything is written, `leaks` looks for
+get their outputs as data, for a number of seeds (`dl.student.recording`). Before anything is written, `leaks` looks for
 solutions in all of it.
 """
 
@@ -188,8 +188,9 @@ def tracked_files(root: Path) -> list[str]:
 def _recorded(seeds: int) -> dict[str, bytes]:
     import torch
 
-    from dl.checks import answers, course
+    from dl.checks import course
     from dl.checks.exercise import MODULES
+    from dl.student import recording
 
     torch.set_num_threads(1)  # the tensors are tiny
     contents = {}
@@ -197,7 +198,7 @@ def _recorded(seeds: int) -> dict[str, bytes]:
         exercises = course.exercises(topic)
         say(f"{topic}: recording the answers to {len(exercises)} exercises …")
         buffer = io.BytesIO()
-        torch.save(answers.record(topic, exercises, range(FIRST_SEED, FIRST_SEED + seeds)), buffer)
+        torch.save(recording.record(topic, exercises, range(FIRST_SEED, FIRST_SEED + seeds)), buffer)
         contents[f"dl/checks/recorded/{topic}.pt"] = buffer.getvalue()
     return contents
 

@@ -74,7 +74,7 @@ def texts(path: str, content: bytes) -> Iterator[str]:
     elif path.endswith((".pt", ".pth")):
         import torch
 
-        from dl.checks.pack import to_text
+        from dl.checks.answers import to_text
 
         kept = torch.load(io.BytesIO(content), weights_only=True)
         yield from _strings(kept)

@@ -11,11 +11,12 @@ import pytest
 import torch
 
 from dl.__main__ import main
-from dl.checks import child, course, wire
-from dl.checks.confine import Limits
+from dl.checks import course
 from dl.checks.examiner import Examiner
 from dl.checks.judge import ERROR, FAILED, PASSED
-from dl.checks.processes import Children
+from dl.sandbox import child, wire
+from dl.sandbox.confine import Limits
+from dl.sandbox.processes import Children
 from tests.variants import write_lesson
 
 GOOD = "return torch.tanh(x @ Wx + prev_h @ Wh + b), (x, prev_h, Wx, Wh)"
@@ -53,7 +54,7 @@ def verdicts(tmp_path, children, body, *names):
     ids=lambda value: str(value)[:24],
 )
 def test_an_end_of_the_process_is_one_exercises_verdict_in_words(tmp_path, children, body, diagnosis, words):
-    children.limits = Limits(2, 4.0 if "sleep" in body else 20.0, 2**30)
+    children.limits = Limits(2 if "while" in body else 10, 4.0 if "sleep" in body else 20.0, 2**30)
     bad, good = verdicts(tmp_path, children, body, "rnn_step_forward", "temporal_softmax_loss")
     assert (bad.status, good.status) == (ERROR, PASSED)
     assert bad.cause.diagnosis == diagnosis

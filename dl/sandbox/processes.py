@@ -1,4 +1,4 @@
-"""The judging side of `dl.checks.child`: starts that process, asks it to call an exercise, reads what came out.
+"""The other side of `dl.sandbox.child`: starts that process, asks it to call an exercise, reads what came out.
 
 What comes back was written by a process that ran a student's code. It is taken for outputs, never for a verdict.
 """
@@ -18,26 +18,18 @@ from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 
-from dl.checks import child
 from dl.checks.calls import Record, generator_seed
-from dl.checks.child import Sandbox
-from dl.checks.confine import Limits
 from dl.checks.exercise import Case, Exercise, Values
-from dl.checks.library import Broken
-from dl.checks.wire import from_frame, to_frame
+from dl.checks.library import Broken, Stopped
+from dl.sandbox import child
+from dl.sandbox.child import Sandbox
+from dl.sandbox.confine import Limits
+from dl.sandbox.wire import from_frame, to_frame
 
 SLACK = 60.0  # seconds on the clock that the serving process may be late, before it is given up
 OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "cannot allocate memory")
 GENEROUS, ONES_OWN = Limits(), Sandbox()
 PACKAGE = Path(__file__).resolve().parents[2]
-
-
-class Stopped(Exception):
-    """The student's code gave no result. `kind` is "timeout", "crashed" or "memory"; the message says it in words."""
-
-    def __init__(self, kind: str, words: str) -> None:
-        super().__init__(words)
-        self.kind = kind
 
 
 class Children:
@@ -78,7 +70,7 @@ class Children:
             frame = child.read_frame(self._pipes[0])
             if not frame:
                 self.close()
-                raise RuntimeError("the process that calls exercises did not start. Try python -c 'import dl.checks.child'.")
+                raise RuntimeError("the process that calls exercises did not start. Try python -c 'import dl.sandbox.child'.")
             self._layers = from_frame(frame)["layers"]
         return self._layers
 
@@ -193,7 +185,7 @@ class Children:
         environment |= {"PYTHONPATH": os.pathsep.join(path), "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
         environment["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1"  # a fork copies an entry for each page: fewer, larger ones
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "dl.checks.child", json.dumps(asdict(self.sandbox))],
+            [sys.executable, "-m", "dl.sandbox.child", json.dumps(asdict(self.sandbox))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             cwd=self.package,

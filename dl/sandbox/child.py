@@ -1,6 +1,6 @@
 """The process in which a student's code runs. It is asked to call an exercise and answers with what came out.
 
-`dl.checks.processes` starts it, asks, and judges; this side knows neither right answers nor seeds. Where processes can be
+`dl.sandbox.processes` starts it, asks, and judges; this side knows neither right answers nor seeds. Where processes can be
 forked, each exercise has one of its own, which is gone, with all that it started, before the next begins.
 """
 
@@ -21,8 +21,8 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from dl.checks import confine
-from dl.checks.confine import Limits
+from dl.sandbox import confine
+from dl.sandbox.confine import Limits
 
 FORKS = sys.platform.startswith(("linux", "freebsd"))  # elsewhere a process with torch loaded cannot be forked safely
 MOST_DESCRIPTORS = 4096  # open files of a server that are closed in a child
@@ -40,7 +40,7 @@ class Sandbox:
     """What holds the student's code, beyond its limits; empty for one's own code.
 
     Args:
-        layers: of `dl.checks.confine`, those wanted, then those that hold.
+        layers: of `dl.sandbox.confine`, those wanted, then those that hold.
         temporary: its only writable folder, and its home. readable: what it may read. hidden: what must not be seen.
     """
 
@@ -76,11 +76,11 @@ def serve(receive: int, send: int, sandbox: Sandbox) -> None:
     """Answer requests until there are no more; then this process ends.
 
     Args:
-        receive, send: file descriptors of frames (`dl.checks.wire`).
+        receive, send: file descriptors of frames (`dl.sandbox.wire`).
     """
     import torch
 
-    from dl.checks.wire import from_frame, to_frame
+    from dl.sandbox.wire import from_frame, to_frame
 
     torch.set_num_threads(1)
     if FORKS:
@@ -190,7 +190,7 @@ def _answer(request: dict) -> bytes:
     from dl.checks import answers, course
     from dl.checks.calls import perform, signature
     from dl.checks.library import Broken, Library
-    from dl.checks.wire import Outgoing
+    from dl.sandbox.wire import Outgoing
 
     outgoing, topic, name = Outgoing(), request["topic"], request["exercise"]
     cases = {case.name: case for exercise in course.exercises(topic) if exercise.name == name for case in exercise.cases}
@@ -214,7 +214,7 @@ def _answer(request: dict) -> bytes:
 
 def _listen(reading: int, control: int, limits: Limits) -> tuple[bytes, str]:
     """What the child sends, and why it was not heard to the end: "", "timeout", or what is wrong with its answer."""
-    from dl.checks.wire import size_of
+    from dl.sandbox.wire import size_of
 
     data, deadline = bytearray(), time.monotonic() + limits.wall
     while True:
@@ -302,7 +302,7 @@ def _silence(last: int) -> None:
 
 def read_frame(source: int) -> bytes:
     """The next frame of a file descriptor; empty at its end, also within a frame."""
-    from dl.checks.wire import HEAD, size_of
+    from dl.sandbox.wire import HEAD, size_of
 
     data = bytearray()
     while len(data) < (wanted := size_of(data) or HEAD.size):
