@@ -21,6 +21,7 @@ from dl.models import small_clip, vit
 from dl.simclr import model
 from dl.simclr.data_utils import load_cifar10
 from dl.simclr.model import starting_weights
+from dl.training import networks
 from dl.world.export import write_cifar, write_coco_captioning, write_davis
 
 TINY_VIT = dict(patch_size=8, width=24, depth=1, num_heads=2, image_size=32)
@@ -131,6 +132,7 @@ def shrink_networks(monkeypatch) -> None:
     monkeypatch.setattr(model, "_resnet50", tiny_resnet)
     for patch_size in (8, 16):
         monkeypatch.setitem(vit.DINO_CONFIGURATIONS, patch_size, {**TINY_VIT, "patch_size": patch_size})
+    monkeypatch.setattr(content, "network_tensors", networks.state_of)
 
 
 def publish_cifar(monkeypatch, folder) -> None:

@@ -21,6 +21,7 @@ from stand_ins import READERS, coco_data, stand_in
 from dl import settings
 from dl.__main__ import main
 from dl.data import ENTRIES, content, download, fetch, manifest, registry, require, verify
+from dl.training import networks
 
 ROOT = Path(__file__).resolve().parent.parent
 FILES = [name for name in READERS if name not in stand_ins.ARCHIVES]
@@ -237,10 +238,14 @@ def test_networks_have_the_published_shapes():
         "dino_vits16": {"pos_embed": (1, 197, 384), "patch_embed.proj.weight": (384, 3, 16, 16)},
         "clip": {"visual.conv1.weight": (768, 3, 32, 32), "text_projection": (512, 512), "positional_embedding": (77, 512)},
     }
-    torch.manual_seed(0)
     for network, some in shapes.items():
         found = content.network_tensors(network)
         assert {name: tuple(found[name].shape) for name in some} == some
+
+
+def test_the_list_of_tensors_is_that_of_the_networks():
+    torch.manual_seed(0)
+    assert networks.derive() == content.TENSORS.read_text(), "run python -m dl.training.networks"
     drawn = torch.rand(1)
     torch.manual_seed(0)
     assert torch.equal(drawn, torch.rand(1))

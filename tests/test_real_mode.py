@@ -20,9 +20,10 @@ from fault_server import serving
 
 from dl.commands.data import fetch_entries, verify_entries
 from dl.console import SUCCESS
-from dl.data import ENTRIES, content, download
+from dl.data import ENTRIES, download
 from dl.data.davis import in_course_order
 from dl.notebook_files import SOURCE_ENDING, read_source, write_notebook
+from dl.training import networks
 from dl.world.export import EASY_VIDEOS, HARD_VIDEOS, sample_path, write_coco_captioning, write_davis
 from tests import student_tree
 
@@ -68,7 +69,7 @@ def download_of(name: str, folder: Path) -> bytes:
     if name == "clip":
         return stand_ins.download_of(name, folder)
     file = io.BytesIO()
-    torch.save(coco_rows() if name == "coco" else content.NETWORKS[name](), file)
+    torch.save(coco_rows() if name == "coco" else networks.state_of(name), file)
     return file.getvalue()
 
 

@@ -6,10 +6,10 @@ no manifest vouches for a file; `verify` reads every file of a folder.
 
 from __future__ import annotations
 
+import json
 import pickle
 import zipfile
-from collections.abc import Callable
-from importlib import import_module
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,9 @@ from dl.data.davis import video_problems
 from dl.data.download import is_web_page
 from dl.files import digest, read_lines
 
+TENSORS = Path(__file__).with_name("networks.json")
 FEATURES = tuple(f"{split}2014_vgg16_fc7{width}.h5" for split in SPLITS for width in ("", "_pca"))
+ASIDE = ("total_ops", "total_params", "input_resolution", "context_length", "vocab_size")  # thop's; CLIP's sizes
 SHOWN = 5  # problems that a message lists before it counts the rest
 
 
@@ -93,43 +95,16 @@ def tensor_problems(data: object, network: str) -> list[str]:
     return shortened(problems + [f"its tensor {name} is none of the network's" for name in unknown])
 
 
+@cache
 def network_tensors(network: str) -> dict[str, Tensor]:
-    """Name, shape and dtype of every tensor of a network; the values mean nothing, and no random number is drawn."""
-    with torch.random.fork_rng(devices=[]), torch.device("meta"):
-        return NETWORKS[network]()
+    """Name, shape and dtype of every tensor of a network, as tensors without numbers (`dl.training.networks` wrote them)."""
+    kept = json.loads(TENSORS.read_text(encoding="utf-8"))[network]
+    return {name: torch.empty(shape, dtype=getattr(torch, dtype), device="meta") for name, (dtype, shape) in kept.items()}
 
 
 def _dtype_fits(got: torch.dtype, wanted: torch.dtype, network: str) -> bool:
     """CLIP is kept in half precision, wholly or in part, and loads from either."""
     return got == wanted or (network == "clip" and {got, wanted} == {torch.float16, torch.float32})
-
-
-def _regnet() -> dict[str, Tensor]:
-    with torch.device("cpu"):  # torchvision computes its widths with tensors
-        return import_module("torchvision.models").regnet_x_400mf().state_dict()
-
-
-def _simclr() -> dict[str, Tensor]:
-    return import_module("dl.simclr.model").Model().state_dict()
-
-
-def _dino(patch_size: int) -> dict[str, Tensor]:
-    vit = import_module("dl.models.vit")
-    return vit.VisionTransformer(**vit.DINO_CONFIGURATIONS[patch_size]).state_dict()
-
-
-def _clip() -> dict[str, Tensor]:
-    return import_module("dl.models.small_clip").published_network().state_dict()
-
-
-ASIDE = ("total_ops", "total_params", "input_resolution", "context_length", "vocab_size")  # thop's; CLIP's sizes
-NETWORKS: dict[str, Callable[[], dict[str, Tensor]]] = {
-    "regnet": _regnet,
-    "simclr": _simclr,
-    "dino_vits8": lambda: _dino(8),
-    "dino_vits16": lambda: _dino(16),
-    "clip": _clip,
-}
 
 
 # --- Data ---
