@@ -11,13 +11,14 @@ import torch
 from PIL import Image
 
 from dl import weights
-from dl.data import ENTRIES
+from dl.data import ENTRIES, content
 from dl.data.manifest import digest
 from dl.models import small_clip
 from dl.models.scores import attention_scores, patch_coverage
 from dl.models.small_clip import SmallCLIP, load_clip, preprocessing, quiet_clip_import
 from dl.training import clip as training
 from dl.training import dino as dino_training
+from dl.training import networks
 from dl.world.captions import describe
 from dl.world.render import render
 from dl.world.scenes import CLASSES, COLOURS, generator, sample_scene
@@ -122,6 +123,7 @@ def real_home(tmp_path, monkeypatch):
     monkeypatch.setenv("DL_DATA", "real")
     monkeypatch.setenv("DL_HOME", str(tmp_path))
     monkeypatch.setattr(small_clip, "published_network", published_like)
+    monkeypatch.setattr(content, "network_tensors", networks.state_of)
     (tmp_path / "pretrained_model").mkdir()
     return tmp_path / "pretrained_model" / "ViT-B-32.pt"
 

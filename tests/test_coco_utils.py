@@ -12,9 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
-from dl import image_utils
 from dl.coco_utils import decode_captions, load_coco_data, sample_coco_minibatch
-from dl.data import download
+from dl.data import download, pictures
 from dl.image_utils import image_from_url
 from dl.world.export import write_coco_captioning
 
@@ -249,7 +248,7 @@ def site(tmp_path, monkeypatch):
 
 
 def cached(tmp_path):
-    folder = tmp_path / "datasets" / image_utils.CACHE
+    folder = tmp_path / "datasets" / pictures.CACHE
     return list(folder.iterdir()) if folder.exists() else []
 
 
@@ -272,13 +271,13 @@ def test_every_picture_comes_as_rgb(site):
 def test_addresses_may_have_blanks_and_letters(site, tmp_path):
     for path in ("/gato_ñ.png", "/gato_%C3%B1.png", "/my cat.png?q=ñ&100%"):
         assert image_from_url(site + path).shape == (4, 6, 3)
-    assert image_utils._in_ascii("http://bücher.example/ä#b") == "http://xn--bcher-kva.example/%C3%A4"
+    assert pictures._in_ascii("http://bücher.example/ä#b") == "http://xn--bcher-kva.example/%C3%A4"
     with pytest.raises(ValueError, match="is no server's name"):
         image_from_url("http://ü..x/a.png")
 
 
 def test_what_fails_is_an_error_and_leaves_no_file(site, tmp_path, monkeypatch):
-    monkeypatch.setattr(image_utils, "TIMEOUT", 0.3)
+    monkeypatch.setattr(pictures, "TIMEOUT", 0.3)
     monkeypatch.setattr(download, "PAUSE", 0.0)
     for path, error, words in (
         ("/gone.png", ConnectionError, "the server answered 404 Not Found: the file is no longer there, wanted its image"),
@@ -290,7 +289,7 @@ def test_what_fails_is_an_error_and_leaves_no_file(site, tmp_path, monkeypatch):
     ):
         with pytest.raises(error, match=f"image_from_url: {site}{path}:? ?.*({words})"):
             image_from_url(site + path)
-    monkeypatch.setattr(image_utils, "LARGEST", 20)
+    monkeypatch.setattr(pictures, "LARGEST", 20)
     with pytest.raises(ConnectionError, match="no more than 20"):
         image_from_url(f"{site}/a.png")
     with pytest.raises(ConnectionError, match="image_from_url: http://127.0.0.1:9/a.png: no connection"):

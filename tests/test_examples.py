@@ -8,10 +8,11 @@ import pytest
 from fault_server import serving
 from PIL import Image
 
-from dl import coco_utils, image_utils
+from dl import coco_utils
 from dl.__main__ import main
-from dl.data import ENTRIES, download, examples, require
-from dl.image_utils import addresses_of, image_from_url
+from dl.data import ENTRIES, download, examples, pictures, require
+from dl.data.pictures import addresses_of
+from dl.image_utils import image_from_url
 from dl.world.export import write_coco_captioning
 
 INDICES = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9)
@@ -108,7 +109,7 @@ def test_the_notebook_reaches_its_end_without_a_network_and_asks_no_dead_host_te
         raise download.DownloadError("no connection", answered=False)
 
     with monkeypatch.context() as patch:
-        patch.setattr(download, "download", dead)
+        patch.setattr(pictures, "download", dead)
         assert shades(read()) == [None] * 10 and len(asked) == 1
         assert main(["data", "fetch", "coco_examples"]) == 1
         assert "10 of 10 are not fetched yet" in capsys.readouterr().out
@@ -124,7 +125,7 @@ def test_shorter_captions_than_cocos_are_no_error(site, monkeypatch):
 def test_a_cut_kept_picture_is_fetched_again_or_named(site, monkeypatch, capsys):
     assert main(["data", "fetch", "coco_examples"]) == 0
     url = f"{site.address}/4.jpg"
-    kept = image_utils.kept_file(url)
+    kept = pictures.kept_file(url)
     whole = kept.read_bytes()
     kept.write_bytes(whole[: len(whole) // 2])
     assert main(["data", "verify", "coco_examples"]) == 1
@@ -162,7 +163,7 @@ def test_where_nothing_can_be_kept_it_is_said_once(site, monkeypatch, capsys):
     def read_only(path, write):
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr("dl.console.write_whole", read_only)
+    monkeypatch.setattr(pictures, "write_whole", read_only)
     for n in (1, 2):
         assert image_from_url(f"{site.address}/{n}.jpg").shape == (12, 16, 3)
     assert capsys.readouterr().out.count("cannot be kept") == 1

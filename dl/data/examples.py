@@ -17,6 +17,7 @@ from dl import settings
 from dl.console import say, say_once, write_whole
 from dl.data.access import require
 from dl.data.coco import read_folder
+from dl.data.pictures import CACHE, NoServerError, image_from_url, kept_file
 
 PUBLISHED = Path(__file__).parent.parent / "checks" / "expected" / "clip_dino.json"
 VANISHED = "vanished.json"  # addresses that gave nothing, with the reason: not asked again by readers
@@ -77,8 +78,6 @@ def collect(again: bool) -> list[str]:
     Raises:
         FileNotFoundError: if the captions, which name the addresses, have not been fetched. OSError: if nothing can be kept.
     """
-    from dl.image_utils import NoServerError, image_from_url, kept_file
-
     folder, urls = _folder(), _addresses()
     folder.mkdir(parents=True, exist_ok=True)
     vanished: dict[str, str] = {}
@@ -99,8 +98,6 @@ def collect(again: bool) -> list[str]:
 
 def missing(folder: Path) -> list[str]:
     """How many of the ten were neither fetched nor found vanished."""
-    from dl.image_utils import kept_file
-
     try:
         absent = [url for url in _addresses() if not kept_file(url).is_file() and url not in _vanished()]
     except (FileNotFoundError, ValueError) as error:
@@ -120,8 +117,6 @@ def _published() -> tuple[tuple[int, str], ...]:
 
 def _photograph(data: dict, caption_index: int, asking: bool) -> tuple[np.ndarray | None, str, bool]:
     """The photograph, or None and the reason; and whether there is a network."""
-    from dl.image_utils import NoServerError, image_from_url, kept_file
-
     if caption_index >= len(data["val_captions"]):
         return None, "the data are shorter than COCO's", True
     url = str(data["val_urls"][data["val_image_idxs"][caption_index]])
@@ -137,10 +132,8 @@ def _photograph(data: dict, caption_index: int, asking: bool) -> tuple[np.ndarra
 
 
 def _caption(data: dict, index: int) -> str:
-    from dl.coco_utils import decode_captions
-
-    words = str(decode_captions(data["val_captions"][index], data["idx_to_word"])).split()
-    return " ".join("" if word == "<UNK>" else word for word in words if word not in ("<START>", "<END>"))
+    words = (data["idx_to_word"][int(word)] for word in data["val_captions"][index])
+    return " ".join("" if word == "<UNK>" else word for word in words if word not in ("<NULL>", "<START>", "<END>"))
 
 
 def _addresses() -> list[str]:
@@ -151,8 +144,6 @@ def _addresses() -> list[str]:
 
 
 def _folder() -> Path:
-    from dl.image_utils import CACHE
-
     return settings.data_home() / CACHE
 
 

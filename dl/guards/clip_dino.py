@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
 import numpy as np
@@ -57,10 +59,16 @@ def tokenize(function: str, texts: Sequence[str], device: torch.device | str) ->
         ) from error
 
 
+@contextmanager
+def quiet_clip_import() -> Iterator[None]:
+    """Within it, `import clip` does not print setuptools' warning that `pkg_resources` is deprecated."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*pkg_resources.*")
+        yield
+
+
 def _imported_tokenizer() -> Callable:
     """`clip.tokenize`, or an error that says which package it is in and what that needs."""
-    from dl.models.small_clip import quiet_clip_import
-
     try:
         with quiet_clip_import():
             from clip import tokenize

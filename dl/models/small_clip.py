@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from dl import settings, weights
+from dl.guards.clip_dino import quiet_clip_import
 
 PIXEL_MEAN = (0.48145466, 0.4578275, 0.40821073)  # of CLIP's own preprocessing
 PIXEL_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -132,14 +131,6 @@ def preprocessing(side: int):
             Normalize(PIXEL_MEAN, PIXEL_STD),
         ]
     )
-
-
-@contextmanager
-def quiet_clip_import() -> Iterator[None]:
-    """Within it, `import clip` does not print setuptools' warning that `pkg_resources` is deprecated."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*pkg_resources.*")
-        yield
 
 
 def published_network() -> nn.Module:
