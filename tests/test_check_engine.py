@@ -398,3 +398,53 @@ def test_needs_point_backwards_and_every_exercise_has_a_solution():
         assert needed <= seen, f"{exercise.name} needs {needed - seen}, which comes later"
         seen.add(exercise.name)
         assert exercise.name in answers.of(exercise.topic).replacements([exercise.name])
+
+
+def test_a_check_on_another_device_does_not_load_the_compiler_of_torch():
+    """It takes as long as all the rest of `python -m dl check NAME`; a "meta" tensor would load it."""
+    code = (
+        "import sys; from dl.checks import course; from dl.checks.examiner import Examiner\n"
+        "exercise, = course.find(['rnn_step_forward'])\n"
+        "assert any('device' in check.name for check in Examiner(seed=1).check(exercise).checks)\n"
+        "print([name for name in ('torch._dynamo', 'sympy') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "[]\n", done.stderr
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "return torch.tanh(x @ Wx + prev_h @ Wh + b.cpu()), ()",
+        "return torch.tanh(x @ Wx + prev_h @ Wh + b + torch.zeros(len(b))), ()",
+        "h = torch.zeros_like(prev_h, device='cpu'); h += torch.tanh(x @ Wx + prev_h @ Wh + b); return h, ()",
+        "return torch.stack([torch.tanh(r @ Wx + p @ Wh + b) for r, p in zip(x, prev_h)]).to('cpu'), ()",
+        "return torch.from_numpy(np.tanh((x @ Wx + prev_h @ Wh + b).detach().numpy())), ()",
+        "s = torch.zeros(prev_h.shape); s[:] = x @ Wx + prev_h @ Wh + b; return torch.tanh(s), ()",
+    ],
+)
+def test_a_tensor_that_leaves_its_device_is_found(lesson, body):
+    (exercise,) = course.find(["rnn_step_forward"])
+    case = next(case for case in exercise.cases if case.name == "device followed")
+    library = Library(lesson(rnn_step_forward="import numpy as np; " + body), "captioning")
+    outputs = case.run(library, case.draw(Draw(3)))
+    assert case.judge({}, outputs, outputs).diagnosis == "device-not-followed"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "h = x.new_zeros(prev_h.shape); h += x @ Wx; h.add_(prev_h @ Wh); h += b; return h.tanh_(), ()",
+        "z = torch.zeros(prev_h.shape, dtype=x.dtype, device=x.device)\nz[torch.arange(len(x))] = x @ Wx + prev_h @ Wh + b\n"
+        "return torch.tanh(z), ()",
+        "e = torch.exp(2 * (torch.einsum('nd,dh->nh', x, Wx) + prev_h @ Wh + b)); return (e - 1) / (e + torch.tensor(1.)), ()",
+        "return F.linear(torch.cat((x, prev_h), 1), torch.cat((Wx, Wh)).T, b).tanh(), ()",
+        "return torch.tanh(torch.addmm(b.expand(len(x), -1), x, Wx) + torch.ones_like(b) * (prev_h @ Wh)), ()",
+    ],
+)
+def test_what_stays_on_its_device_is_left_alone(lesson, body):
+    (exercise,) = course.find(["rnn_step_forward"])
+    case = next(case for case in exercise.cases if case.name == "device followed")
+    library = Library(lesson(rnn_step_forward="import torch.nn.functional as F; " + body), "captioning")
+    outputs = case.run(library, case.draw(Draw(3)))
+    assert case.judge({}, outputs, outputs) is None, outputs

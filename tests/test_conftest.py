@@ -1,14 +1,20 @@
 """What the tests forbid themselves holds: no other machine, no warning that nobody reads."""
 
+import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
 import warnings
+from pathlib import Path
 
+import psutil
 import pytest
 
+CONFTEST = Path(__file__).with_name("conftest.py")
 FAR = "192.0.2.1"  # for documentation; no machine has it (RFC 5737)
 
 
@@ -32,3 +38,29 @@ def test_no_child_of_a_test_reaches_another_machine():
 def test_a_warning_is_an_error():
     with pytest.raises(UserWarning):
         warnings.warn("look here", stacklevel=1)
+
+
+def alive_in_group(group):
+    found = []
+    for process in psutil.process_iter(["status"]):
+        with contextlib.suppress(ProcessLookupError):
+            if os.getpgid(process.pid) == group and process.info["status"] != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals a group of processes")
+def test_an_interrupted_run_ends_with_one_line_and_leaves_nothing_behind(tmp_path):
+    (tmp_path / "conftest.py").write_text(CONFTEST.read_text())
+    body = "import time\ndef test_quick(): pass\ndef test_slow():\n    open('begun', 'w').close()\n    time.sleep(600)\n"
+    (tmp_path / "test_some.py").write_text(body)
+    command = [sys.executable, "-m", "pytest", "-n", "2", "-p", "no:cacheprovider", "-c", os.devnull, "--rootdir", "."]
+    started = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    while not (tmp_path / "begun").exists():
+        assert started.poll() is None
+        time.sleep(0.1)
+    os.killpg(started.pid, signal.SIGINT)
+    said = started.communicate(timeout=60)[0].splitlines()
+    assert started.returncode == pytest.ExitCode.INTERRUPTED
+    assert said[-1].startswith("Stopped: 1 passed, 0 failed. make test begins anew") and "Traceback" not in "".join(said)
+    assert not alive_in_group(started.pid)

@@ -175,6 +175,13 @@ def test_a_notebook_hands_in_its_project_from_whatever_folder(project, tmp_path,
     assert "1 file missing." in capsys.readouterr().out and (project / hand_in.ZIP_NAME).is_file()
 
 
+def test_a_quick_run_hands_in_no_pdf(project, monkeypatch, capsys):
+    monkeypatch.setattr(hand_in, "_write_pdf", lambda *args: pytest.fail("it takes as long as the quick run"))
+    monkeypatch.setenv("DL_QUICK", "1")
+    hand_in.make_assignment2_submission(project)
+    assert (project / hand_in.ZIP_NAME).is_file() and "python -m dl submit makes it" in capsys.readouterr().out
+
+
 def test_a_path_without_a_project_is_wrong_use(tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     assert main(["submit", "--root", str(tmp_path / "empty")]) == 2
