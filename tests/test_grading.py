@@ -15,6 +15,8 @@ import pytest
 from dl import grading
 from dl.__main__ import main
 from dl.checks import course
+from dl.checks.examiner import Examiner
+from dl.checks.processes import Stopped
 from dl.console import UsageError
 from dl.grading import engine, formats, intake, pages, points, report
 from dl.grading.intake import LESSONS
@@ -139,12 +141,21 @@ def test_names_and_ids_come_from_the_platform_the_roster_and_last_the_submission
     }
 
 
+def test_two_files_of_one_name_are_two_submissions(tmp_path):
+    for folder in "ab":
+        write_zip(tmp_path / folder / "x.zip", {LESSON: folder.encode()})
+    found = intake.find([tmp_path / "a", tmp_path / "b"])
+    assert [(s.label, s.contents[LESSON]) for s in found] == [("b/x.zip", b"b"), ("x.zip", b"a")]
+
+
 def test_the_class_of_a_rehearsal_is_taken_as_it_is_meant(tmp_path):
     tabletop.write(tmp_path / "class")
     found = intake.find([tmp_path / "class" / "submissions"], tmp_path / "class" / "roster.csv")
     assert {s.label for s in found} == set(json.loads((tmp_path / "class" / "expected.json").read_text(encoding="utf-8")))
     assert len(found) == 30 and len({s.sha256 for s in found if s.contents}) >= 28
     assert [s.name for s in found if s.problem] == ["Costa, Rui"]
+    names = [s.name for s in found]
+    assert names.index("Čapková, Jana") == names.index("Costa, Rui") - 1  # č beside c, not after z
     assert [s.id for s in found if "is not in the roster" in s.notes] == ["1030"]
     assert {s.submitted[:10] for s in found if s.late} == {"2026-11-22"}
     assert points.load(tmp_path / "class" / "points.toml").most == 60
@@ -163,7 +174,15 @@ def test_wrong_use_is_said_in_words(tmp_path, monkeypatch, capsys, arguments):
 
 
 def entry(exercise="sim", status="passed", **more):
-    return {"exercise": exercise, "topic": "simclr", "status": status, "checks": 4, "passed_checks": 2, **more}
+    return {
+        "exercise": exercise,
+        "topic": "simclr",
+        "status": status,
+        "diagnosis": None,
+        "checks": 4,
+        "passed_checks": 2,
+        **more,
+    }
 
 
 def test_points_partial_credit_and_late_days(tmp_path):
@@ -182,6 +201,7 @@ def test_points_partial_credit_and_late_days(tmp_path):
         0,
         0,
     ]
+    assert scheme.points(entry(status="error", diagnosis=engine.FORBIDDEN)) == 0
     days = [
         scheme.days_late(text) for text in ("", "2026-11-20T13:00:00+01:00", "2026-11-20T12:00:01Z", "2026-11-23 12:00:00")
     ]
@@ -205,11 +225,13 @@ def test_a_wrong_table_of_points_is_refused(tmp_path, text):
 
 @pytest.fixture(scope="module")
 def graded(tmp_path_factory):
-    """A solved submission, the hand-out, one with two mistakes, one that is broken; graded once."""
+    """A solved submission, the hand-out, one with a few exercises and a mistake, one that is broken; graded once."""
     place = tmp_path_factory.mktemp("class")
     given = {path: markers.hand_out(content.decode(), path).encode() for path, content in SOLVED.items()}
-    wrong = SOLVED[LESSON].decode().replace("torch.tanh(x @ Wx + prev_h @ Wh + b)", "torch.tanh(x @ Wx + prev_h @ Wh)")
-    assert wrong.encode() != SOLVED[LESSON]
+    solved = markers.solutions(SOLVED[LESSON].decode(), LESSON)
+    few = {name: solved[name] for name in ("rnn_step_forward", "rnn_step_backward", "temporal_softmax_loss")}
+    wrong = markers.fill(markers.hand_out(SOLVED[LESSON].decode(), LESSON, helpers=True), few)
+    assert wrong != (wrong := wrong.replace("torch.tanh(x @ Wx + prev_h @ Wh + b)", "torch.tanh(x @ Wx + prev_h @ Wh)"))
     write_zip(place / "in" / "solved_1_10_a2.zip", {**SOLVED, "notebooks/Transformers.ipynb": json.dumps(NOTEBOOK).encode()})
     write_zip(place / "in" / "handout_2_20_a2.zip", given)
     write_zip(
@@ -240,7 +262,17 @@ def test_the_solved_edition_gets_all_points_and_the_hand_out_none(graded):
     assert found["broken_4"]["status"] == "broken" and found["broken_4"]["message"]
     wrong = {exercise["exercise"]: exercise for exercise in found["wrong_3"]["exercises"]}
     assert wrong["rnn_step_forward"]["status"] == "failed" and wrong["rnn_step_forward"]["diagnosis"]
+    assert "waits for rnn_step_forward, which is not right yet" in wrong["rnn_step_backward"]["message"]
     assert wrong["rnn_step_backward"]["status"] == "skipped" and wrong["sim"]["status"] == "missing"
+
+
+@pytest.mark.parametrize(("kind", "words"), [("timeout", "ran out of time"), ("memory", "ran out of memory")])
+def test_what_builds_on_an_exercise_says_why_it_waits(kind, words):
+    def stop(*_):
+        raise Stopped(kind, "no result")
+
+    (exercise,) = course.find(["rnn_step_backward"])
+    assert f"waits for rnn_step_forward, which {words}" in Examiner(ROOT, run=stop).check(exercise).message
 
 
 def test_the_report_has_the_published_form_and_the_seed_is_in_no_page(graded):
@@ -300,7 +332,7 @@ def test_a_second_run_grades_nothing_again_and_says_what_other_points_change(gra
         writer.writeheader()
         writer.writerows(rows)
     assert main(command) == 0
-    assert kept(graded)["submissions"][-1]["score"] == 2 * 8 + 2.5
+    assert kept(graded)["submissions"][-1]["score"] == 2 * 1 + 2.5
     written.write_text(written.read_text().replace("2.5", "7"))
     assert main(command) == 2
     written.unlink()
@@ -458,7 +490,7 @@ def test_an_exported_gradebook_is_filled_and_nothing_else_in_it_changes(graded, 
         '"Solved, S",1,s1,-1,,=1\nNobody,5,n,-1,,\n"Wrong, W",3,w,-1,12,\n',
         encoding="utf-8",
     )
-    rows = formats.fill_gradebook(book, "A2", kept(graded))
+    rows, _ = formats.fill_gradebook(book, "A2", kept(graded))
     was = list(csv.reader(book.open(encoding="utf-8")))
     assert rows[2][4] == "55" and rows[3][4] == ""
     assert [[*row[:4], row[5]] for row in rows] == [[*row[:4], row[5]] for row in was]
@@ -468,7 +500,57 @@ def test_an_exported_gradebook_is_filled_and_nothing_else_in_it_changes(graded, 
     moodle.write_text(
         "Identifier,Full name,Status,Grade,Maximum Grade\nParticipant 1,Solved S,,,55.00\n", encoding="utf-8-sig"
     )
-    assert formats.fill_gradebook(moodle, None, kept(graded))[1][3] == "55"
+    assert formats.fill_gradebook(moodle, None, kept(graded))[0][1][3] == "55"
+
+
+BOOKS = {  # rows, column, scores by submission with its name and id, the cells of that column afterwards or words of the error
+    "semicolons": ("Student;ID;A2 (9)\nLee, Ann;1;\n", "A2", {"a": ("", "1", 7.5)}, ["7.5"]),
+    "read-only column": (
+        "Student,ID,SIS Login ID,Section,Final Score\n    Points Possible,,,,(read only)\nA,1,s,L,\n",
+        "Final",
+        {"a": ("", "1", 7)},
+        "takes no scores",
+    ),
+    "excused": ("Student,ID,A2 (9)\nA,1,EX\nB,2,3\n", "A2", {"a": ("", "1", 7), "b": ("", "2", 8)}, ["EX", "8"]),
+    "hidden until posted": (
+        'Student,ID,A2 (9)\n"",,Manual Posting\n    Points Possible,,55\nA,1,\n',
+        "A2",
+        {"a": ("---", "1", 7)},
+        ["Manual Posting", "55", "7"],
+    ),
+    "an id of two": (
+        "Student,ID,A2 (9)\nA,1,\nB,2,\n",
+        "A2",
+        {"a": ("", "1", 7), "b": ("", "1", 0), "c": ("B", "", 5)},
+        ["", "5"],
+    ),
+    "a name of two": ("Student,ID,A2 (9)\nA,1,\nA,2,\n", "A2", {"a": ("A", "1", 7), "b": ("A", "2", 8)}, ["7", "8"]),
+    "Moodle": ('Identifier,Grade,Maximum grade\nParticipant 1,,"60,00"\n', None, {"a": ("", "1", 7)}, ["7"]),
+    "Moodle, too many": (
+        "Identifier,Grade,Maximum grade\nParticipant 1,,6.00\n",
+        None,
+        {"a": ("", "1", 7)},
+        "would leave it out",
+    ),
+    "nobody": ("Student,ID,A2 (9)\nA,,\n", "A2", {"a": ("---", "***", 7)}, "nobody in"),
+}
+
+
+@pytest.mark.parametrize("name", BOOKS)
+def test_scores_go_where_the_platform_takes_them_and_to_nobody_else(tmp_path, name):
+    """As the importers read: Canvas, lib/gradebook_importer.rb of instructure/canvas-lms (separator, "Points Possible", "read
+    only", "EX", posting rows; ids before names); Moodle, mod/assign/feedback/offline (importgradeslib.php finds the columns
+    Identifier, Grade and Last modified (grade), locallib.php passes over grades out of range). Read in November 2026."""
+    text, column, found, wanted = BOOKS[name]
+    (tmp_path / "book.csv").write_text(text, encoding="utf-8-sig")
+    graded = {"submissions": [dict(zip(("submission", "name", "id", "score"), (key, *about))) for key, about in found.items()]}
+    if isinstance(wanted, str):
+        with pytest.raises(UsageError, match=wanted):
+            formats.fill_gradebook(tmp_path / "book.csv", column, graded)
+        return
+    (header, *rows), separator = formats.fill_gradebook(tmp_path / "book.csv", column, graded)
+    place = next(i for i, title in enumerate(header) if title.startswith(column or "Grade"))
+    assert [row[place] for row in rows] == wanted and separator in text
 
 
 def test_no_cell_of_ours_is_a_formula(tmp_path):

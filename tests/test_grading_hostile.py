@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from dl.grading.engine import LAYERS, Desk, Order
+from dl.grading import points
+from dl.grading.engine import FORBIDDEN, LAYERS, Desk, Order
 from dl.grading.intake import LESSONS
 from tests.variants import ROOT, write_lesson
 
@@ -28,6 +30,7 @@ MODULES = [
     {"name": "minus signs", "outcome": "error", "body": "x = " + "-" * 200_000 + "1"},
     {"name": "zero bytes", "outcome": "error", "body": "x = '\0'"},
 ]
+PARTIAL = replace(points.load(), share=1.0)
 WORDS = {
     "WRONG": "torch.zeros(len(x), len(Wh), dtype=x.dtype), None",
     "RIGHT": "torch.tanh(x @ Wx + prev_h @ Wh + b), (x, prev_h, Wx, Wh)",
@@ -67,6 +70,8 @@ def test_a_hostile_function_gets_its_verdict_and_all_others_theirs(attack, confi
     got = found["rnn_step_forward"]
     assert got["status"] in attack["outcome"].split(), got["message"]
     assert attack.get("words", "") in got["message"]
+    assert (got["diagnosis"] == FORBIDDEN) == ("[Errno 1]" in got["message"] or "[Errno 13]" in got["message"])
+    assert PARTIAL.points(got) == 0 or got["status"] in ("passed", "failed")
     assert [found[name]["status"] for name in CONTROLS] == ["passed"] * len(CONTROLS)
     assert canary.read_text() == "untouched" and not later.exists()
     assert (confined.code / LESSON).read_text() == lesson.read_text()

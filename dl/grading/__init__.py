@@ -88,7 +88,8 @@ def merge(options: Options) -> int:
         there = ", ".join(file.stem for file in files) or "none"
         raise UsageError(f"{options.out}/shards holds {there}; all of one grading are wanted. Run the missing ones first.")
     about = [entry for file in files for entry in json.loads(file.read_text(encoding="utf-8"))["submissions"]]
-    return finish(sorted(about, key=lambda entry: entry["submission"]), points.load(options.points), options, 0.0)
+    about.sort(key=lambda entry: intake.in_order(entry["submission"]))
+    return finish(about, points.load(options.points), options, 0.0)
 
 
 def finish(about: list[dict], scheme: points.Scheme, options: Options, seconds: float) -> int:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import os
 import re
 import stat
+import unicodedata
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -81,11 +83,13 @@ def find(paths: Sequence[str | Path], roster: str | Path | None = None) -> list[
             if entry.name.startswith((".", "__MACOSX")):
                 continue
             submission = _identified(entry)
-            same = found.setdefault((submission.label, submission.id), submission)
+            if not submission.id and any(label == submission.label for label, _ in found):
+                submission.label = f"{entry.absolute().parent.name}/{entry.name}"
+            same = found.setdefault((submission.label, submission.id or str(entry.absolute())), submission)
             same.paths += [entry] if entry not in same.paths else []
     if not found:
         raise UsageError(f"no submissions in {', '.join(map(str, paths))}. Give zips, folders, or a folder of them.")
-    submissions = sorted(found.values(), key=lambda submission: submission.label)
+    submissions = sorted(found.values(), key=lambda submission: in_order(submission.label))
     for submission in submissions:
         read(submission)
     if roster is not None:
@@ -264,14 +268,11 @@ def _root(paths: Sequence[str]) -> str:
 def _complete(submissions: list[Submission], path: Path) -> None:
     """Names, ids and times from a roster, found by id, else by name."""
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            rows = [
-                {key.strip().lower(): (value or "").strip() for key, value in row.items() if key}
-                for row in csv.DictReader(file)
-            ]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        (header, *lines), _ = read_table(path)
+    except (OSError, ValueError, csv.Error) as error:
         raise UsageError(f"the roster {path} cannot be read: {error}. Give a CSV with columns id and name.") from error
-    known = {squeezed(value): row for row in rows for key in (*IDS, *NAMES) if (value := row.get(key, ""))}
+    rows = [dict(zip((key.strip().lower() for key in header), map(str.strip, line))) for line in lines]
+    known = {value: row for row in rows for key in (*IDS, *NAMES) if (value := squeezed(row.get(key, "")))}
     for submission in submissions:
         row = known.get(squeezed(submission.id)) or known.get(squeezed(submission.name))
         if row is None:
@@ -284,6 +285,29 @@ def _complete(submissions: list[Submission], path: Path) -> None:
 IDS = ("id", "student id", "identifier", "sis user id", "sis login id", "username", "email", "email address")
 NAMES = ("name", "full name", "student")
 TIMES = ("submitted", "last modified (submission)", "submission time")
+
+
+def in_order(label: str) -> tuple[str, str]:
+    """Where a name stands in a list of names: letters with accents and capitals beside those without."""
+    letters = (letter for letter in unicodedata.normalize("NFKD", label) if not unicodedata.combining(letter))
+    return "".join(letters).casefold(), label
+
+
+def read_table(path: Path) -> tuple[list[list[str]], str]:
+    """The rows of a CSV, header first, and what separates its fields: a comma, or what a spreadsheet takes where people
+    write 1,5 for one and a half.
+
+    Raises:
+        OSError, ValueError, csv.Error: if it cannot be read, or is empty.
+    """
+    with open(path, newline="", encoding="utf-8-sig") as file:
+        text = file.read()
+    first = text.partition("\n")[0]
+    separator = max(",;\t", key=lambda separator: len(next(csv.reader([first], delimiter=separator), ())))
+    rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=separator))
+    if not rows:
+        raise ValueError("it is empty")
+    return rows, separator
 
 
 def squeezed(text: str) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from dl.checks import answers, course
 from dl.console import UsageError, write_whole
+from dl.grading.engine import FORBIDDEN
 from dl.grading.formats import file_name
 from dl.grading.points import Scheme
 
@@ -66,7 +67,7 @@ def guide(entries: list[dict]) -> list[dict]:
     likely: dict[tuple[str, str], str] = {}
     for entry in entries:
         for exercise in entry["exercises"]:
-            if exercise["diagnosis"] and exercise["status"] in ("failed", "error"):
+            if exercise["status"] in ("failed", "error") and exercise["diagnosis"] not in (None, FORBIDDEN):
                 key = exercise["exercise"], exercise["diagnosis"]
                 found[key] += 1
                 said = [line for line in exercise["message"].splitlines() if line.startswith("Likely: ")]
