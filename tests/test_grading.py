@@ -65,6 +65,50 @@ def test_only_files_that_a_student_may_change_are_taken_wherever_they_lie(tmp_pa
     assert report.answers_of(submission) == {"question 2": "because <b>it</b> is"}
 
 
+WRAPPINGS = {  # how a right submission may come
+    "as macOS zips a folder": lambda files: (
+        {f"a2/{p}": c for p, c in files.items()} | {f"__MACOSX/a2/{p}": b"" for p in files}
+    ),
+    "by an old Windows": lambda files: {f"a2/{p}".replace("/", "\\"): c for p, c in files.items()},
+    "in capitals": lambda files: {p.upper(): c for p, c in files.items()},
+    "all in one folder": lambda files: {f"a2/{Path(p).name}": c for p, c in files.items()},
+    "accents in two forms": lambda files: {
+        ("e\u0301" if i % 2 else "é") + f"/{p}": c for i, (p, c) in enumerate(files.items())
+    },
+    "with an environment and copies": lambda files: {
+        **{f"venv/lib/{p}": b"x" for p in files},
+        **files,
+        **{f"backup/{p}": b"x" for p in files},
+        "transformers (1).py": b"x",
+        "helper.py": b"x",
+        "transformers.py.": b"x",
+    },
+    "deep": lambda files: {f"x/y z/{p}": c for p, c in files.items()} | {"d/" * 2000 + "x": b""},
+}
+
+
+@pytest.mark.parametrize("name", WRAPPINGS)
+def test_a_right_submission_is_taken_whole_in_any_wrapping(tmp_path, name):
+    files = WRAPPINGS[name](SOLVED | {"notebooks/Transformers.ipynb": json.dumps(NOTEBOOK).encode()})
+    submission = taken(write_zip(tmp_path / "a.zip", files))
+    assert {path: submission.contents[path] for path in LESSONS} == SOLVED and not submission.problem
+    assert report.answers_of(submission)["question 2"]
+
+
+@pytest.mark.parametrize(("second", "count"), [(SOLVED[LESSON], 6), (b"x", 5)], ids=["the same", "another"])
+def test_a_file_twice_in_a_zip_is_taken_if_both_are_the_same(tmp_path, second, count):
+    path = write_zip(tmp_path / "a.zip", SOLVED)
+    with pytest.warns(UserWarning, match="Duplicate"), zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(LESSON, second)
+    assert len(taken(path).contents) == count
+
+
+def test_of_two_whole_copies_of_the_project_one_is_taken_and_said(tmp_path):
+    files = {f"{folder}/{path}": folder.encode() for path in SOLVED for folder in ("old", "new")}
+    submission = taken(write_zip(tmp_path / "a.zip", files))
+    assert submission.contents[LESSON] == b"new" and "2 copies of the project; that in the folder new/" in submission.notes[0]
+
+
 BAD_ZIPS = {
     "parent folder": ({f"../{LESSON}": b"x"}, {}, "holds none of"),
     "absolute": ({f"/{LESSON}": b"x"}, {}, "holds none of"),

@@ -100,7 +100,7 @@ def finish(about: list[dict], scheme: points.Scheme, options: Options, seconds: 
     pages.write(graded, scheme, options.out / "pages")
     print(formats.table(graded))
     if changed:
-        say("\n  ".join(["Changed since the last time:", *changed]))
+        say("\n  ".join(["Changed since the last time:", *map(formats.plain, changed)]))
     broken = sum(entry["status"] == "broken" for entry in graded["submissions"])
     say(
         f"{len(graded['submissions'])} submissions in {seconds:.0f} s, of which {broken} could not be read; the code was "
@@ -146,7 +146,8 @@ def _graded(submissions: list[Submission], order: Order, jobs: int) -> Iterator[
     for done, (number, verdict) in enumerate(found, start=1):
         submission, passed = submissions[number], sum(entry["status"] == "passed" for entry in verdict["exercises"])
         rest = (time.perf_counter() - start) / done * (len(submissions) - done)
-        say(f"{done} of {len(submissions)}: {submission.label}: {passed} of {len(verdict['exercises'])}, {rest:.0f} s to go")
+        who, of = formats.plain(submission.label), len(verdict["exercises"])
+        say(f"{done} of {len(submissions)}: {who}: {passed} of {of}, {rest:.0f} s to go")
         yield submission, verdict
 
 

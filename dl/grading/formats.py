@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from dl.grading import Options
 
 FORMATS = ("table", "csv", "gradescope", "classroom50", "prairielearn")
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet runs a cell that begins so
+FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠", "\t", "\r", "\n")  # a spreadsheet runs a cell that begins so
 IDENTITY = ("ID", "Identifier", "SIS User ID", "SIS Login ID", "Email address", "ID number", "Student", "Full name")
 POSSIBLE, EXCUSED = "Points Possible", "EX"  # Canvas: the row that tells of the columns; a student who need not hand in
 MOST_TEXT = 4000  # characters of a message where a platform bounds the whole file

@@ -32,6 +32,7 @@ TAKEN = {  # files, and the most bytes that each may have
     IDENTITY_FILE: 2**12,
 }
 MOST_ENTRIES, MOST_ARCHIVE = 20_000, 2**30  # files in a zip; its bytes
+MOST_COPIES = 4  # of a file, all alike, under one name
 MOST_NAME = 100  # characters of a name or id that a submission gives
 CANVAS = re.compile(r"(?P<name>[^_]+)_(?P<late>LATE_)?(?P<id>\d+)_\d+_(?P<file>.+)")
 MOODLE = re.compile(r"(?P<name>.+)_(?P<id>\d+)_assignsubmission_[a-z]+_(?P<file>.*)")
@@ -232,18 +233,29 @@ def _taken(entries: list[_Entry], notes: list[str]) -> dict[str, bytes]:
     safe = [entry for entry in entries if _is_plain(entry.path)]
     if len(safe) < len(entries):
         notes.append(f"{len(entries) - len(safe)} names that lead out of the submission were left out")
-    root = _root([entry.path for entry in safe])
+    by_name: dict[str, list[_Entry]] = {}
+    for entry in safe:
+        by_name.setdefault(_one_name(entry.path), []).append(entry)
+    root, others = _root(list(by_name))
+    if others:
+        notes.append(f"it holds {others + 1} copies of the project; that in the folder {root or '.'} was taken")
     taken: dict[str, bytes] = {}
     for path, most in TAKEN.items():
-        here = [entry for entry in safe if entry.path == root + path]
-        alike = [entry for entry in safe if entry.path.lower() == (root + path).lower()]
+        names = [
+            _one_name(root + path),
+            _one_name(root + PurePosixPath(path).name),
+        ]  # in its place, or all files in one folder
+        alike = next((by_name[name] for name in names if name in by_name), [])
         try:
-            if len(alike) > 1:
+            contents = {entry.read(most) for entry in alike[: MOST_COPIES + 1]}
+            if len(contents) > 1 or len(alike) > MOST_COPIES:
                 raise ValueError(f"is there {len(alike)} times, in names that some systems take for one")
-            if here:
-                taken[path] = here[0].read(most)
+            if contents:
+                taken[path] = contents.pop()
+        except ValueError as error:
+            notes.append(f"{path} was not taken: it {error}")
         except Exception as error:
-            notes.append(f"{path} was not taken: it {error or type(error).__name__}")
+            notes.append(f"{path} was not taken: it cannot be read ({error or type(error).__name__})")
     if not taken and any(entry.problem for entry in safe):
         raise ValueError(next(f"{entry.path} {entry.problem}" for entry in safe if entry.problem))
     return taken
@@ -251,18 +263,27 @@ def _taken(entries: list[_Entry], notes: list[str]) -> dict[str, bytes]:
 
 def _is_plain(path: str) -> bool:
     """Whether a name stays in its folder on every system."""
+    path = _one_name(path)
     parts = path.split("/")
-    return not (path.startswith("/") or "\\" in path or ":" in parts[0] or "\0" in path or ".." in parts)
+    return not (path.startswith("/") or ":" in parts[0] or "\0" in path or ".." in parts)
 
 
-def _root(paths: Sequence[str]) -> str:
-    """The folder of a submission that holds the most of the project's files, of several the outermost: "" or "folder/"."""
+def _one_name(path: str) -> str:
+    """The same for all names that some system takes for one: capitals, accents in one or two characters, Windows' "\\"."""
+    return unicodedata.normalize("NFC", path.replace("\\", "/")).lower()
+
+
+def _root(paths: Sequence[str]) -> tuple[str, int]:
+    """The folder of a submission that holds the most of the project's files, of several the outermost: "" or "folder/"; and
+    how many others do so too. Args: paths: as `_one_name` gives them."""
     votes: dict[str, set[str]] = {}
     for path in paths:
-        for known in TAKEN:
+        for known in map(_one_name, TAKEN):
             if path == known or path.endswith(f"/{known}"):
                 votes.setdefault(path[: len(path) - len(known)], set()).add(known)
-    return min(votes, key=lambda root: (-len(votes[root]), root.count("/"), root), default="")
+    ranks = {root: (-len(found), root.count("/")) for root, found in votes.items()}
+    best = min(ranks, key=lambda root: (*ranks[root], root), default="")
+    return best, sum(rank == ranks[best] for rank in ranks.values()) - 1 if ranks else 0
 
 
 def _complete(submissions: list[Submission], path: Path) -> None:
