@@ -28,7 +28,7 @@ from dl.checks.confine import Limits
 FORKS = sys.platform.startswith(("linux", "freebsd"))  # elsewhere a process with torch loaded cannot be forked safely
 MOST_DESCRIPTORS = 4096  # open files of a server that are closed in a child
 UNANSWERED = 70  # exit code of a child
-GRACE = 5.0  # seconds between the end of a child's pipe and that of the child
+GRACE = 2.0  # seconds between the end of a child's pipe and that of the child
 PREPARED = {  # what the lessons of a topic import, but no lesson
     "captioning": ("dl.image_utils",),
     "transformers": ("dl.guards.transformers",),

@@ -135,9 +135,8 @@ def _graded(submissions: list[Submission], order: Order, jobs: int) -> Iterator[
         from joblib import Parallel, delayed
 
         tasks = (delayed(_one)(number, submission.contents, order) for number, submission in enumerate(submissions))
-        before = signal.signal(
-            signal.SIGINT, signal.SIG_IGN
-        )  # workers inherit it: Ctrl-C is for this process, which ends them
+        # Workers inherit it: Ctrl-C is for this process, which ends them.
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
             found = Parallel(n_jobs=jobs, return_as="generator_unordered")(tasks)
         finally:
