@@ -118,6 +118,7 @@ BAD_ZIPS = {
     "bomb": ({LESSON: bytes(2**22)}, {}, "at most 1048576 are taken"),
     "case clash": ({LESSON: b"x", LESSON.upper(): b"y"}, {}, "is there 2 times"),
     "nested": ({"inner.zip": b"PK"}, {}, "holds none of"),
+    "long list": ({f"{i}" + "x" * 60_000: b"" for i in range(3)}, {}, "its list of files has"),
     "many": ({f"{i}": b"" for i in range(51)}, {}, "at most 50 are taken"),
 }
 
@@ -125,6 +126,7 @@ BAD_ZIPS = {
 @pytest.mark.parametrize("name", BAD_ZIPS)
 def test_a_zip_that_is_a_trap_is_broken_with_the_reason_and_writes_nothing(tmp_path, monkeypatch, name):
     monkeypatch.setattr(intake, "MOST_ENTRIES", 50)
+    monkeypatch.setattr(intake, "MOST_DIRECTORY", 2**14)
     files, options, words = BAD_ZIPS[name]
     submission = taken(write_zip(tmp_path / "in" / "a.zip", files, **options))
     assert words in submission.problem + " ".join(submission.notes) and LESSON not in submission.contents

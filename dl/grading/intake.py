@@ -31,7 +31,7 @@ TAKEN = {  # files, and the most bytes that each may have
     **{f"notebooks/{name}.ipynb": 2**26 for name in NOTEBOOKS},
     IDENTITY_FILE: 2**12,
 }
-MOST_ENTRIES, MOST_ARCHIVE = 20_000, 2**30  # files in a zip; its bytes
+MOST_ENTRIES, MOST_ARCHIVE, MOST_DIRECTORY = 20_000, 2**30, 2**23  # files in a zip; its bytes; those of its list of files
 MOST_COPIES = 4  # of a file, all alike, under one name
 MOST_NAME = 100  # characters of a name or id that a submission gives
 CANVAS = re.compile(r"(?P<name>[^_]+)_(?P<late>LATE_)?(?P<id>\d+)_\d+_(?P<file>.+)")
@@ -213,6 +213,8 @@ def _opened(path: Path):
 
 
 def _in_zip(path: Path) -> Iterator[_Entry]:
+    if (size := _directory(path)) > MOST_DIRECTORY:  # the memory that a list of millions would take when it is read
+        raise ValueError(f"its list of files has {size} bytes, and at most {MOST_DIRECTORY} are taken")
     archive = zipfile.ZipFile(path)
     entries = archive.infolist()
     if len(entries) > MOST_ENTRIES:
@@ -226,6 +228,13 @@ def _in_zip(path: Path) -> Iterator[_Entry]:
             problem = "is a link, a pipe or a device, and no file"
         if not entry.is_dir():
             yield _Entry(entry.filename, entry.file_size, problem, partial(archive.open, entry))
+
+
+def _directory(path: Path) -> int:
+    """Bytes of the list of files at the end of a zip, as it says; 0 if there is none, which is seen when it is opened."""
+    with open(path, "rb") as file:
+        end = zipfile._EndRecData(file)  # type: ignore[attr-defined]  # what ZipFile itself goes by
+    return end[zipfile._ECD_SIZE] if end else 0  # type: ignore[attr-defined]
 
 
 def _taken(entries: list[_Entry], notes: list[str]) -> dict[str, bytes]:
