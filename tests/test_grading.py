@@ -614,7 +614,8 @@ def test_the_guide_speaks_of_the_most_common_mistakes_first():
         }
 
     both = [student(("sim", "odd")), student(("sim", "odd"), ("train", "even"))]
-    assert [pages.sentence(text) for text in ("which axis?", "x is", "h[:, t] is")] == ["Which axis?", "x is", "h[:, t] is"]
+    assert [pages.sentence(text) for text in ("which axis?", "a row", "x is")] == ["Which axis?", "A row", "x is"]
+    assert pages.code("`f` < `g`") == "<code>f</code> &lt; <code>g</code>"
     assert [(line["exercise"], line["count"]) for line in pages.guide(both)] == [("sim", 2), ("train", 1)]
     assert [row["exercise"] for row in pages.exercise_table(both)] and pages.guide(both)[0]["ask"]
 
