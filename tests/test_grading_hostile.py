@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from dl.grading.engine import LAYERS, Desk, Order
+from dl.grading import points
+from dl.grading.engine import FORBIDDEN, LAYERS, Desk, Order
 from dl.grading.intake import LESSONS
 from tests.variants import ROOT, write_lesson
 
@@ -20,7 +22,7 @@ else:
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="students' code is confined on Linux")
 LESSON = "rnn_lstm_captioning.py"
-CONTROLS = ("temporal_softmax_loss", "LSTM.step_forward")
+CONTROL = "temporal_softmax_loss"
 HOSTILE = tomllib.loads((Path(__file__).parent / "hostile.toml").read_text(encoding="utf-8"))
 MODULES = [
     *HOSTILE["module"],
@@ -28,6 +30,7 @@ MODULES = [
     {"name": "minus signs", "outcome": "error", "body": "x = " + "-" * 200_000 + "1"},
     {"name": "zero bytes", "outcome": "error", "body": "x = '\0'"},
 ]
+PARTIAL = replace(points.load(), share=1.0)
 WORDS = {
     "WRONG": "torch.zeros(len(x), len(Wh), dtype=x.dtype), None",
     "RIGHT": "torch.tanh(x @ Wx + prev_h @ Wh + b), (x, prev_h, Wx, Wh)",
@@ -37,7 +40,7 @@ WORDS = {
 
 @pytest.fixture(scope="module")
 def desk():
-    made = Desk(Order("a secret for the tests", timeout=2, memory=2**30, hidden=(str(ROOT / "tests"),)))
+    made = Desk(Order("a secret for the tests", timeout=1, memory=2**29, hidden=(str(ROOT / "tests"),)))
     yield made
     made.close()
 
@@ -63,20 +66,22 @@ def test_a_hostile_function_gets_its_verdict_and_all_others_theirs(attack, confi
     for word, text in {**WORDS, "CANARY": repr(str(canary)), "LATER": repr(str(later))}.items():
         body = body.replace(word, text)
     lesson = write_lesson(tmp_path, "captioning", {"rnn_step_forward": body}) / LESSON
-    found = entries(confined, lesson.read_text(), "rnn_step_forward", *CONTROLS)
+    found = entries(confined, lesson.read_text(), "rnn_step_forward", CONTROL)
     got = found["rnn_step_forward"]
     assert got["status"] in attack["outcome"].split(), got["message"]
     assert attack.get("words", "") in got["message"]
-    assert [found[name]["status"] for name in CONTROLS] == ["passed"] * len(CONTROLS)
+    assert (got["diagnosis"] == FORBIDDEN) == ("[Errno 1]" in got["message"] or "[Errno 13]" in got["message"])
+    assert PARTIAL.points(got) == 0 or got["status"] == "failed" or "passed" in attack["outcome"]
+    assert found[CONTROL]["status"] == "passed"
     assert canary.read_text() == "untouched" and not later.exists()
     assert (confined.code / LESSON).read_text() == lesson.read_text()
 
 
 @pytest.mark.parametrize("attack", MODULES, ids=lambda attack: attack["name"])
 def test_a_hostile_module_costs_its_own_exercises_only(attack, confined):
-    contents = {path: (ROOT / path).read_bytes() for path in (LESSON, "dl/clip_dino.py")}
+    contents = {path: (ROOT / path).read_bytes() for path in (LESSON, "transformers.py")}
     contents[LESSON] += f"\n{attack['body']}\n".encode()
-    bad, good = confined.grade(contents, ["rnn_step_forward", "compute_iou"])["exercises"]
+    bad, good = confined.grade(contents, ["rnn_step_forward", "generate_token_dict"])["exercises"]
     assert bad["status"] in attack["outcome"].split(), bad["message"]
     assert attack.get("words", "") in bad["message"]
     assert good["status"] == "passed"

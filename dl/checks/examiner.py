@@ -10,9 +10,19 @@ from dl import settings
 from dl.checks import answers, course
 from dl.checks.calls import collect
 from dl.checks.exercise import MODULES, Exercise
-from dl.checks.judge import ERROR, MISSING, PASSED, SKIPPED, CheckResult, Plan, Result, judge, notes_on, plan
+from dl.checks.judge import ERROR, FAILED, MISSING, PASSED, SKIPPED, CheckResult, Plan, Result, judge, notes_on, plan
 from dl.checks.library import Broken, Library, Source, Stopped
 
+WAITING = {  # for an exercise: what is wrong with it
+    MISSING: "which is not written yet",
+    FAILED: "which is not right yet",
+    ERROR: "which raises an error",
+    SKIPPED: "which waits itself",
+    "timeout": "which ran out of time",
+    "memory": "which ran out of memory",
+    "crashed": "which ended its process",
+    "forbidden": "which tried what is not allowed",
+}
 Runner = Callable[[Path, Exercise, Plan, Sequence[str]], dict]
 
 
@@ -75,11 +85,12 @@ class Examiner:
         replaced: list[str] = []
         needs = [*exercise.needs, *([exercise.partner] if exercise.partner else [])]
         for need in course.find(needs) if needs else ():
-            status = self.check(need).status
+            found = self.check(need)
+            status = found.status
             if status == MISSING and self.replace and right.can_replace and need.name != exercise.partner:
                 replaced += [need.name, *([need.partner] if need.partner else [])]
             elif status != PASSED:
-                return single(exercise, "builds on", SKIPPED, f"{exercise.name}: waits for {need.name} ({status})", module)
+                return single(exercise, "builds on", SKIPPED, f"{exercise.name}: waits for {need.name}, {_why(found)}", module)
         calls = plan(exercise, right, right.seeds(self.seed_of(exercise)))
         try:
             collected = self.run(self.root, exercise, calls, replaced)
@@ -88,6 +99,12 @@ class Examiner:
         except Stopped as error:
             return single(exercise, "returns a result", ERROR, f"{exercise.name}: {error}", module, error.kind)
         return _judged(exercise, source, module, calls, collected)
+
+
+def _why(result: Result) -> str:
+    """Why the exercises that build on this one wait."""
+    diagnosis = result.cause.diagnosis if result.cause and result.status == ERROR else None
+    return WAITING.get(diagnosis or "", WAITING[result.status])
 
 
 def run_here(root: Path, exercise: Exercise, calls: Plan, replaced: Sequence[str]) -> dict:

@@ -148,7 +148,7 @@ def _second_call(kind: str, lesson, inputs: Values) -> Values:
 def _drops(masks: Callable[[int, Tensor], Tensor]) -> Iterator[list[float]]:
     """Dropout, as module or as function, keeps what `masks` (call number, tensor) keeps; yields the rates asked for."""
     rates: list[float] = []
-    original = F.dropout
+    original = F.dropout, torch.dropout
 
     def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
         if not training:
@@ -156,11 +156,11 @@ def _drops(masks: Callable[[int, Tensor], Tensor]) -> Iterator[list[float]]:
         rates.append(float(p))
         return input * masks(len(rates) - 1, input).to(input) / (1 - p)
 
-    F.dropout = dropout
+    F.dropout, torch.dropout = dropout, lambda input, p, train: dropout(input, p, train)
     try:
         yield rates
     finally:
-        F.dropout = original
+        F.dropout, torch.dropout = original
 
 
 def _training(kind: str, lesson, inputs: Values) -> Values:

@@ -88,7 +88,8 @@ def merge(options: Options) -> int:
         there = ", ".join(file.stem for file in files) or "none"
         raise UsageError(f"{options.out}/shards holds {there}; all of one grading are wanted. Run the missing ones first.")
     about = [entry for file in files for entry in json.loads(file.read_text(encoding="utf-8"))["submissions"]]
-    return finish(sorted(about, key=lambda entry: entry["submission"]), points.load(options.points), options, 0.0)
+    about.sort(key=lambda entry: intake.in_order(entry["submission"]))
+    return finish(about, points.load(options.points), options, 0.0)
 
 
 def finish(about: list[dict], scheme: points.Scheme, options: Options, seconds: float) -> int:
@@ -99,7 +100,7 @@ def finish(about: list[dict], scheme: points.Scheme, options: Options, seconds: 
     pages.write(graded, scheme, options.out / "pages")
     print(formats.table(graded))
     if changed:
-        say("\n  ".join(["Changed since the last time:", *changed]))
+        say("\n  ".join(["Changed since the last time:", *map(formats.plain, changed)]))
     broken = sum(entry["status"] == "broken" for entry in graded["submissions"])
     say(
         f"{len(graded['submissions'])} submissions in {seconds:.0f} s, of which {broken} could not be read; the code was "
@@ -134,9 +135,8 @@ def _graded(submissions: list[Submission], order: Order, jobs: int) -> Iterator[
         from joblib import Parallel, delayed
 
         tasks = (delayed(_one)(number, submission.contents, order) for number, submission in enumerate(submissions))
-        before = signal.signal(
-            signal.SIGINT, signal.SIG_IGN
-        )  # workers inherit it: Ctrl-C is for this process, which ends them
+        # Workers inherit it: Ctrl-C is for this process, which ends them.
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
             found = Parallel(n_jobs=jobs, return_as="generator_unordered")(tasks)
         finally:
@@ -145,7 +145,8 @@ def _graded(submissions: list[Submission], order: Order, jobs: int) -> Iterator[
     for done, (number, verdict) in enumerate(found, start=1):
         submission, passed = submissions[number], sum(entry["status"] == "passed" for entry in verdict["exercises"])
         rest = (time.perf_counter() - start) / done * (len(submissions) - done)
-        say(f"{done} of {len(submissions)}: {submission.label}: {passed} of {len(verdict['exercises'])}, {rest:.0f} s to go")
+        who, of = formats.plain(submission.label), len(verdict["exercises"])
+        say(f"{done} of {len(submissions)}: {who}: {passed} of {of}, {rest:.0f} s to go")
         yield submission, verdict
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import os
 import re
 import zipfile
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
@@ -16,8 +17,8 @@ from typing import TYPE_CHECKING
 
 from dl import settings
 from dl.checks.exercise import MODULES
-from dl.console import UsageError, write_json, write_whole
-from dl.grading.intake import squeezed
+from dl.console import UsageError, say, write_json, write_whole
+from dl.grading.intake import read_table, squeezed
 from dl.grading.points import Scheme, read_time
 from dl.grading.report import WRITTEN
 
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
     from dl.grading import Options
 
 FORMATS = ("table", "csv", "gradescope", "classroom50", "prairielearn")
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet runs a cell that begins so
+FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠", "\t", "\r", "\n")  # a spreadsheet runs a cell that begins so
+IDENTITY = ("ID", "Identifier", "SIS User ID", "SIS Login ID", "Email address", "ID number", "Student", "Full name")
+POSSIBLE, EXCUSED = "Points Possible", "EX"  # Canvas: the row that tells of the columns; a student who need not hand in
 MOST_TEXT = 4000  # characters of a message where a platform bounds the whole file
 SETUP = """#!/usr/bin/env bash
 # Runs once, when the image is built. Python 3.10 or newer.
@@ -67,8 +70,8 @@ def write(graded: dict, scheme: Scheme, options: Options) -> None:
     if scheme.written:
         _write_csv(out / WRITTEN, _questions(graded, scheme))
     if options.gradebook:
-        rows = fill_gradebook(Path(options.gradebook), options.column, graded)
-        _write_csv(out / Path(options.gradebook).name, rows, own=False)
+        rows, separator = fill_gradebook(Path(options.gradebook), options.column, graded)
+        _write_csv(out / Path(options.gradebook).name, rows, own=False, separator=separator)
     whole = partial(classroom50, factor=1 if scheme.is_whole else 100)
     makers: dict[str, Callable[[dict], dict]] = {"gradescope": gradescope, "classroom50": whole, "prairielearn": prairielearn}
     if maker := makers.get(options.format):
@@ -103,17 +106,18 @@ def _questions(graded: dict, scheme: Scheme) -> list[list]:
     return rows
 
 
-def fill_gradebook(path: Path, column: str | None, graded: dict) -> list[list[str]]:
+def fill_gradebook(path: Path, column: str | None, graded: dict) -> tuple[list[list[str]], str]:
     """The rows of a gradebook that Canvas or Moodle exported, with the scores in one of its columns; nothing else changes.
 
     Args:
         column: its name or the beginning of it; None: "Grade", as in Moodle's worksheet.
+    Returns:
+        The rows, header first, and what separates their fields.
     Raises:
-        UsageError: if the file, the column or all students cannot be found.
+        UsageError: if the file, the column or all students cannot be found, or the platform would not take the scores.
     """
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            header, *rows = list(csv.reader(file))
+        (header, *rows), separator = read_table(path)
     except (OSError, ValueError, csv.Error) as error:
         raise UsageError(f"the gradebook {path} cannot be read: {error}. Export it anew as CSV.") from error
     wanted = column or "Grade"
@@ -122,21 +126,47 @@ def fill_gradebook(path: Path, column: str | None, graded: dict) -> list[list[st
     ]
     if len(places) != 1:
         raise UsageError(f"{path} has {len(places)} columns {wanted!r}. Name one with --column: {', '.join(header)}.")
-    keys = ("ID", "Identifier", "SIS User ID", "SIS Login ID", "Email address", "ID number", "Student", "Full name")
-    by = [i for key in keys for i, name in enumerate(header) if name == key]
-    scores: dict[str, float] = {}
-    for entry in graded["submissions"]:
-        scores |= {squeezed(entry[key]): entry["score"] for key in ("name", "id") if entry[key]}
-    filled = 0
+    by = [i for key in IDENTITY for i, name in enumerate(header) if name == key]
+    scores = _scores_by_identity(graded)
+    filled: set[str] = set()
     for row in rows:
-        known = next((squeezed(row[i]) for i in by if i < len(row) and squeezed(row[i]) in scores), None)
-        if known is not None:
-            row += [""] * (len(header) - len(row))
+        row += [""] * (len(header) - len(row))
+        known = next((squeezed(row[i]) for i in by if squeezed(row[i]) in scores), None)
+        if POSSIBLE in row[0]:
+            if "read only" in row[places[0]]:
+                raise UsageError(f"Canvas takes no scores in {header[places[0]]!r}. Name another column with --column.")
+        elif known is not None and row[places[0]].strip().upper() != EXCUSED:
+            _within(dict(zip(header, row)), scores[known], path)
             row[places[0]] = f"{scores[known]:g}"
-            filled += 1
+            filled.add(known)
     if not filled:
         raise UsageError(f"nobody in {path} has the name or id of a submission. Give a --roster with both.")
-    return [header, *rows]
+    left = [e["submission"] for e in graded["submissions"] if not filled & {squeezed(e["id"]), squeezed(e["name"])}]
+    if left:
+        say(f"{path.name} has no row for {plain(', '.join(left))}, or its name and id are also those of another submission.")
+    return [header, *rows], separator
+
+
+def _scores_by_identity(graded: dict) -> dict[str, float]:
+    """Scores by id and by name; none by what several submissions say of themselves, which is nobody's."""
+    claims: dict[str, set[str]] = defaultdict(set)
+    scores: dict[str, float] = {}
+    for entry in graded["submissions"]:
+        for identity in filter(None, map(squeezed, (entry["name"], entry["id"]))):
+            claims[identity].add(entry["submission"])
+            scores[identity] = entry["score"]
+    return {identity: score for identity, score in scores.items() if len(claims[identity]) == 1}
+
+
+def _within(row: Mapping[str, str], score: float, path: Path) -> None:
+    """Moodle passes over a grade above the most of an assignment without a word. Raises: UsageError: if this is one."""
+    most = row.get("Maximum Grade") or row.get("Maximum grade") or ""
+    with contextlib.suppress(ValueError):  # a scale of words
+        if score > float(most.replace(",", ".")):
+            raise UsageError(
+                f"{path} gives at most {most} points, and a submission has {score:g}: Moodle would leave it out. "
+                "Set the maximum grade of the assignment, or give a table of --points that fits."
+            )
 
 
 def gradescope(entry: dict) -> dict:
@@ -259,12 +289,14 @@ def plain(text: str) -> str:
     return "".join(character if character.isprintable() else " " for character in " ".join(text.split()))[:300]
 
 
-def _write_csv(path: Path, rows: Sequence[Sequence], own: bool = True) -> None:
+def _write_csv(path: Path, rows: Sequence[Sequence], own: bool = True, separator: str = ",") -> None:
     """Write a table; in one that is not our `own`, every cell stays as the platform wrote it."""
 
     def save(file: Path) -> None:
         with open(file, "w", newline="", encoding="utf-8") as target:
-            csv.writer(target).writerows([[_cell(value) for value in row] for row in rows] if own else rows)
+            csv.writer(target, delimiter=separator).writerows(
+                [[_cell(value) for value in row] for row in rows] if own else rows
+            )
 
     write_whole(path, save)
 

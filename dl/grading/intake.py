@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import os
 import re
 import stat
+import unicodedata
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -29,7 +31,8 @@ TAKEN = {  # files, and the most bytes that each may have
     **{f"notebooks/{name}.ipynb": 2**26 for name in NOTEBOOKS},
     IDENTITY_FILE: 2**12,
 }
-MOST_ENTRIES, MOST_ARCHIVE = 20_000, 2**30  # files in a zip; its bytes
+MOST_ENTRIES, MOST_ARCHIVE, MOST_DIRECTORY = 20_000, 2**30, 2**23  # files in a zip; its bytes; those of its list of files
+MOST_COPIES = 4  # of a file, all alike, under one name
 MOST_NAME = 100  # characters of a name or id that a submission gives
 CANVAS = re.compile(r"(?P<name>[^_]+)_(?P<late>LATE_)?(?P<id>\d+)_\d+_(?P<file>.+)")
 MOODLE = re.compile(r"(?P<name>.+)_(?P<id>\d+)_assignsubmission_[a-z]+_(?P<file>.*)")
@@ -81,11 +84,13 @@ def find(paths: Sequence[str | Path], roster: str | Path | None = None) -> list[
             if entry.name.startswith((".", "__MACOSX")):
                 continue
             submission = _identified(entry)
-            same = found.setdefault((submission.label, submission.id), submission)
+            if not submission.id and any(label == submission.label for label, _ in found):
+                submission.label = f"{entry.absolute().parent.name}/{entry.name}"
+            same = found.setdefault((submission.label, submission.id or str(entry.absolute())), submission)
             same.paths += [entry] if entry not in same.paths else []
     if not found:
         raise UsageError(f"no submissions in {', '.join(map(str, paths))}. Give zips, folders, or a folder of them.")
-    submissions = sorted(found.values(), key=lambda submission: submission.label)
+    submissions = sorted(found.values(), key=lambda submission: in_order(submission.label))
     for submission in submissions:
         read(submission)
     if roster is not None:
@@ -208,6 +213,8 @@ def _opened(path: Path):
 
 
 def _in_zip(path: Path) -> Iterator[_Entry]:
+    if (size := _directory(path)) > MOST_DIRECTORY:  # the memory that a list of millions would take when it is read
+        raise ValueError(f"its list of files has {size} bytes, and at most {MOST_DIRECTORY} are taken")
     archive = zipfile.ZipFile(path)
     entries = archive.infolist()
     if len(entries) > MOST_ENTRIES:
@@ -223,23 +230,41 @@ def _in_zip(path: Path) -> Iterator[_Entry]:
             yield _Entry(entry.filename, entry.file_size, problem, partial(archive.open, entry))
 
 
+def _directory(path: Path) -> int:
+    """Bytes of the list of files at the end of a zip, as it says; 0 if there is none, which is seen when it is opened."""
+    with open(path, "rb") as file:
+        end = zipfile._EndRecData(file)  # type: ignore[attr-defined]  # what ZipFile itself goes by
+    return end[zipfile._ECD_SIZE] if end else 0  # type: ignore[attr-defined]
+
+
 def _taken(entries: list[_Entry], notes: list[str]) -> dict[str, bytes]:
     """The wanted files among the entries, by their paths in the project."""
     safe = [entry for entry in entries if _is_plain(entry.path)]
     if len(safe) < len(entries):
         notes.append(f"{len(entries) - len(safe)} names that lead out of the submission were left out")
-    root = _root([entry.path for entry in safe])
+    by_name: dict[str, list[_Entry]] = {}
+    for entry in safe:
+        by_name.setdefault(_one_name(entry.path), []).append(entry)
+    root, others = _root(list(by_name))
+    if others:
+        notes.append(f"it holds {others + 1} copies of the project; that in the folder {root or '.'} was taken")
     taken: dict[str, bytes] = {}
     for path, most in TAKEN.items():
-        here = [entry for entry in safe if entry.path == root + path]
-        alike = [entry for entry in safe if entry.path.lower() == (root + path).lower()]
+        names = [
+            _one_name(root + path),
+            _one_name(root + PurePosixPath(path).name),
+        ]  # in its place, or all files in one folder
+        alike = next((by_name[name] for name in names if name in by_name), [])
         try:
-            if len(alike) > 1:
+            contents = {entry.read(most) for entry in alike[: MOST_COPIES + 1]}
+            if len(contents) > 1 or len(alike) > MOST_COPIES:
                 raise ValueError(f"is there {len(alike)} times, in names that some systems take for one")
-            if here:
-                taken[path] = here[0].read(most)
+            if contents:
+                taken[path] = contents.pop()
+        except ValueError as error:
+            notes.append(f"{path} was not taken: it {error}")
         except Exception as error:
-            notes.append(f"{path} was not taken: it {error or type(error).__name__}")
+            notes.append(f"{path} was not taken: it cannot be read ({error or type(error).__name__})")
     if not taken and any(entry.problem for entry in safe):
         raise ValueError(next(f"{entry.path} {entry.problem}" for entry in safe if entry.problem))
     return taken
@@ -247,31 +272,37 @@ def _taken(entries: list[_Entry], notes: list[str]) -> dict[str, bytes]:
 
 def _is_plain(path: str) -> bool:
     """Whether a name stays in its folder on every system."""
+    path = _one_name(path)
     parts = path.split("/")
-    return not (path.startswith("/") or "\\" in path or ":" in parts[0] or "\0" in path or ".." in parts)
+    return not (path.startswith("/") or ":" in parts[0] or "\0" in path or ".." in parts)
 
 
-def _root(paths: Sequence[str]) -> str:
-    """The folder of a submission that holds the most of the project's files, of several the outermost: "" or "folder/"."""
+def _one_name(path: str) -> str:
+    """The same for all names that some system takes for one: capitals, accents in one or two characters, Windows' "\\"."""
+    return unicodedata.normalize("NFC", path.replace("\\", "/")).lower()
+
+
+def _root(paths: Sequence[str]) -> tuple[str, int]:
+    """The folder of a submission that holds the most of the project's files, of several the outermost: "" or "folder/"; and
+    how many others do so too. Args: paths: as `_one_name` gives them."""
     votes: dict[str, set[str]] = {}
     for path in paths:
-        for known in TAKEN:
+        for known in map(_one_name, TAKEN):
             if path == known or path.endswith(f"/{known}"):
                 votes.setdefault(path[: len(path) - len(known)], set()).add(known)
-    return min(votes, key=lambda root: (-len(votes[root]), root.count("/"), root), default="")
+    ranks = {root: (-len(found), root.count("/")) for root, found in votes.items()}
+    best = min(ranks, key=lambda root: (*ranks[root], root), default="")
+    return best, sum(rank == ranks[best] for rank in ranks.values()) - 1 if ranks else 0
 
 
 def _complete(submissions: list[Submission], path: Path) -> None:
     """Names, ids and times from a roster, found by id, else by name."""
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            rows = [
-                {key.strip().lower(): (value or "").strip() for key, value in row.items() if key}
-                for row in csv.DictReader(file)
-            ]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        (header, *lines), _ = read_table(path)
+    except (OSError, ValueError, csv.Error) as error:
         raise UsageError(f"the roster {path} cannot be read: {error}. Give a CSV with columns id and name.") from error
-    known = {squeezed(value): row for row in rows for key in (*IDS, *NAMES) if (value := row.get(key, ""))}
+    rows = [dict(zip((key.strip().lower() for key in header), map(str.strip, line))) for line in lines]
+    known = {value: row for row in rows for key in (*IDS, *NAMES) if (value := squeezed(row.get(key, "")))}
     for submission in submissions:
         row = known.get(squeezed(submission.id)) or known.get(squeezed(submission.name))
         if row is None:
@@ -284,6 +315,29 @@ def _complete(submissions: list[Submission], path: Path) -> None:
 IDS = ("id", "student id", "identifier", "sis user id", "sis login id", "username", "email", "email address")
 NAMES = ("name", "full name", "student")
 TIMES = ("submitted", "last modified (submission)", "submission time")
+
+
+def in_order(label: str) -> tuple[str, str]:
+    """Where a name stands in a list of names: letters with accents and capitals beside those without."""
+    letters = (letter for letter in unicodedata.normalize("NFKD", label) if not unicodedata.combining(letter))
+    return "".join(letters).casefold(), label
+
+
+def read_table(path: Path) -> tuple[list[list[str]], str]:
+    """The rows of a CSV, header first, and what separates its fields: a comma, or what a spreadsheet takes where people
+    write 1,5 for one and a half.
+
+    Raises:
+        OSError, ValueError, csv.Error: if it cannot be read, or is empty.
+    """
+    with open(path, newline="", encoding="utf-8-sig") as file:
+        text = file.read()
+    first = text.partition("\n")[0]
+    separator = max(",;\t", key=lambda separator: len(next(csv.reader([first], delimiter=separator), ())))
+    rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=separator))
+    if not rows:
+        raise ValueError("it is empty")
+    return rows, separator
 
 
 def squeezed(text: str) -> str:

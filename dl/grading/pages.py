@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from dl.checks import answers, course
 from dl.console import UsageError, write_whole
+from dl.grading.engine import FORBIDDEN
 from dl.grading.formats import file_name
 from dl.grading.points import Scheme
 
@@ -33,7 +34,7 @@ def write(graded: dict, scheme: Scheme, folder: Path) -> None:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"points": rounded, "sentence": sentence, "breakable": breakable}
+    environment.filters |= {"points": rounded, "sentence": sentence, "breakable": breakable, "code": code}
     entries = [{**entry, "page": f"{file_name(entry)}.html"} for entry in graded["submissions"]]
     student = environment.get_template("student.html")
     for entry in entries:
@@ -66,7 +67,7 @@ def guide(entries: list[dict]) -> list[dict]:
     likely: dict[tuple[str, str], str] = {}
     for entry in entries:
         for exercise in entry["exercises"]:
-            if exercise["diagnosis"] and exercise["status"] in ("failed", "error"):
+            if exercise["status"] in ("failed", "error") and exercise["diagnosis"] not in (None, FORBIDDEN):
                 key = exercise["exercise"], exercise["diagnosis"]
                 found[key] += 1
                 said = [line for line in exercise["message"].splitlines() if line.startswith("Likely: ")]
@@ -77,7 +78,7 @@ def guide(entries: list[dict]) -> list[dict]:
         known = answers.of(exercise.topic).mistakes(exercise)
         says, hint = known.get(diagnosis, (likely[name, diagnosis], ""))
         ask = [step for step in (hint, *exercise.hints) if step]
-        lines.append({"exercise": name, "diagnosis": diagnosis, "count": count, "says": says, "ask": ask})
+        lines.append({"exercise": name, "diagnosis": diagnosis, "count": count, "says": says.removesuffix("."), "ask": ask})
     return lines
 
 
@@ -88,7 +89,7 @@ def rounded(points: float) -> str:
 
 def sentence(text: str) -> str:
     """With a capital at its beginning, unless that is code."""
-    return text[0].upper() + text[1:] if re.match(r"[a-z]{2,}[ ,:;]", text) else text
+    return text[0].upper() + text[1:] if re.match(r"(a|[a-z]{2,})[ ,:;]", text) else text
 
 
 def breakable(name: str) -> Markup:
@@ -96,6 +97,13 @@ def breakable(name: str) -> Markup:
     from markupsafe import Markup, escape
 
     return Markup(re.sub(r"([_.]+)", r"\1<wbr>", str(escape(name))))
+
+
+def code(text: str) -> Markup:
+    """A text as HTML, with what stands between backticks as code."""
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
 def _by_topic(entry: dict) -> dict[str, list[dict]]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from dl.checks import course
 from dl.console import UsageError
+from dl.grading.engine import FORBIDDEN
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -43,7 +44,7 @@ class Scheme:
         most = self.exercises[entry["exercise"]]
         if entry["status"] == "passed":
             return most
-        if entry["status"] in PARTIAL and entry["checks"]:
+        if entry["status"] in PARTIAL and entry["diagnosis"] != FORBIDDEN and entry["checks"]:
             return round(most * self.share * entry["passed_checks"] / entry["checks"], 4)
         return 0.0
 

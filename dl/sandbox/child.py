@@ -27,6 +27,7 @@ from dl.sandbox.confine import Limits
 FORKS = sys.platform.startswith(("linux", "freebsd"))  # elsewhere a process with torch loaded cannot be forked safely
 MOST_DESCRIPTORS = 4096  # open files of a server that are closed in a child
 UNANSWERED = 70  # exit code of a child
+GRACE = 2.0  # seconds between the end of a child's pipe and that of the child
 PREPARED = {  # what the lessons of a topic import, but no lesson
     "captioning": ("dl.image_utils",),
     "transformers": ("dl.guards.transformers",),
@@ -237,6 +238,8 @@ def _listen(reading: int, control: int, limits: Limits) -> tuple[bytes, str]:
 
 def _end(process: int, why: str, frame: bytes, limits: Limits) -> Ended:
     """End the child, and say in words how it ended."""
+    if why == "ended" and not _has_ended(process):
+        why = "nothing: it closed the pipe for its answer, and went on"
     if why != "ended":
         with contextlib.suppress(ProcessLookupError):
             os.kill(process, signal.SIGKILL)
@@ -256,6 +259,14 @@ def _end(process: int, why: str, frame: bytes, limits: Limits) -> Ended:
     code = os.waitstatus_to_exitcode(status)
     said = "" if code == UNANSWERED else f" with exit code {code} (os._exit, or something like it)"
     return Ended("crashed", f"it ended the process that ran it{said}, before it gave a result", seconds)
+
+
+def _has_ended(process: int) -> bool:
+    """Whether a child that has closed its pipe ends within a few seconds, which is not waited out where it is not needed."""
+    deadline = time.monotonic() + GRACE
+    while not (ended := os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT)) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return bool(ended)
 
 
 def _end_the_rest(sandbox: Sandbox) -> None:

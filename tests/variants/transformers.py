@@ -467,7 +467,7 @@ def _(self, query, key, value, mask=None):
 @right("SelfAttention.forward")
 def _(self, query, key, value, mask=None):
     q, k = self.q(query) * self.q.out_features**-0.5, self.k(key)
-    bias = 0 if mask is None else torch.zeros(mask.shape, dtype=q.dtype).masked_fill(mask, -torch.inf)
+    bias = 0 if mask is None else torch.zeros(mask.shape, dtype=q.dtype, device=q.device).masked_fill(mask, -torch.inf)
     weights = (q @ k.mT + bias).softmax(-1)
     self.weights_softmax = weights.detach()
     return self.v(torch.bmm(weights, value))  # the weights sum to 1, so the bias is the same
