@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
+MARKS = {  # those of UTF-32 begin with those of UTF-16
+    codecs.BOM_UTF8: "utf-8",
+    codecs.BOM_UTF32_LE: "utf-32-le",
+    codecs.BOM_UTF32_BE: "utf-32-be",
+    codecs.BOM_UTF16_LE: "utf-16-le",
+    codecs.BOM_UTF16_BE: "utf-16-be",
+}
 
 
 def user_path(path: str | Path) -> Path:
@@ -21,10 +27,10 @@ def user_path(path: str | Path) -> Path:
 
 
 def read_text(path: str | Path) -> str:
-    r"""A text file in UTF-8 or UTF-16, with or without a byte-order mark; lines end in "\n".
+    r"""A text file in UTF-8 or UTF-16, with or without a byte-order mark, or in UTF-32 with it; lines end in "\n".
 
     Raises:
-        ValueError: for another encoding. OSError: if the file cannot be read.
+        ValueError: for another encoding, or for what is no text. OSError: if the file cannot be read.
     """
     return decode(Path(path).read_bytes(), Path(path).name)
 
@@ -40,6 +46,10 @@ def decode(content: bytes, name: str) -> str:
             f"read_text: {name} is not written in UTF-8 (byte {error.start} is 0x{content[error.start]:02x}). "
             "Open it in an editor and save it again with the encoding UTF-8."
         ) from error
+    if "\0" in text:
+        raise ValueError(
+            f"read_text: {name} holds zero bytes, as no text does. Write it anew in an editor, with the encoding UTF-8."
+        )
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
@@ -80,7 +90,7 @@ def rgb(picture: Image) -> Image:
 def _unmarked(content: bytes) -> str:
     """UTF-16 without its mark has a zero in nearly every second byte; texts have none otherwise."""
     zeros = content[:100].count(0)
-    return "utf-8" if not zeros else "utf-16-le" if content[1:100:2].count(0) == zeros else "utf-16-be"
+    return "utf-8" if 4 * zeros < len(content[:100]) else "utf-16-le" if content[1:100:2].count(0) == zeros else "utf-16-be"
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:

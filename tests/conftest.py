@@ -16,7 +16,7 @@ import pytest
 import torch
 
 torch.set_num_threads(1)
-LONGEST = ("test_two_styles.py",)
+LONGEST = ("test_two_styles.py", "test_real_mode.py")
 
 THIS_MACHINE = ("127.0.0.1", "localhost", "::1", "0.0.0.0", "::", "")
 

@@ -23,8 +23,13 @@ TEXT = "name: José 张三\nid: 1\n\n"
         codecs.BOM_UTF16_BE + TEXT.replace("\n", "\r\n").encode("utf-16-be"),
         TEXT.encode("utf-16-le"),
         TEXT.encode("utf-16-be"),
+        TEXT.encode("utf-32"),
+        codecs.BOM_UTF32_BE + TEXT.encode("utf-32-be"),
     ],
-    ids=["plain", "mark", "crlf", "cr", "utf-16", "utf-16-be-crlf", "utf-16-le-unmarked", "utf-16-be-unmarked"],
+    ids=[
+        *("plain", "mark", "crlf", "cr", "utf-16", "utf-16-be-crlf", "utf-16-le-unmarked", "utf-16-be-unmarked"),
+        *("utf-32", "utf-32-be"),
+    ],
 )
 def test_every_unicode_text_is_read(tmp_path, content):
     path = tmp_path / "a.txt"
@@ -38,6 +43,14 @@ def test_other_encodings_are_refused_in_words(tmp_path, encoding):
     path = tmp_path / "a.txt"
     path.write_bytes({"cp1252": "José", "gbk": "张三", "koi8-r": "Иван"}[encoding].encode(encoding))
     with pytest.raises(ValueError, match="a.txt is not written in UTF-8 .byte .*save it again with the encoding UTF-8"):
+        files.read_text(path)
+
+
+@pytest.mark.parametrize("content", ["name: José".encode("utf-32-le"), b"name: Jos\0 Ali\nid: 12\n", b"name:\0"])
+def test_what_is_no_text_is_refused_in_words(tmp_path, content):
+    path = tmp_path / "a.txt"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="a.txt holds zero bytes, as no text does. Write it anew in an editor"):
         files.read_text(path)
 
 

@@ -11,7 +11,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from dl.checks.processes import Stopped
+from dl.checks.library import Stopped
 
 from dl import grading
 from dl.__main__ import main

@@ -4,12 +4,14 @@ A server on this machine gives every entry of the registry: the sample world's d
 weights with the names that their networks have. Every line of code is the real one: fetching, verification, readers, the
 real branches of the notebooks; what is fetched needs no network afterwards. DL_QUICK shortens data and trainings; the large
 networks are tiny ones, of which the kernels learn by a start-up file of IPython. Targets that they miss stop nothing.
+The processes that share a run of the tests share what was fetched.
 """
 
 from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -17,6 +19,7 @@ import pytest
 import stand_ins
 import torch
 from fault_server import serving
+from filelock import FileLock
 
 from dl.commands.data import fetch_entries, verify_entries
 from dl.console import SUCCESS
@@ -24,14 +27,14 @@ from dl.data import ENTRIES, download
 from dl.data.davis import in_course_order
 from dl.notebook_files import SOURCE_ENDING, read_source, write_notebook
 from dl.training import networks
-from dl.world.export import EASY_VIDEOS, HARD_VIDEOS, sample_path, write_coco_captioning, write_davis
+from dl.world.export import EASY_VIDEOS, HARD_VIDEOS, sample_path, write_cifar, write_coco_captioning, write_davis
 from tests import student_tree
 
-pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parent.parent
 COPIED = ("dl", "benchmarks", "a2_helper.py", "rnn_lstm_captioning.py", "transformers.py", "student.txt")
 NOTEBOOKS = ("rnn_lstm_captioning", "Transformers", "Self_Supervised_Learning", "CLIP_DINO")
-ROWS = {"train": 260, "val": 40}  # captioned images: a batch of the published 256, and some
+ROWS = {"train": 52, "val": 16}  # captioned images: the notebook overfits 50 and shows the first twelve
+IMAGES = {"batch": 60, "test": 200}  # in each of CIFAR-10's six files
 FRAMES = 42  # of the eighth video; the notebook learns from frame 40
 START_UP = """
 from pytest import MonkeyPatch
@@ -52,7 +55,7 @@ def coco_rows() -> dict:
 def write_data(name: str, place: Path) -> None:
     """The folder of an entry, as its archive has it."""
     if name == "cifar10":
-        shutil.copytree(sample_path(place.name), place, ignore=shutil.ignore_patterns("*.md5"))
+        write_cifar(place, **IMAGES)
     elif name == "coco_captioning":
         write_coco_captioning(place, {"train": 2, "val": 10})
     else:
@@ -75,8 +78,19 @@ def download_of(name: str, folder: Path) -> bytes:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    """DL_HOME after `data fetch --all` from an empty folder; what was printed is not looked at."""
-    folder = tmp_path_factory.mktemp("real")
+    """DL_HOME after `data fetch --all` from an empty folder, once for all processes that share a run of the tests."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "real"
+    with FileLock(f"{folder}.lock"):
+        if not (folder / "fetched").exists():
+            fetch_all(folder)
+            (folder / "fetched").touch()
+    return folder / "home"
+
+
+def fetch_all(folder: Path) -> None:
+    """Stand-ins of all entries, served, fetched and verified; what is printed is not looked at."""
+    folder.mkdir()
     with pytest.MonkeyPatch.context() as patch, serving() as server:
         stand_ins.shrink_networks(patch)
         for variable, value in {"DL_HOME": folder / "home", "TORCH_HOME": folder / "torch", "HOME": folder / "user"}.items():
@@ -90,7 +104,6 @@ def home(tmp_path_factory):
         stand_ins.publish_cifar(patch, folder / ENTRIES["cifar10"].path)
         assert fetch_entries([], everything=True) == SUCCESS
         assert verify_entries([]) == SUCCESS
-    return folder / "home"
 
 
 @pytest.fixture(scope="module")
@@ -111,10 +124,10 @@ def project(tmp_path_factory):
 
 def run_notebook(name: str, project: Path, home: Path) -> dict:
     """Its row of the report."""
-    start_up = home.parent / "ipython" / "profile_default" / "startup" / "stand_ins.py"
+    start_up = project / "ipython" / "profile_default" / "startup" / "stand_ins.py"
     start_up.parent.mkdir(parents=True, exist_ok=True)
     start_up.write_text(START_UP)
-    environment = {"DL_HOME": str(home), "DL_OFFLINE": "1", "DL_QUICK": "1", "IPYTHONDIR": str(home.parent / "ipython")}
+    environment = {"DL_HOME": str(home), "DL_OFFLINE": "1", "DL_QUICK": "1", "IPYTHONDIR": str(project / "ipython")}
     arguments = ("dl", "run", name, "--data", "real", "--device", "cpu", "--json", "report.json")
     done = student_tree.run(*arguments, cwd=project, PYTHONPATH=str(ROOT), **environment)
     (outcome,) = json.loads((project / "report.json").read_text(encoding="utf-8"))["notebooks"]

@@ -71,6 +71,7 @@ def test_a_notebook_with_every_trap_becomes_a_pdf_that_names_what_it_does_not_sh
             f"{text(pictures, 'text cell 11')}: an image, data:image/png;base64,AAAA: it is broken, or of a kind that "
             "cannot be read",
             f"{text(pictures, 'text cell 11')}: an image, x: there is no such file",
+            f"{text('HTML', 'text cell 13')}: a part that paper cannot show: <iframe> http://example.org",
             f"{text(scripts, 'text cell 15')}: {no_font}",
             f"{text(scripts, 'code cell 1')}: {no_font}",
             f"{text(scripts, 'text cell 19')}: a text that is nested too deeply, its source is shown",
@@ -124,7 +125,7 @@ def test_no_file_of_the_machine_gets_in(typeset, tmp_path):
         markdown(f"![a](../../secret.svg) ![b]({secret}) ![c](file://{secret})\n\n<iframe src='{secret}'></iframe>"),
         markdown('a `#read("/etc/hostname")`{=typst} #read("/etc/hostname")\n\n<p typst:text:fill="read()">p</p>'),
     )
-    assert len(notes) == 3 and "image(" not in typst
+    assert len(notes) == 4 and "image(" not in typst  # the frame too is only named
     assert "\\#read" in typst
 
 
@@ -261,6 +262,35 @@ def test_pictures_of_other_kinds_are_shown(typeset, kind):
 def test_outputs_without_a_printable_form_are_named(typeset, data, named):
     _, notes, _ = typeset(code("fig", {"output_type": "display_data", "metadata": {}, "data": data}, count=1))
     assert any("code cell 1" in note and named in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    "text, named",
+    [
+        ("before <video src='a.mp4' controls></video> after", "a part that paper cannot show: <video> a.mp4"),
+        ("before\n\n<video controls>\n<source src='a.mp4'>\n</video>\n\nafter", "a part that paper cannot show: <video>"),
+        ("before\n\n<iframe src='data:text/html,<p>x'></iframe> after", "<iframe> data:text/html,<p>x"),
+        (
+            "before\n<div>\n<audio src='data:audio/wav;base64,AAAA'></audio> after\n</div>",
+            "<audio> data:audio/wav;base64,AAAA",
+        ),
+        ("| before |\n|---|\n| x <video src='a.mp4'></video> after |", "<video> a.mp4"),
+        ("before <video src='a.mp4' after", None),
+        ("before `<video>` after <!-- <audio> -->", None),
+        (
+            "before ![film](data:video/mp4;base64,AAAA) after",
+            "data:video/mp4;base64,AAAA: it is video, which paper cannot show",
+        ),
+        ("before ![film](film.mp4) after", "film.mp4: it is video, which paper cannot show"),
+        ("before [film](data:video/mp4;base64,AAAA) after", "data that a link holds: data:video/mp4;base64,AAAA"),
+    ],
+)
+def test_video_sound_and_frames_in_an_answer_are_named_and_the_words_beside_them_stay(typeset, text, named):
+    _, notes, typst = typeset(markdown(text))
+    assert "before" in typst and "after" in typst
+    assert [note for note in notes if named is not None and named in note] == notes and len(notes) == (named is not None)
+    place = typst.partition("before")[2].partition("after")[0]
+    assert named is None or "link" in named or "#source-of(" in place or "image:" in place
 
 
 def test_a_progress_bar_is_no_loss(typeset):

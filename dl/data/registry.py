@@ -122,7 +122,7 @@ _ENTRIES = (
         about=22_300_000,
         digest="sha256:adf1edd5",
         addresses=("https://download.pytorch.org/models/regnet_x_400mf-adf1edd5.pth",),
-        licence="BSD-3-Clause (torchvision); trained on ImageNet, for non-commercial research",
+        licence="none stated (torchvision itself BSD-3-Clause); trained on ImageNet, for non-commercial research",
         problems=partial(content.weights, network="regnet"),
     ),
     Entry(

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
+import matplotlib
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 INCH = 96  # pixels of a screen per inch of a figure: 9 points are 12 pixels
+OF_NOTEBOOKS = ("inline", "ipympl", "widget", "nbagg")  # parts of the names of backends that draw into a notebook
 SHARPNESS = 2  # pixels of the file per pixel of the screen
 
 
@@ -19,9 +22,15 @@ def describe(figure: Figure, alt: str) -> Figure:
 
 
 def use_look() -> None:
-    """Set matplotlib's defaults for a notebook, and how IPython shows a figure."""
+    """Set how figures look, from matplotlib's defaults on: no matplotlibrc of the user's; and how IPython shows them."""
     import seaborn
 
+    shell: Any = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    if hasattr(shell, "kernel") and not any(name in plt.get_backend() for name in OF_NOTEBOOKS):
+        shell.enable_matplotlib("inline")  # MPLBACKEND was set for other programs; the figures would not be seen
+    if inline := shell is not None and "inline" in plt.get_backend():
+        plt.switch_backend(plt.get_backend())  # the backend sets its own format when it is first used: let that be now
+    matplotlib.rcdefaults()
     if (style := "seaborn-v0_8") in plt.style.available:
         plt.style.use(style)
     plt.rcParams.update(
@@ -40,9 +49,7 @@ def use_look() -> None:
         }
     )
     seaborn.set_palette(OKABE_ITO)
-    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
-    if shell is not None and "inline" in plt.get_backend():
-        plt.switch_backend(plt.get_backend())  # the backend sets its own format when it is first used: let that be now
+    if inline:
         shell.display_formatter.formatters["image/png"].for_type(Figure, _png)
 
 

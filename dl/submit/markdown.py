@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import subprocess
@@ -22,7 +23,10 @@ MOST_COLUMNS = 30
 DEEPEST = 100  # lists and dictionaries of the syntax tree inside each other
 TEXT_COLUMNS = 90  # characters across a page
 CELL_EDGE = 10  # points that the edges of a table's cell take
+SCREEN_ONLY = ("video", "audio", "iframe", "canvas", "object", "embed")  # tags of what needs a screen
+LEFT_OUT = "left-out-of-the-pdf"  # class of the code that stands for such a tag
 
+_SCREEN_TAG = re.compile(rf"""<(?:{"|".join(SCREEN_ONLY)})\b(?:[^>"']|"[^"]*"|'[^']*')*>""", re.I)
 _HAS_HASH = ("Emph", "Strong", "Strikeout", "Underline", "Superscript", "Subscript", "SmallCaps", "Link", "Note")
 
 
@@ -87,7 +91,12 @@ def html_in(parts: list[list[dict]]) -> tuple[list[list[dict]], list[str]]:
                 found.append(numbered(child))
         return found
 
-    return numbered(parts), runs
+    return numbered(parts), list(map(with_names, runs))
+
+
+def with_names(source: str) -> str:
+    """HTML in which code such as `<video> film.mp4` names each part that needs a screen; pandoc would drop it unsaid."""
+    return _SCREEN_TAG.sub(lambda tag: f'<code class="{LEFT_OUT}">{html.escape(_Tag(tag[0]).named)}</code>', source)
 
 
 class Cleaner:
@@ -147,6 +156,8 @@ class Cleaner:
 
     def _code(self, content: list) -> list[dict]:
         text = self.characters.printable(self.equations.put_back(content[1]))
+        if LEFT_OUT in content[0][1]:
+            return self._left_out(text)
         return [_raw(f"#raw({quoted(breakable(text))})")]
 
     def _codeblock(self, content: list) -> list[dict]:
@@ -161,6 +172,8 @@ class Cleaner:
     def _link(self, content: list) -> list[dict]:
         _, inlines, (target, _) = content
         inlines, target = self._all(inlines), self.equations.put_back(target)
+        if target.startswith("data:"):
+            self.notes.append(f"data that a link holds: {_short(target)}")
         if not inlines or re.match(r"#|attachment:|data:|\s*$", target):  # leads nowhere in a PDF
             return inlines
         return [{"t": "Link", "c": [["", [], []], inlines, [target, ""]]}]
@@ -174,7 +187,13 @@ class Cleaner:
         if tag.name == "img" and tag.attributes.get("src"):
             target = self.equations.put_back(tag.attributes["src"])
             return [self._picture(target, tag.attributes.get("alt") or "", tag.attributes.get("width") or "")]
+        if tag.name in SCREEN_ONLY:
+            return self._left_out(self.characters.printable(self.equations.put_back(tag.named)))
         return [{"t": "LineBreak"}] if tag.name == "br" else []
+
+    def _left_out(self, named: str) -> list[dict]:
+        self.notes.append(f"a part that paper cannot show: {named}")
+        return [_raw(f"#source-of({quoted(breakable(f'[{named}]'))})")]
 
     def _picture(self, target: str, alt: str, width: str) -> dict:
         alt = self.characters.printable(self.equations.put_back(alt))
@@ -182,7 +201,7 @@ class Cleaner:
             room = PAGE_WIDTH if self.columns == 1 else PAGE_WIDTH / self.columns - CELL_EDGE
             return _raw(self.pictures.show(self.pictures.find(target, self.attachments), alt, width, room))
         except (ValueError, OSError) as error:
-            short = target if len(target) < 80 else f"{target[:80]}…"
+            short = _short(target)
             self.notes.append(f"an image, {short}: {error}")
             return _raw(f"#source-of({quoted(self.characters.printable(f'[image: {alt or short}]'))})")
 
@@ -233,6 +252,15 @@ class _Tag(HTMLParser):
     def handle_starttag(self, tag: str, attributes: list) -> None:
         if not self.name:
             self.name, self.attributes = tag, dict(attributes)
+
+    @property
+    def named(self) -> str:
+        """The tag and what it would show, such as `<video> film.mp4`."""
+        return f"<{self.name}> {_short(self.attributes.get('src') or self.attributes.get('data') or '')}".rstrip()
+
+
+def _short(target: str) -> str:
+    return target if len(target) < 80 else f"{target[:80]}…"
 
 
 def _without_attributes(content):

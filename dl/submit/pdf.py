@@ -24,7 +24,6 @@ MOST_HTML = 60_000  # characters of one output but for images inside; what is lo
 PICTURES = ("image/png", "image/jpeg", "image/gif", "image/webp", "image/svg+xml")
 
 _IMAGE_DATA = re.compile(r"data:image/[^\"']+")
-_MOVING = re.compile(r"<(video|audio|iframe|canvas|object|embed)\b", re.I)  # what needs a screen
 
 STYLE = f"""
 #set document(title: {quoted(TITLE)}, date: none)
@@ -180,9 +179,7 @@ class _Document:
             except ValueError as error:
                 self.notes.append(f"{where}: an image: {error}")
                 return self.output_text("complaint", f"[image] {plain}", where)
-        html = joined(data.get("text/html"))
-        for tag in sorted(set(_MOVING.findall(html))):
-            self.notes.append(f"{where}: a part of an output that paper cannot show: <{tag.lower()}>")
+        html = markdown.with_names(joined(data.get("text/html")))
         if html and len(_IMAGE_DATA.sub("", html)) <= MOST_HTML and _shows_something(html):
             return Part(where, html, reader="html")
         for kind in ("text/markdown", "text/latex"):

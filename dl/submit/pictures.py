@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import io
+import mimetypes
 import re
 import warnings
 from collections.abc import Callable
@@ -30,6 +31,8 @@ class Pictures:
 
     def find(self, target: str, attachments: dict) -> bytes:
         """Bytes of the image that a Markdown cell names."""
+        if (kind := (mimetypes.guess_type(target)[0] or "").partition("/")[0]) in ("video", "audio"):
+            raise ValueError(f"it is {kind}, which paper cannot show")
         if target.startswith("data:"):
             return decoded(target.partition(",")[2])
         if target.startswith("attachment:"):
