@@ -985,6 +985,33 @@ figure = draw.sheet(
 # %% [markdown]
 # *Curves: mean IoU per frame. Frames: true outlines, those found with learnt tokens, and those found with untrained tokens.* On the training frame both heads are good; the difference is what carries over to the others. The learnt tokens lose some patches, the untrained ones lose whole objects.
 #
+# ### Does the attention follow?
+#
+# Your segmenter was given one frame with labels. The attention of [CLS] needs none. Take the attention head that did best on the 100 scenes of Part II, for each network, and let the same hard video run. Will its bright patches stay where they are, wander about, or go with the objects? (In a live notebook this is a slider: move it from frame to frame.)
+
+# %%
+follow_guess = session.predict(
+    "Gain of the trained network's head on this video? (Attention spread by chance: 1)")
+
+# %%
+on_objects = (hard_truth > 0).float()  # (T, P)
+followed, gains = {}, {}
+for name, network in (("trained", dino_model), ("untrained", untrained)):
+    best_head = looks[name]["iou_head"]
+    of_video, _ = exams.last_layer(network, hard_frames, DEVICE)  # (T, heads, P)
+    gains[name] = scores.attention_scores(of_video, on_objects)["gains"][best_head]
+    followed[name] = of_video[:, best_head].reshape(-1, 20, 20).numpy()
+figure = draw.watch_attention(hard_frames, followed, "Does the attention go with the objects?")
+
+# %%
+follow_guess.reveal(gains["trained"], f"The untrained network's head has {gains['untrained']:.2f}.")
+session.record(hard_attention=gains["trained"], hard_attention_untrained=gains["untrained"])
+session.target("attention goes with the objects", gains["trained"] >= 3, f"{gains['trained']:.2f}")
+session.target("without training not", gains["untrained"] < 1.5, f"{gains['untrained']:.2f}")
+
+# %% [markdown]
+# *Frames of the hard video from first to last; below each, the attention of the chosen head of the trained and of the untrained network. Each row has one colour scale, from black for 0 to bright for its largest weight.* In the middle row the bright patches travel, turn and part with the objects, although every colour changes on the way. Some also lie on the umbrella, which is no object here: without labels, the network cannot know which of the shapes you want. The last row is bright everywhere: the untrained head spreads its attention almost evenly, wherever the objects are.
+#
 # ## Sixteen hard videos, five kinds of features
 #
 # One video proves little, and an untrained network is not the only rival. What would simple, *hand-made* features reach?
