@@ -93,12 +93,12 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         raise NotWritten(error.errno, error.strerror, str(path)) from error
 
 
-def write_json(path: str | Path, report: dict) -> None:
+def write_json(path: str | Path, report: dict | list) -> None:
     """Write the result of a command for machines."""
     write_whole(Path(path), lambda file: file.write_text(to_json(report), encoding="utf-8"))
 
 
-def to_json(report: dict, ascii_only: bool = True) -> str:
+def to_json(report: dict | list, ascii_only: bool = True) -> str:
     """JSON that every reader takes: numbers that are not finite, which JSON does not have, become null."""
     return json.dumps(_finite(report), indent=1, ensure_ascii=ascii_only, allow_nan=False) + "\n"
 

@@ -116,7 +116,7 @@ Table([{"name": key, "type": type(value).__name__, "size": str(getattr(value, "s
        for key, value in data.items()])
 
 # %% [markdown]
-# Ten captions are decoded, and the words for beginning, end and unknown are removed (a double space in a caption marks where an unknown word was). `val_image_idxs` says which image belongs to a caption.
+# Ten captions are decoded, and the words for beginning, end and unknown are removed. (Where an unknown word was, a double space stays behind. With the sample data none of these ten captions has one.) `val_image_idxs` says which image belongs to a caption.
 
 # %%
 if REAL:  # where a photograph has vanished from Flickr, a drawing takes its place (a line says so)
@@ -132,6 +132,7 @@ if not REAL:
     for word in ("<START>", "<END>", "<UNK>"):
         captions = [caption.replace(word, "").strip() for caption in captions]
     images = [image_from_url(data["val_urls"][index]) for index in data["val_image_idxs"][chosen]]
+    session.check("no unknown word in these ten", not any("  " in text for text in captions))
 
 # %%
 figure = draw.titled_images(images, captions, "Ten images and their captions")
@@ -234,7 +235,7 @@ session.record(
 #
 # ### Do not expect such numbers from the published CLIP
 #
-# The published ViT-B/32 was run on ten photographs of COCO and their captions. Its table comes with the course; here are both, on one scale.
+# The published ViT-B/32 was run on ten photographs of COCO and their captions. Its table is recorded in this project; here are both, on one scale.
 
 # %%
 published = np.array(expected["clip"]["similarity_figure"]["values"])  # to two decimals
@@ -515,7 +516,7 @@ figure = draw.dino_method()
 # | `centre`, result | $(K,)$ |
 # | `teacher_scores` | $(\text{crops}, N, K)$ |
 #
-# *Mistakes people make:* taking the mean over the categories too; exchanging $m$ and $1 - m$; changing `centre` in place. **Write the body of `new_centre` in the next cell** (three lines at most; this one is in the notebook, not in a module, and is not graded). As long as it returns None, the course's version is used below.
+# *Mistakes people make:* taking the mean over the categories too; exchanging $m$ and $1 - m$; changing `centre` in place. **Write the body of `new_centre` in the next cell** (three lines at most; this one is in the notebook, not in a module, and is not graded). As long as it returns None, a given version is used below: `dino.update_center`.
 
 # %%
 def new_centre(centre, teacher_scores, momentum=0.9):
@@ -531,7 +532,7 @@ two_crops = torch.arange(12.0).reshape(2, 3, 2)
 moved = centre_rule(old, two_crops, 0.5)
 session.check_error("the centre, two crops of three images", moved, [2.5, 4.0], 1e-5)
 session.check("the old centre is left alone", old.tolist() == [0.0, 2.0])
-print("Used below:", "your new_centre" if written else "the course's version; yours is still empty")
+print("Used below:", "your new_centre" if written else "the given version; yours is still empty")
 
 # %% [markdown]
 # *If you want to compare: `session.answer("The centre")`.* Now train a toy with it: eight kinds of "images" (vectors with noise), sixteen categories. All sixteen equally likely have an entropy of $\ln 16 = 2.77$ nats; eight equally likely ones have $\ln 8 = 2.08$. We switch the safeguards off one at a time (without centring, $C = 0$; without sharpening, $\tau_t = \tau_s$).
@@ -984,6 +985,33 @@ figure = draw.sheet(
 
 # %% [markdown]
 # *Curves: mean IoU per frame. Frames: true outlines, those found with learnt tokens, and those found with untrained tokens.* On the training frame both heads are good; the difference is what carries over to the others. The learnt tokens lose some patches, the untrained ones lose whole objects.
+#
+# ### Does the attention follow?
+#
+# Your segmenter was given one frame with labels. The attention of [CLS] needs none. Take the attention head that did best on the 100 scenes of Part II, for each network, and let the same hard video run. Will its bright patches stay where they are, wander about, or go with the objects? (In a live notebook this is a slider: move it from frame to frame.)
+
+# %%
+follow_guess = session.predict(
+    "Gain of the trained network's head on this video? (Attention spread by chance: 1)")
+
+# %%
+on_objects = (hard_truth > 0).float()  # (T, P)
+followed, gains = {}, {}
+for name, network in (("trained", dino_model), ("untrained", untrained)):
+    best_head = looks[name]["iou_head"]
+    of_video, _ = exams.last_layer(network, hard_frames, DEVICE)  # (T, heads, P)
+    gains[name] = scores.attention_scores(of_video, on_objects)["gains"][best_head]
+    followed[name] = of_video[:, best_head].reshape(-1, 20, 20).numpy()
+figure = draw.watch_attention(hard_frames, followed, "Does the attention go with the objects?")
+
+# %%
+follow_guess.reveal(gains["trained"], f"The untrained network's head has {gains['untrained']:.2f}.")
+session.record(hard_attention=gains["trained"], hard_attention_untrained=gains["untrained"])
+session.target("attention goes with the objects", gains["trained"] >= 3, f"{gains['trained']:.2f}")
+session.target("without training not", gains["untrained"] < 1.5, f"{gains['untrained']:.2f}")
+
+# %% [markdown]
+# *Frames of the hard video from first to last; below each, the attention of the chosen head of the trained and of the untrained network. Each row has one colour scale, from black for 0 to bright for its largest weight.* In the middle row the bright patches travel, turn and part with the objects, although every colour changes on the way. Some also lie on the umbrella, which is no object here: without labels, the network cannot know which of the shapes you want. The last row is bright everywhere: the untrained head spreads its attention almost evenly, wherever the objects are.
 #
 # ## Sixteen hard videos, five kinds of features
 #

@@ -45,10 +45,12 @@ import json
 import math
 import os
 import time
+from functools import partial
 
 import torch
 from torch.utils.data import DataLoader
 
+# %%
 import a2_helper
 import transformers
 from dl import settings, weights
@@ -59,7 +61,7 @@ from dl.figures.tables import Table
 from dl.models.transformer_roles import load_shipped
 from dl.training import recipes
 from dl.utils import reset_seed
-from transformers import *  # noqa: F403
+from transformers import *
 
 transformers.hello_transformers()
 print("transformers.py last edited on", time.ctime(os.path.getmtime(transformers.__file__)))
@@ -273,8 +275,7 @@ cost = session.predict("Twice as many tokens: how many times as long does one ca
 LENGTHS, seconds = [128, 256, 512, 1024, 2048], []
 for length in LENGTHS:
     timed = torch.randn(3, 4, length, 256)  # batch of 4, width 256
-    call = lambda inputs=timed: scaled_dot_product_no_loop_batch(*inputs)  # noqa: E731
-    seconds.append(a2_helper.time_call(call))
+    seconds.append(a2_helper.time_call(partial(scaled_dot_product_no_loop_batch, *timed)))
 
 # %%
 figure, exponent = show.growth(LENGTHS, seconds)

@@ -1,5 +1,7 @@
 """Exams of the sample world for CLIP and DINO, and how their results are drawn."""
 
+import cv2
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from dl.figures import clip_dino as draw
 from dl.models import dino, dino_toy, exams
 from dl.models.vit import load_dino
 from dl.video import class_colours, open_video, outline_objects, write_video_from_array
-from dl.world.scenes import HELD_OUT_PAIRS, Scene
+from dl.world.scenes import COLOURS, HELD_OUT_PAIRS, Scene
 
 
 def test_single_objects_keep_to_their_split():
@@ -63,6 +65,30 @@ def test_hand_made_features_have_their_sizes():
     assert features["colour and position"][0, 0, 3:].tolist() == [-1, -1]  # the upper left corner
 
 
+def distances(some: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """CIELAB distance of each colour (n, 3) in 0..255 from each of the others (m, 3): (n, m)."""
+    lab = [cv2.cvtColor(np.float32(colours)[None] / 255, cv2.COLOR_RGB2LAB)[0] for colours in (some, others)]
+    return np.linalg.norm(lab[0][:, None] - lab[1][None], axis=2)
+
+
+def without_green(colours: np.ndarray) -> np.ndarray:
+    """What a person with deuteranopia sees of colours (n, 3) in 0..255 (Machado et al. 2009, severity 1)."""
+    x = np.asarray(colours) / 255
+    linear = np.where(x <= 0.04045, x / 12.92, ((x + 0.055) / 1.055) ** 2.4)
+    machado = [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]
+    seen = np.clip(linear @ np.array(machado).T, 0, 1)
+    return 255 * np.where(seen <= 0.0031308, 12.92 * seen, 1.055 * seen ** (1 / 2.4) - 0.055)
+
+
+def test_no_colour_of_a_label_is_near_that_of_an_object():
+    labels = class_colours(8)[1:]
+    assert distances(labels, np.array(list(COLOURS.values()))).min() > 35
+    assert distances(labels, np.arange(0, 141)[:, None].repeat(3, axis=1)).min() > 40  # grey, dimmed backgrounds
+    assert (distances(labels, labels) + 100 * np.eye(7)).min() > 35
+    three = without_green(labels[:3])  # no video of the sample world has more objects
+    assert (distances(three, three) + 100 * np.eye(3)).min() > 25
+
+
 def test_outlines_leave_objects_their_colours():
     image = np.full((20, 20, 3), (200, 40, 40), np.uint8)
     mask = np.zeros((20, 20), int)
@@ -71,6 +97,7 @@ def test_outlines_leave_objects_their_colours():
     drawn = outline_objects(mask, image)
     assert np.array_equal(image, before) and (drawn[8:12, 8:12] == image[0, 0]).all()
     assert (drawn[5, 5:15] == class_colours(3)[2]).all() and (drawn[4, 6] == 0).all()
+    assert (drawn[7, 7:13] == 0).all()  # dark between the outline, two pixels wide, and the object
     assert len(set(drawn[0, 0].tolist())) == 1 and drawn[0, 0, 0] < image.mean()  # grey and dim
     full = outline_objects(np.ones((20, 20), int), image)
     assert np.array_equal(full, image)  # the frame's own border is no outline
@@ -108,3 +135,26 @@ def test_frames_of_a_sheet_are_at_least_300_pixels_wide():
     figure.canvas.draw()
     assert min(axis.get_window_extent().width for axis in figure.axes) * 96 / figure.dpi >= 300
     assert figure.alt_text == "words" and [text.get_text() for text in figure.legends[0].texts][-1] == "background: grey"
+
+
+def test_attention_is_drawn_as_a_filmstrip_or_frame_by_frame(monkeypatch):
+    """Without a reader six frames from first to last; with one, a slider from the first frame to the last."""
+    maps = np.random.default_rng(0).random((21, 4, 4))
+    frames = np.zeros((21, 9, 16, 3), np.uint8)
+    monkeypatch.setenv("DL_UNATTENDED", "1")
+    film = draw.watch_attention(frames, {"trained": maps, "untrained": maps / 2}, "title")
+    assert "frame 0, 4, 8, 12, 16, 20" in film.alt_text and "trained, untrained" in film.alt_text
+    shown = [axis.images[0] for axis in film.axes]
+    assert np.array_equal(shown[6 + 1].get_array(), maps[4])
+    assert {image.get_clim() for image in shown[6:12]} == {(0, maps.max())}  # one scale for a row
+    assert {image.get_clim() for image in shown[12:]} == {(0, maps.max() / 2)}
+    plt.close(film)
+    monkeypatch.delenv("DL_UNATTENDED")
+    sliders = []
+    monkeypatch.setattr("ipywidgets.interact", lambda show, frame: sliders.append((show, frame)))
+    assert draw.watch_attention(frames, {"trained": maps}, "title") is None
+    ((show, slider),) = sliders
+    assert (slider.min, slider.max) == (0, 20)
+    show(20)
+    assert "frame 20" in plt.gcf().alt_text and np.array_equal(plt.gcf().axes[1].images[0].get_array(), maps[20])
+    plt.close("all")

@@ -303,6 +303,35 @@ def _full_training(axis, name: str, history: list[float], validation: list[float
     axis.legend(fontsize=9)
 
 
+def learning_rate_curves(curves: dict[str, dict[float, tuple[float, float]]], common: float) -> Figure:
+    """Validation loss and captions with every claim right against the learning rate: a curve for each model.
+
+    Args:
+        curves: model -> learning rate -> (validation loss in nats per caption, fraction of captions). The lowest validation
+            loss of a model is ringed, in both panels. common: a learning rate that all models have, marked by a dotted line.
+    """
+    figure, axes = plt.subplots(1, 2, figsize=(9.6, 3.7), layout="constrained")
+    labels = ("validation loss (nats per caption)", "captions with every claim right")
+    said = []
+    for number, (model, points) in enumerate(curves.items()):
+        rates = sorted(points)
+        best = min(rates, key=lambda rate: points[rate][0])
+        for panel, axis in enumerate(axes):
+            look = {"color": OKABE_ITO[number], "marker": "os^"[number]}
+            axis.plot(rates, [points[rate][panel] for rate in rates], ("-", "--", "-.")[number], label=model, **look)
+            axis.plot(best, points[best][panel], "o", markersize=15, fillstyle="none", markeredgewidth=1.6, color="#333333")
+        said.append(f"{model} {points[best][0]:.1f} at {best:g}, {points[common][0]:.1f} at {common:g}")
+    for axis, label in zip(axes, labels):
+        axis.axvline(common, color="#555555", linestyle=":", linewidth=1.6)
+        axis.text(common, 0.02, " common", color="#444444", fontsize=9, transform=axis.get_xaxis_transform())
+        every = sorted({rate for points in curves.values() for rate in points})
+        axis.set(xscale="log", xlabel="learning rate", title=label, ylim=(0, 1.12 * axis.dataLim.y1))
+        axis.set_xticks(every, [f"{rate:g}" for rate in every])
+        axis.minorticks_off()
+    axes[0].legend()
+    return describe(figure, f"Validation loss and right captions against the learning rate. Lowest loss: {'; '.join(said)}.")
+
+
 def score_bars(scores: dict[str, dict[str, float]], names: dict[str, str], title: str) -> Figure:
     """Scores side by side: one group of bars for each entry of `names` (score -> label), one bar for each model.
 

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
+from dl import settings
 from dl.figures import BLUE, GREEN, GREY, ORANGE, PINK, arrow, box, diagram
 from dl.figures.look import describe
 from dl.video import class_colours
@@ -280,6 +281,49 @@ def attention_maps(image: np.ndarray, rows: Mapping[str, np.ndarray], title: str
             axis.set_title(f"head {head}", fontsize=9)
     figure.suptitle(title, fontsize=12)
     return describe(figure, f"An image and {heads} attention maps of it, for each of: {', '.join(rows)}.")
+
+
+def attention_over_time(
+    frames: Sequence[np.ndarray], rows: Mapping[str, np.ndarray], title: str, shown: Sequence[int]
+) -> Figure:
+    """Frames of a video, and below each frame its attention map, in a row for each network.
+
+    Args:
+        frames: T of (H, W, 3). rows: name of a network -> (T, h, w), on one colour scale for all its frames. shown: which
+            frames.
+    """
+    H, W = frames[0].shape[:2]
+    width = min(3.2, 9.6 / len(shown))
+    size = width * len(shown) + 0.4, (width * H / W + 0.1) * (1 + len(rows)) + 0.7
+    figure, axes = plt.subplots(1 + len(rows), len(shown), figsize=size, squeeze=False, layout="constrained")
+    for column, f in enumerate(shown):
+        axes[0, column].imshow(frames[f])
+        axes[0, column].set_title(f"frame {f}", fontsize=10)
+        for line, maps in zip(axes[1:], rows.values()):
+            line[column].imshow(maps[f], cmap="inferno", vmin=0, vmax=maps.max(), extent=(0, W, H, 0))
+    for line, name in zip(axes, ("video", *rows)):
+        line[0].set_ylabel(name, fontsize=10)
+    for axis in axes.flat:
+        axis.set(xticks=[], yticks=[])
+        axis.grid(False)
+    figure.suptitle(title, fontsize=12)
+    numbers = ", ".join(str(f) for f in shown)
+    return describe(figure, f"A video (frame {numbers}) and its attention maps below, for: {', '.join(rows)}.")
+
+
+def watch_attention(frames: Sequence[np.ndarray], rows: Mapping[str, np.ndarray], title: str) -> Figure | None:
+    """`attention_over_time` as a filmstrip of six frames; with a reader at the keyboard, one frame at a time with a slider."""
+    last = len(frames) - 1
+    if settings.unattended():
+        return attention_over_time(frames, rows, title, [round(last * step / 5) for step in range(6)])
+    from ipywidgets import IntSlider, interact
+
+    def show(frame: int) -> None:
+        attention_over_time(frames, rows, title, [frame])
+        plt.show()
+
+    interact(show, frame=IntSlider(value=0, min=0, max=last))
+    return None
 
 
 def top_patches(images: Sequence[np.ndarray], rows: Mapping[str, Sequence[np.ndarray]], title: str) -> Figure:

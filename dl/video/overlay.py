@@ -6,15 +6,15 @@ import numpy as np
 
 from dl.guards.images import check_images
 
-COLOURS = (  # of classes 0, 1, …: black dims the background, then Okabe and Ito's colour-blind safe palette
-    (0, 0, 0),
-    (213, 94, 0),
-    (0, 114, 178),
-    (240, 228, 66),
-    (0, 158, 115),
-    (204, 121, 167),
-    (86, 180, 233),
-    (230, 159, 0),
+COLOURS = (  # of classes 0, 1, …: black dims the background; the others are far, in CIELAB, from every colour that an object
+    (0, 0, 0),  # of the sample world has, from the grey of a dimmed background, and from each other
+    (255, 0, 255),
+    (0, 255, 255),
+    (110, 255, 0),
+    (119, 102, 0),
+    (119, 0, 51),
+    (170, 170, 255),
+    (0, 0, 68),
 )
 
 
@@ -43,13 +43,13 @@ def create_segmentation_overlay(
 
 
 def outline_objects(segmentation_mask: np.ndarray, image: np.ndarray, width: int | None = None) -> np.ndarray:
-    """An image in which objects keep their own colours: each has an outline in the colour of its class, and what is
-    labelled as background is grey and dim.
+    """An image in which objects keep their own colours: each has an outline in the colour of its class, between two dark
+    lines so that it touches no other colour, and what is labelled as background is grey and dim.
 
     Args:
         segmentation_mask: integer (H, W), classes from 0 to 254. image: uint8 (H, W, 3), RGB; not changed.
-        width: of the outline in pixels; it lies inside the object, and a dark line of half that width around it. None
-            takes 1/160 of the image's width, at least 2 pixels.
+        width: of the outline in pixels; it lies inside the object. The dark lines have half that width. None takes 1/160 of
+            the image's width, at least 2 pixels.
     Returns:
         uint8 (H, W, 3).
     Raises:
@@ -60,6 +60,7 @@ def outline_objects(segmentation_mask: np.ndarray, image: np.ndarray, width: int
     (image,) = check_images("outline_objects", [image], grey=False)
     labels = _checked_mask("outline_objects", segmentation_mask, image).astype(np.uint8)
     width = max(2, image.shape[1] // 160) if width is None else width
+    dark = max(1, width // 2)
     grey = (image @ np.array([0.299, 0.587, 0.114]) * 0.55).round()  # (H, W)
     drawn = np.where(labels[..., None] > 0, image, grey[..., None]).astype(np.uint8)
 
@@ -67,7 +68,8 @@ def outline_objects(segmentation_mask: np.ndarray, image: np.ndarray, width: int
         window = np.ones((2 * pixels + 1,) * 2, np.uint8)
         return cv2.dilate(labels, window) != cv2.erode(labels, window)  # (H, W) bool
 
-    drawn[near_another(max(1, width // 2)) & (labels == 0)] = 0
+    drawn[near_another(dark) & (labels == 0)] = 0
+    drawn[near_another(width + dark) & (labels > 0)] = 0
     edge = near_another(width) & (labels > 0)
     drawn[edge] = class_colours(int(labels.max()) + 1)[labels[edge]]
     return drawn
