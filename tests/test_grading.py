@@ -11,12 +11,12 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from dl.checks.library import Stopped
 
 from dl import grading
 from dl.__main__ import main
 from dl.checks import course
 from dl.checks.examiner import Examiner
+from dl.checks.library import Stopped
 from dl.console import UsageError
 from dl.grading import engine, formats, intake, pages, points, report
 from dl.grading.intake import LESSONS
