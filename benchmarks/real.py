@@ -9,7 +9,6 @@ FLOPS and that of starting one kernel after the other, CALL each.
 from __future__ import annotations
 
 import multiprocessing
-import resource
 import sys
 import time
 from collections.abc import Callable
@@ -188,6 +187,8 @@ class Kernels(TorchDispatchMode):
 
 
 def measured(row: Row) -> Cost:
+    import resource  # not on Windows
+
     torch.set_num_threads(1)
     torch.manual_seed(0)
     call = row.prepare(*row.arguments)
