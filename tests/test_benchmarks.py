@@ -38,3 +38,11 @@ def test_verdict_allows_for_noise_and_no_more(ratio, low, verdict):
     comparison = Comparison("x", ratio, 1.0, ratio, low, 1.4, bound=1.1)
     assert str(comparison).endswith(verdict)
     assert comparison.missed == (verdict == "MISSED")
+
+
+def test_kernels_are_counted_but_not_views():
+    from benchmarks.real import Kernels
+
+    with Kernels() as kernels:
+        (X.reshape(40, 50).T + 1).sum()
+    assert kernels.count == 2
