@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -244,9 +245,7 @@ def setup(name: str, seed: int = 0) -> Session:
     use_look()
     device = settings.get_device()
     data = settings.data_mode()
-    import torchvision
-
-    versions = {"python": platform.python_version(), "torch": torch.__version__, "torchvision": torchvision.__version__}
+    versions = {"python": platform.python_version(), "torch": torch.__version__, "torchvision": version("torchvision")}
     reset_seed(seed)
     print(" · ".join(f"{package} {version}" for package, version in versions.items()))
     print({"cuda": "Using CUDA GPU", "mps": "Using Apple Silicon GPU (MPS)", "cpu": "Using CPU"}[device.type])
