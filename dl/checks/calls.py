@@ -131,7 +131,7 @@ def _quiet(start: int) -> Iterator[Prints]:
             yield prints
         finally:
             if torch.get_default_device() != device:
-                torch.set_default_device(None if device.type == "cpu" else device)
+                torch.set_default_device(device)  # not None, after which torch 2.6 can no longer be asked
             random.setstate(python_state)
             np.random.set_state(numpy_state)
             torch.set_grad_enabled(gradients)
