@@ -66,7 +66,7 @@ def _cells(features: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def grid_code(channels: int, h: int, w: int, seed: int = 0) -> Tensor:
-    """A cell's row and column, each times a fixed random vector, (channels, h, w): added to features, it says where a cell lies.
+    """Row and column of a cell, each times a fixed random vector, (channels, h, w): added to features, it says where one lies.
 
     The numbers of the rows have mean 0 and variance 1, and so have those of the columns. After CoordConv (Liu et al. 2018,
     arXiv:1807.03247), which gives them channels of their own.
