@@ -1143,7 +1143,7 @@ if SAMPLE_DATA:
 #
 # ### An experiment: write the position into the features
 #
-# Then let us make the position easy to read. The smallest change: add the cell's row number $r$ and column number $c$ to its features, each times a fixed random vector, $features_{rc} + r\,u + c\,v$. Numbers, rather than one vector per row, make "further left" and "higher up" a matter of comparing two values ([Liu et al. 2018](https://arxiv.org/abs/1807.03247) give them channels of their own). No weight is added and no line of the model changes; only the input does. (Transformers add a position code to their words, as you will see in the next notebook.) Everything else is as before, so the run without the code, above, is the ablation.
+# Then let us make the position easy to read. The smallest change: add a fixed random vector per row and one per column to the features of every cell, $features_{rc} + u_r + v_c$. No weight is added and no line of the model changes; only the input does. (Transformers do the same with words, as you will see in the next notebook.) Everything else is as before, so the run without the code, above, is the ablation.
 
 # %%
 p = session.predict(

@@ -47,7 +47,7 @@ def test_an_open_forget_gate_keeps_the_gradient_that_a_half_open_one_loses():
 def test_the_probe_finds_a_position_code_and_nothing_in_noise():
     noise = torch.randn(120, 20, 3, 3, generator=torch.Generator().manual_seed(0))
     blind = measure.probe_positions(noise[:80], noise[80:])
-    coded = noise + 3.0 * torch.randn(20, 3, 3, generator=torch.Generator().manual_seed(1))
+    coded = noise + measure.grid_code(20, 3, 3, scale=2.0)
     seen = measure.probe_positions(coded[:80], coded[80:])
     assert blind.shape == (3, 3) and blind.mean() < 0.25 and seen.mean() > 0.95
 
@@ -57,8 +57,6 @@ def test_the_code_of_a_grid_is_a_sum_of_a_row_and_a_column_and_the_same_every_ti
     assert code.shape == (5, 3, 4) and torch.equal(code, measure.grid_code(5, 3, 4))
     difference = code[:, 1] - code[:, 0]
     assert torch.allclose(difference, difference[:, :1].expand(5, 4), atol=1e-6)
-    assert torch.allclose(code[:, 2] - code[:, 1], difference, atol=1e-6)  # a number times one vector
-    assert torch.equal(measure.grid_code(5, 1, 1), torch.zeros(5, 1, 1))
 
 
 def thing(category, colour, x, size="small", texture="plain"):

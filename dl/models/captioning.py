@@ -65,20 +65,11 @@ def _cells(features: Tensor) -> tuple[Tensor, Tensor]:
     return features.flatten(2).transpose(1, 2).reshape(-1, C), torch.arange(h * w).repeat(n)
 
 
-def grid_code(channels: int, h: int, w: int, seed: int = 0) -> Tensor:
-    """Row and column of a cell, each times a fixed random vector, (channels, h, w): added to features, it says where one lies.
-
-    The numbers of the rows have mean 0 and variance 1, and so have those of the columns. After CoordConv (Liu et al. 2018,
-    arXiv:1807.03247), which gives them channels of their own.
-    """
-    down, right = torch.randn(2, channels, 1, 1, generator=torch.Generator().manual_seed(seed))
-    return down * _standardised(h)[:, None] + right * _standardised(w)
-
-
-def _standardised(count: int) -> Tensor:
-    """0 to count - 1, shifted and scaled to mean 0 and variance 1."""
-    numbers = torch.arange(count) - (count - 1) / 2
-    return numbers / numbers.square().mean().sqrt().clamp_min(1e-6)
+def grid_code(channels: int, h: int, w: int, scale: float = 1.0, seed: int = 0) -> Tensor:
+    """A fixed random vector per row plus one per column, (channels, h, w): added to features, it says where a cell lies."""
+    generator = torch.Generator().manual_seed(seed)
+    rows, columns = (torch.randn(channels, *shape, generator=generator) for shape in ((h, 1), (1, w)))
+    return scale * (rows + columns)
 
 
 def wrong_words(sentence: str, scene: Scene) -> list[bool]:
