@@ -72,7 +72,7 @@ TOPICS = {  # in the README: notebook, what it is about, the code to fill in
 EDITS = {  # of files that differ a little: what is there once, and what stands in its place
     "pyproject.toml": {
         ', "*.nb.py"]  # notebooks read as pages, not as modules': "]",
-        "-q --strict-markers -m 'not slow and not browser'\"": '-q -rs --strict-markers"  # -rs: say what is missing',
+        "-q --strict-markers -m 'not browser'\"": '-q -rs --strict-markers"  # -rs: say what is missing',
     },
     "Makefile": {
         ".PHONY: run test check notebooks test-browser": ".PHONY: run test check",
