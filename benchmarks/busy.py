@@ -1,18 +1,27 @@
-"""What waiting threads cost on a busy machine: the same training steps with OpenMP's active and passive waiting.
+"""A busy machine: training steps with OpenMP's active and passive waiting, then each notebook, shortened by DL_QUICK.
 
-    python -m benchmarks busy
+    python -m benchmarks busy        about a quarter of an hour
 
 Each measurement is a process of its own, since OpenMP reads its settings once. Beside it run no, or two, endless loops,
-as a browser and a call would. Wall time of a step (median); the ratio is that to the same process on an idle machine.
+as a browser and a call would. Wall time of a step (median) or of `python -m dl run NAME`; the ratio is that to the same
+process on an idle machine.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import statistics
 import subprocess
 import sys
-from contextlib import ExitStack
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from dl import settings
+from dl.notebook_files import find_notebooks
 
 STEPS = """
 import time, torch
@@ -31,6 +40,7 @@ for step in range({count} + 3):
         print(time.perf_counter() - start)
 """
 COUNT, LOOPS = 20, 2
+LEFT_OUT = shutil.ignore_patterns(".*", "build", "results", "submissions", "artifacts", "pretrained_model")
 KINDS = (("active", 2), ("passive", 2), ("passive", 1))  # waiting, threads
 
 
@@ -46,15 +56,42 @@ def main() -> None:
             f"beside {LOOPS} loops {1e3 * busy[kind]:.0f} ms, {busy[kind] / idle[kind]:.1f} times as long"
         )
 
+    for path in find_notebooks([]):
+        alone, beside = (_notebook_seconds(path.stem, loops) for loops in (0, LOOPS))
+        times = f"idle {alone:.0f} s, beside {LOOPS} loops {beside:.0f} s, {beside / alone:.1f} times as long"
+        print(f"{path.stem}: {times}", flush=True)
+
+
+@contextmanager
+def _loops(count: int) -> Iterator[None]:
+    """So many endless loops, one thread each."""
+    running = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for loop in running:
+            loop.kill()
+            loop.wait()
+
 
 def _step_seconds(waiting: str, threads: int, loops: int) -> float:
     """Median wall time of a step in a fresh process, beside so many endless loops."""
     environment = {**os.environ, "OMP_WAIT_POLICY": waiting.upper()}
     environment.pop("OMP_NUM_THREADS", None)
-    with ExitStack() as stack:
-        for _ in range(loops):
-            loop = stack.enter_context(subprocess.Popen([sys.executable, "-c", "while True: pass"]))
-            stack.callback(loop.kill)
-        command = [sys.executable, "-c", STEPS.format(threads=threads, count=COUNT)]
+    command = [sys.executable, "-c", STEPS.format(threads=threads, count=COUNT)]
+    with _loops(loops):
         run = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     return statistics.median(map(float, run.stdout.split()))
+
+
+def _notebook_seconds(name: str, loops: int) -> float:
+    """Wall time of a shortened run of a notebook, beside so many endless loops, in a copy that keeps its results."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = shutil.copytree(settings.project_root(), Path(folder, "copy"), ignore=LEFT_OUT)
+        environment = {**os.environ, "DL_QUICK": "1", "PYTHONPATH": str(copy)}
+        with _loops(loops):
+            start = time.perf_counter()
+            subprocess.run(
+                [sys.executable, "-m", "dl", "run", name], cwd=copy, env=environment, capture_output=True, check=True
+            )
+            return time.perf_counter() - start
