@@ -165,9 +165,9 @@ def _add_student(verbs) -> None:
     student.add_argument(
         "--seeds",
         type=int,
-        default=6,
+        default=4,
         metavar="N",
-        help="number of seeds for whose random inputs answers are recorded (default: 6)",
+        help="number of seeds for whose random inputs answers are recorded (default: 4)",
     )
     student.set_defaults(command=_student)
 

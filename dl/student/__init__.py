@@ -86,7 +86,7 @@ EDITS = {  # of files that differ a little: what is there once, and what stands 
 }
 
 
-def write(folder: str | Path, seeds: int = 6) -> int:
+def write(folder: str | Path, seeds: int = 4) -> int:
     """The verb `student`: write the edition to a new or empty folder, whole or not at all.
 
     Args:

@@ -68,7 +68,10 @@ def find(contents: Mapping[str, bytes], lessons: Mapping[str, str]) -> list[Leak
 
 def texts(path: str, content: bytes) -> Iterator[str]:
     """A file as text, and besides what is written in it in another way: strings of JSON, of recorded data."""
-    yield content.decode("utf-8", errors="replace")
+    try:
+        yield content.decode()
+    except UnicodeDecodeError:  # an image, weights: only what can be read in it, since millions of signs take long
+        yield "\n".join(part.decode() for part in re.findall(rb"[\t\n\r -~]{%d,}" % LEAST, content))
     if path.endswith((".ipynb", ".json")):
         yield from _strings(json.loads(content))
     elif path.endswith((".pt", ".pth")):
