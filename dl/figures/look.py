@@ -9,6 +9,8 @@ import matplotlib
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
+from dl import settings
+
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 INCH = 96  # pixels of a screen per inch of a figure: 9 points are 12 pixels
 OF_NOTEBOOKS = ("inline", "ipympl", "widget", "nbagg")  # parts of the names of backends that draw into a notebook
@@ -54,11 +56,12 @@ def use_look() -> None:
 
 
 def _png(figure: Figure) -> tuple[bytes, dict] | None:
-    """A PNG sharp on a screen of double density, with its size on the screen and its alt text."""
+    """A PNG sharp on a screen of double density (not with DL_QUICK), with its size on the screen and its alt text."""
     from IPython.core.pylabtools import print_figure
 
-    content = print_figure(figure, fmt="png", dpi=SHARPNESS * INCH, bbox_inches="tight")
+    sharpness = 1 if settings.quick() else SHARPNESS
+    content = print_figure(figure, fmt="png", dpi=sharpness * INCH, bbox_inches="tight")
     if content is None:  # an empty figure
         return None
-    width, height = (int.from_bytes(content[at : at + 4], "big") // SHARPNESS for at in (16, 20))
+    width, height = (int.from_bytes(content[at : at + 4], "big") // sharpness for at in (16, 20))
     return content, {"width": width, "height": height, "alt": getattr(figure, "alt_text", "")}
