@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import sys
 
@@ -14,7 +15,8 @@ from dl.__main__ import main
 from dl.checks import course
 from dl.checks.examiner import Examiner
 from dl.checks.judge import ERROR, FAILED, PASSED
-from dl.sandbox import child, wire
+from dl.sandbox import child, confine, wire
+from dl.sandbox.child import Sandbox
 from dl.sandbox.confine import Limits
 from dl.sandbox.processes import Children
 from tests.variants import write_lesson
@@ -123,6 +125,30 @@ def test_an_answer_that_was_not_waited_for_is_not_taken_for_the_next_one(tmp_pat
         verdicts(tmp_path, children, GOOD, "rnn_step_forward")
     (good,) = verdicts(tmp_path, children, GOOD, "temporal_softmax_loss")
     assert (good.exercise, good.status) == ("temporal_softmax_loss", PASSED)
+
+
+@forks
+def test_on_macos_the_process_starts_under_sandbox_exec_and_is_believed_only_if_it_holds(tmp_path, monkeypatch):
+    """Tried with a stand-in that confines nothing, since sandbox-exec is macOS's own."""
+    program, folder = tmp_path / "bin" / "sandbox-exec", tmp_path / 'its "own" folder'
+    program.parent.mkdir()
+    folder.mkdir()
+    program.write_text(f'#!/bin/sh\nprintf %s "$2" > {tmp_path}/profile\nshift 2\nexec "$@"\n')
+    program.chmod(0o700)
+    monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
+    with Children(sandbox=Sandbox(("seatbelt",), str(folder), hidden=("/root",))) as children:
+        assert children.layers == []
+    profile = (tmp_path / "profile").read_text()
+    assert "(deny network*)" in profile and '(deny file-read* (subpath "/root"))' in profile
+    assert f'(subpath "{str(folder).replace(chr(34), chr(92) + chr(34))}")' in profile
+    monkeypatch.setenv("PATH", "")
+    assert confine.seatbelt(str(folder), ()) == []
+    assert confine.holds(lambda: refused(confine.restrict_calls)) and not confine.holds(lambda: refused(lambda: None))
+
+
+def refused(confined):
+    confined()
+    assert confine.network_is_refused()
 
 
 # --- Bytes between the processes ---

@@ -28,10 +28,9 @@ from dl.checks.judge import ERROR, MISSING, PASSED, Plan, Result
 from dl.checks.library import Stopped
 from dl.grading.intake import LESSONS
 from dl.sandbox.child import Sandbox
-from dl.sandbox.confine import Limits
+from dl.sandbox.confine import LAYERS, Limits
 from dl.sandbox.processes import Children
 
-LAYERS = ("namespaces", "landlock", "seccomp")
 ENDS = ("timeout", "crashed", "memory")
 FORBIDDEN = "forbidden"  # diagnosis of an exercise that the sandbox refused something
 SYSTEM = ("/usr", "/lib", "/lib64", "/etc/ld.so.cache", "/dev/urandom", "/dev/zero", "/sys/devices/system/cpu")

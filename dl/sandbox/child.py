@@ -131,6 +131,8 @@ def _tried(sandbox: Sandbox) -> Sandbox:
     for layer, enter in (("landlock", partial(_enter_landlock, sandbox)), ("seccomp", confine.restrict_calls)):
         if layer in sandbox.layers and not (FORKS and confine.holds(enter)):
             sandbox = _without(sandbox, layer)
+    if "seatbelt" in sandbox.layers and not confine.network_is_refused():
+        sandbox = _without(sandbox, "seatbelt")
     return sandbox
 
 

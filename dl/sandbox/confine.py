@@ -4,6 +4,7 @@ limits       CPU time, memory, size of files, open files, processes             
 seccomp      no new process, program, socket or mount; no signal to, or look into, another process       Linux
 landlock     reads only what it was given, writes only its own temporary folder, no TCP, no signals out   Linux 5.13
 namespaces   no network, no other processes, no other files, a temporary folder of bounded size           where allowed
+seatbelt     no network, writes only its own temporary folder, starts nothing, signals nobody             macOS, untried
 
 The functions call the kernel directly: they run in a process that has to be ready at once, or was just forked.
 """
@@ -13,7 +14,9 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import shutil
 import signal
+import socket
 import struct
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -21,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 LINUX = sys.platform == "linux"
+LAYERS = ("seatbelt",) if sys.platform == "darwin" else ("namespaces", "landlock", "seccomp")  # wanted, beside limits
 MOST_FILE, MOST_FILES, MOST_PROCESSES = 2**26, 64, 64  # bytes of a file; open files; processes and threads
 TMPFS = b"size=64m,nr_inodes=4096,mode=700"
 PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, PR_SET_CHILD_SUBREAPER = 1, 38, 22, 36
@@ -208,6 +212,34 @@ def _filter(audit: int, refused: Sequence[int], on_itself: Sequence[int], clone:
     lines += [(equal, 0, 3, clone), (load, 0, 0, first_argument), (any_bit, 1, 0, THREAD), (give, 0, 0, REFUSE)]
     lines += [(give, 0, 0, ALLOW)]
     return [struct.pack("HBBI", *line) for line in lines]
+
+
+def seatbelt(temporary: str, hidden: Sequence[str]) -> list[str]:
+    """The command that confines the one after it on macOS; [] where there is no `sandbox-exec`.
+
+    Args:
+        temporary: the only writable folder. hidden: what is not to be read.
+    """
+    program = shutil.which("sandbox-exec")
+    rules = ["(version 1)", "(allow default)", "(deny network*)", "(deny process-fork)", "(deny signal (target others))"]
+    rules += ["(deny file-write*)", f"(allow file-write* (subpath {_quoted(temporary)}) (literal {_quoted(os.devnull)}))"]
+    rules += [f"(deny file-read* (subpath {_quoted(path)}))" for path in hidden]
+    return [program, "-p", "\n".join(rules)] if program else []
+
+
+def _quoted(path: str) -> str:
+    """A path in a profile of macOS, its links followed: the kernel compares where they lead."""
+    return '"' + os.path.realpath(path).replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def network_is_refused() -> bool:
+    """Whether this process may not even open a port of its own machine."""
+    try:
+        with socket.socket() as opened:
+            opened.bind(("127.0.0.1", 0))
+    except PermissionError:
+        return True
+    return False
 
 
 def holds(action: Callable[[], object]) -> bool:

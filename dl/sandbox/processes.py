@@ -21,7 +21,7 @@ from pathlib import Path
 from dl.checks.calls import Record, generator_seed
 from dl.checks.exercise import Case, Exercise, Values
 from dl.checks.library import Broken, Stopped
-from dl.sandbox import child
+from dl.sandbox import child, confine
 from dl.sandbox.child import Sandbox
 from dl.sandbox.confine import Limits
 from dl.sandbox.wire import from_frame, to_frame
@@ -184,13 +184,11 @@ class Children:
         path = [str(self.package), *([os.environ["PYTHONPATH"]] if "PYTHONPATH" in os.environ else [])]
         environment |= {"PYTHONPATH": os.pathsep.join(path), "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
         environment["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1"  # a fork copies an entry for each page: fewer, larger ones
+        command = [sys.executable, "-m", "dl.sandbox.child", json.dumps(asdict(self.sandbox))]
+        if "seatbelt" in self.sandbox.layers:
+            command = confine.seatbelt(self.sandbox.temporary, self.sandbox.hidden) + command
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "dl.sandbox.child", json.dumps(asdict(self.sandbox))],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            cwd=self.package,
-            env=environment,
-            start_new_session=True,
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=self.package, env=environment, start_new_session=True
         )
         assert self._process.stdout is not None and self._process.stdin is not None
         self._pipes = os.dup(self._process.stdout.fileno()), os.dup(self._process.stdin.fileno())
