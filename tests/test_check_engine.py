@@ -412,6 +412,14 @@ def test_a_check_on_another_device_does_not_load_the_compiler_of_torch():
     assert done.stdout == "[]\n", done.stderr
 
 
+def device_fault(root):
+    """What the case on another device finds in the exercise `rnn_step_forward` of the code in `root`."""
+    (exercise,) = course.find(["rnn_step_forward"])
+    case = next(case for case in exercise.cases if case.name == "device followed")
+    outputs = case.run(Library(root, "captioning"), case.draw(Draw(3)))
+    return case.judge({}, outputs, outputs)
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -424,11 +432,7 @@ def test_a_check_on_another_device_does_not_load_the_compiler_of_torch():
     ],
 )
 def test_a_tensor_that_leaves_its_device_is_found(lesson, body):
-    (exercise,) = course.find(["rnn_step_forward"])
-    case = next(case for case in exercise.cases if case.name == "device followed")
-    library = Library(lesson(rnn_step_forward="import numpy as np; " + body), "captioning")
-    outputs = case.run(library, case.draw(Draw(3)))
-    assert case.judge({}, outputs, outputs).diagnosis == "device-not-followed"
+    assert device_fault(lesson(rnn_step_forward="import numpy as np; " + body)).diagnosis == "device-not-followed"
 
 
 @pytest.mark.parametrize(
@@ -443,8 +447,4 @@ def test_a_tensor_that_leaves_its_device_is_found(lesson, body):
     ],
 )
 def test_what_stays_on_its_device_is_left_alone(lesson, body):
-    (exercise,) = course.find(["rnn_step_forward"])
-    case = next(case for case in exercise.cases if case.name == "device followed")
-    library = Library(lesson(rnn_step_forward="import torch.nn.functional as F; " + body), "captioning")
-    outputs = case.run(library, case.draw(Draw(3)))
-    assert case.judge({}, outputs, outputs) is None, outputs
+    assert device_fault(lesson(rnn_step_forward="import torch.nn.functional as F; " + body)) is None

@@ -19,7 +19,9 @@ class Broken(Exception):
 
 
 class Stopped(Exception):
-    """The student's code gave no result. `kind` is "timeout", "crashed" or "memory"; the message says it in words."""
+    """The student's code gave no result. `kind` is "timeout", "crashed", "memory", or in grading "forbidden"; the message
+    says it in words.
+    """
 
     def __init__(self, kind: str, words: str) -> None:
         super().__init__(words)

@@ -1,6 +1,6 @@
 """The captioners of the notebook trained at several learning rates: is a model ahead only because its own was chosen well?
 
-    python -m dl.training.captioning_rates        about 15 minutes on one core
+    python -m dl.training.captioning_rates        seven trainings, minutes each on one core
 
 Every run is one of the notebook's full trainings on the sample world, with the same initial weights and the same order of
 batches; only the learning rate differs. One seed. Results go to `captioning_rates.json` beside this file; a run that is
