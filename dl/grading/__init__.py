@@ -14,6 +14,7 @@ where it stopped, and other points need no new run.
 
 from __future__ import annotations
 
+import itertools
 import json
 import secrets
 import signal
@@ -26,6 +27,8 @@ from dl.console import SUCCESS, UsageError, say, write_json
 from dl.grading import engine, formats, intake, pages, points, report
 from dl.grading.engine import LAYERS, Order
 from dl.grading.intake import Submission
+
+ROUND = 16  # submissions at once where verdicts do not come one by one: those that an interrupted run may lose
 
 
 @dataclass(frozen=True)
@@ -132,15 +135,7 @@ def _graded(submissions: list[Submission], order: Order, jobs: int) -> Iterator[
     if jobs == 1:
         found = (_one(number, submission.contents, order) for number, submission in enumerate(submissions))
     else:
-        from joblib import Parallel, delayed
-
-        tasks = (delayed(_one)(number, submission.contents, order) for number, submission in enumerate(submissions))
-        # Workers inherit it: Ctrl-C is for this process, which ends them.
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-        try:
-            found = Parallel(n_jobs=jobs, return_as="generator_unordered")(tasks)
-        finally:
-            signal.signal(signal.SIGINT, before)
+        found = _in_parallel(submissions, order, jobs)
     start = time.perf_counter()
     for done, (number, verdict) in enumerate(found, start=1):
         submission, passed = submissions[number], sum(entry["status"] == "passed" for entry in verdict["exercises"])
@@ -148,6 +143,22 @@ def _graded(submissions: list[Submission], order: Order, jobs: int) -> Iterator[
         who, of = formats.plain(submission.label), len(verdict["exercises"])
         say(f"{done} of {len(submissions)}: {who}: {passed} of {of}, {rest:.0f} s to go")
         yield submission, verdict
+
+
+def _in_parallel(submissions: list[Submission], order: Order, jobs: int) -> Iterator[tuple[int, dict]]:
+    """Number and verdict of each submission, from joblib's workers: as they come, or in rounds where its backend gives all
+    results at once (Ray's)."""
+    from joblib import Parallel, delayed
+
+    tasks = (delayed(_one)(number, submission.contents, order) for number, submission in enumerate(submissions))
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # workers inherit it: Ctrl-C is for this process, which ends them
+    try:
+        return Parallel(n_jobs=jobs, return_as="generator_unordered")(tasks)
+    except ValueError:  # said before any task is begun
+        rounds = iter(lambda: list(itertools.islice(tasks, ROUND)), [])
+        return itertools.chain.from_iterable(map(Parallel(n_jobs=jobs), rounds))
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _one(number: int, contents: dict[str, bytes], order: Order) -> tuple[int, dict]:
