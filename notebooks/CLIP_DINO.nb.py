@@ -542,8 +542,9 @@ collapse_guess = session.predict("What happens without centring?", [
     "nothing much", "all images get the same category", "all categories become equally likely"])
 
 # %%
+steps = session.shortened(300, 60)
 runs = {
-    name: dino_toy.entropies(**switches, new_center=centre_rule) for name, switches in (
+    name: dino_toy.entropies(**switches, steps=steps, new_center=centre_rule) for name, switches in (
         ("centring and sharpening", {}), ("without centring", {"centring": False}),
         ("without sharpening", {"sharpening": False}))}
 figure = draw.two_entropies(runs, dino_toy.KINDS, dino_toy.OUTPUTS)
@@ -611,10 +612,10 @@ figure = draw.attention_maps(sample, maps, "Where does the [CLS] token look?")
 attention_guess = session.predict("Overlap (IoU) of the best head of the UNTRAINED network?")
 
 # %%
-drawn = [render(scene, 160) for scene in scenes("val", 100)]
+drawn = [render(scene, 160) for scene in scenes("val", session.shortened(100, 20))]
 scene_frames = [pixels for pixels, _ in drawn]
 object_masks = torch.from_numpy(np.stack([mask for _, mask in drawn]))
-coverage = scores.patch_coverage(object_masks, patch)  # (100, P)
+coverage = scores.patch_coverage(object_masks, patch)  # (scenes, P)
 attention, features = {}, {}
 for name, network in (("trained", dino_model), ("untrained", untrained)):
     attention[name], features[name] = exams.last_layer(network, scene_frames, DEVICE)
@@ -640,7 +641,7 @@ Table([{"network": name, "gain, best head": look["gain"], "mean of heads": np.me
 marked, truth = {}, coverage > 0.5
 for name, look in looks.items():
     of_head = attention[name][:, look["iou_head"]]
-    marked[name] = scores.most_attended(of_head, truth.sum(dim=1)).reshape(100, 20, 20).numpy()
+    marked[name] = scores.most_attended(of_head, truth.sum(dim=1)).reshape(-1, 20, 20).numpy()
 figure = draw.top_patches(
     scene_frames[:8], {name: marks[:8] for name, marks in marked.items()},
     "As many patches as the objects have, those with the highest attention")

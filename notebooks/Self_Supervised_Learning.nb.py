@@ -413,7 +413,8 @@ scratch = Model(feature_dim=128, encoder="small").to(**PLACE)
 memory_data = load_cifar10(train=True, transform=compute_test_transform(), pairs=True)
 test_data = load_cifar10(train=False, transform=compute_test_transform(), pairs=True)
 c = len(memory_data.classes)
-samples = picture_tensors(memory_data, 2000), picture_tensors(test_data, 1000)
+known, asked = session.shortened(2000, 400), session.shortened(1000, 200)
+samples = picture_tensors(memory_data, known), picture_tensors(test_data, asked)
 
 
 def knn_accuracy(network, side):
@@ -683,8 +684,9 @@ session.target("h keeps at least as much as z", on_h >= on_z - 0.5)
 random_model = Model(feature_dim, encoder=ENCODER).to(**PLACE)
 random_model.f.load_state_dict(untrained.f.state_dict())
 networks = {"Random weights": random_model, "After SimCLR": model}
-features = {name: recorded.features(net, test_images[:600])[0] for name, net in networks.items()}
-figure = draw.feature_maps(features, test_labels[:600], plain_test.classes)
+few = session.shortened(600, 200)
+features = {name: recorded.features(net, test_images[:few])[0] for name, net in networks.items()}
+figure = draw.feature_maps(features, test_labels[:few], plain_test.classes)
 
 # %% [markdown]
 # *Two maps of the same images, a colour and a marker for each class.* On the left the classes are mixed. On the right some have separated from all others, and some still touch or overlap. Which ones, and what do these things look like?

@@ -468,10 +468,9 @@ session.record(rnn_overfit_loss=history[-1])
 
 # %%
 if SAMPLE_DATA:
-    train_x, train_y = (
-        encode_images(reader, data_dict["train_images"]),
-        data_dict["train_captions"],
-    )
+    few = session.shortened(num_train, 500)
+    train_x = encode_images(reader, data_dict["train_images"][:few])
+    train_y = data_dict["train_captions"][:few]
     val_x = encode_images(reader, data_dict["val_images"])
     held_out_x = encode_images(reader, data_dict["held_out_images"])
 else:
