@@ -38,7 +38,7 @@ class Prediction:
     def reveal(self, result: object, why: str = "") -> None:
         """Show the result beside the guess, and say why it came out so."""
         self.result = f"{result:.3g}" if isinstance(result, float) else str(result)
-        said = [("Your prediction", self.guess), ("Result", self.result), ("Why", why)]
+        said = [("Your prediction", self.guess), ("Result", self.result), ("Note", why)]
         said = [(title, text) for title, text in said if text]
         rows = "".join(
             f"<tr><th style='text-align:left'>{escape(a)}</th><td style='text-align:left'>{escape(b)}</td></tr>"

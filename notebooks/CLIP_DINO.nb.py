@@ -94,7 +94,7 @@ figure = draw.clip_method(
     ["a star", "a fish", "a boat"])
 
 # %% [markdown]
-# *Left: in training, the texts and images of a batch are encoded. The table holds all their products: those on the diagonal are to become large, all others small. Right: class texts take the place of the captions, and the image gets the name with the largest product.*
+# *Left: in training, the texts and images of a batch are encoded. The table holds all their products (of vectors scaled to length 1, so these are the cosines $s_{nm}$): those on the diagonal are to become large, all others small. Right: class texts take the place of the captions, and the image gets the name with the largest product.*
 #
 # ### Question 1
 #
@@ -289,7 +289,7 @@ Table([{"among": among, "guessing": 1 / among, "recall@1": share}
 #
 # **Fill in `clip_zero_shot_classifier` in `dl/clip_dino.py`.**
 #
-# *The idea.* An ordinary classifier has one learnt weight vector per class. Here the *text encoder* writes these vectors: encode the class texts, encode the images, and give each image the text with the highest cosine. New classes cost one line of text.
+# *The idea.* An ordinary classifier has one learnt weight vector per class. Here the *text encoder* writes these vectors: encode the class texts, encode the images, and give each image the text with the highest cosine. `tokens` is given; use `clip_model.encode_text`, `encode_images` and your `get_similarity_no_loop`. New classes cost one line of text.
 #
 # *On paper.* Two class texts and three images have the cosines $\begin{pmatrix} 0.8 & 0.6 & 0.1 \\ 0.0 & 1.0 & 0.3 \end{pmatrix}$. Each *column* is one image: the first gets text 1, the second and the third get text 2 (0.3 is low, but it beats 0.1).
 #
@@ -311,7 +311,7 @@ if REAL:
 predictions = lesson.clip_zero_shot_classifier(
     clip_model, clip_preprocess, images, classes, DEVICE)
 named = [predictions[position] == right[position] for position in judged]
-session.target("all ten images are named rightly", all(named), f"{sum(named)} of {len(named)}")
+session.target("all ten images are named correctly", all(named), f"{sum(named)} of {len(named)}")
 
 # %%
 figure = draw.titled_images(images, predictions, f"Which of {len(classes)} texts fits best?")
@@ -319,11 +319,11 @@ figure = draw.titled_images(images, predictions, f"Which of {len(classes)} texts
 # %% [markdown]
 # *The ten images, each under the class text that fits it best.* Nobody trained a classifier of these classes.
 #
-# **A caveat about these weights:** the published model got there from captions alone, 400 million of them. The small model of the sample mode had help. From captions it learns colour and background long before it learns to tell a star from a boat, because those suffice to tell most pairs apart. So its training also compared every image with short texts that name one property: "a star", "something red", "something striped", "something in the snow". `dl/weights/files/clip.md` has the details.
+# **A caveat about these weights:** the published model got there from captions alone, 400 million of them. The small model of the sample mode had help. From captions it learns colour and background long before it learns to tell a star from a boat, because those suffice to tell most pairs apart. So its training also compared every image (through a ResNet, where earlier trials had used patches; which of the two changes helped was not measured) with short texts that name one property: "a star", "something red", "something striped", "something in the snow". `dl/weights/files/clip.md` has the details.
 #
 # ### What does it really know?
 #
-# Again many scenes, now of one object each, and three questions to each image: which colour, among eight; which class, among ten; which texture, among three? Then a second exam, harder in a particular way. Some pairs, *red star* and *blue house* for instance, were **kept out of training**: the model has seen many red things and many stars, and never a red star. (For the published CLIP neither set is special.)
+# Again many scenes, now of one object each, and three questions about each image: which colour, among eight; which class, among ten; which texture, among three (plain, striped, dotted)? Then a second exam, harder in a particular way. Some pairs, *red star* and *blue house* for instance, were **kept out of training**: the model has seen many red things and many stars, and never a red star. (For the published CLIP neither set is special.)
 
 # %%
 asked_for = ["colour", "class", "texture"]
@@ -352,8 +352,8 @@ weakest = asked_for[int(np.argmin(np.array(usual) - chance))]
 property_guess.reveal(weakest, "We look into it in the next cells.")
 for prefix, values in (("zero_shot", usual), ("kept_out", kept_out)):
     session.record(**{f"{prefix}_{asked}": share for asked, share in zip(asked_for, values)})
-session.target("colour is named rightly", usual[0] >= 0.93, f"{usual[0]:.3f}, limit 0.93")
-session.target("class is named rightly", usual[1] >= 0.80, f"{usual[1]:.3f}, limit 0.80")
+session.target("colour is named correctly", usual[0] >= 0.93, f"{usual[0]:.3f}, limit 0.93")
+session.target("class is named correctly", usual[1] >= 0.80, f"{usual[1]:.3f}, limit 0.80")
 
 # %% [markdown]
 # *Shares of right answers: usual pairs without hatching, kept-out pairs hatched; the dotted lines are what guessing gets.* Two things stand out: the class of kept-out pairs, and texture everywhere. First the kept-out pairs, one by one:
@@ -384,7 +384,7 @@ session.target("three texts on texture, one vector", between.min() > 0.99, f"{be
 #
 # Now the other way round: one text, many images. **Fill in `CLIPImageRetriever.__init__` and `CLIPImageRetriever.retrieve` in `dl/clip_dino.py`.**
 #
-# *The idea.* A search engine encodes its images **once**, when they come in. Every query then costs one pass through the text encoder and one matrix product. What belongs into `__init__`, what into `retrieve`?
+# *The idea.* A search engine encodes its images **once**, when they come in. Every query then costs one pass through the text encoder and one matrix product. What belongs in `__init__`, and what in `retrieve`? (In the module, `guards.tokenize`, used in the classifier above, turns a list of texts into tokens.)
 #
 # *On paper.* Four images have the cosines 0.1, 0.7, 0.3, 0.7 with a query. The two best are `[1, 3]`: best first, and of equals the one that comes first in the list. With `k=9` all four are returned: `[1, 3, 2, 0]`.
 #
@@ -438,11 +438,11 @@ session.say(f"All {len(ranks)} images with a blue boat are at the ranks {ranks}.
 #
 # ### The swap
 #
-# Could such a cosine tell "a blue boat and a red fish" from "a red boat and a blue fish"? Both sentences have the same words, and both images the same colours and shapes. Let us pose the two scenes.
+# Could such a cosine tell "a blue boat and a red fish" from "a red boat and a blue fish"? Both sentences have the same words, and both images the same colours and shapes. Let us draw the two scenes.
 
 # %%
 swap_guess = session.predict(
-    "Many such pairs of images, two sentences each: which share gets the right sentence?",
+    "Many such pairs: what share of the images gets the right one of its two sentences?",
     ["nearly all", "about three quarters", "about half, as by guessing"])
 
 # %%
@@ -467,7 +467,7 @@ session.record(swap_right=share, swap_cosine_of_texts=alike)
 session.target("on swapped colours it only guesses", 0.35 <= share <= 0.65, f"{share:.2f}")
 
 # %% [markdown]
-# *Two images in which only the colours are exchanged, and the cosines of both sentences with both.* The two sentences have nearly the same vector, so their cosines with one image are almost equal. Which of them is ahead is luck, even where it comes out right. Over many such pairs the model is right about as often as a coin. It has the words, but not who has which: a **bag of words**. Why did training not care? The loss only had to tell a pair from the others *in the batch*, and a batch hardly ever holds the swapped scene. The published CLIP suffers from the same gap, with photographs ([Yuksekgonul et al. 2023](https://arxiv.org/abs/2210.01936)); training with swapped sentences as additional negatives narrows it.
+# *Two images in which only the colours are exchanged, and the cosines of both sentences with both.* The two sentences have nearly the same vector, so their cosines with one image are almost equal. Which of them is ahead is luck, even where it comes out right. Over many such pairs the model is right about as often as a coin. The vector holds which words occur, but not which colour belongs to which object: a **bag of words**. Why did training not care? The loss only had to tell a pair from the others *in the batch*, and a batch hardly ever holds the swapped scene. The published CLIP suffers from the same gap, with photographs ([Yuksekgonul et al. 2023](https://arxiv.org/abs/2210.01936)); training with swapped sentences as additional negatives narrows it.
 #
 # ### Question 2
 #
@@ -483,7 +483,7 @@ session.target("on swapped colours it only guesses", 0.35 <= share <= 0.65, f"{s
 #
 # ## Learning from a copy of oneself
 #
-# DINO has no captions and, unlike SimCLR, no negatives. A **student** network sees crops of an image, small ones among them; a **teacher** network of the same shape sees the large crops only. Each answers with a distribution over $K$ made-up categories, and the student must give, for its crop, the teacher's answer for *another* crop of the same image. To do that from a small crop, it has to know what the whole is:
+# DINO has no captions and, unlike SimCLR, no negatives. A **student** network sees crops of an image, small ones among them; a **teacher** network of the same shape sees the large crops only. Each answers with a distribution over $K$ made-up categories, and the student must give, for its crop, the teacher's answer for *another* crop of the same image. To do that from a small crop, it has to know what the whole is. The loss is the cross entropy of the two answers:
 #
 # $$L = -\sum_k p_{t,k} \ln p_{s,k}, \qquad p_s = \operatorname{softmax}\left(\frac{g_s}{\tau_s}\right), \qquad p_t = \operatorname{softmax}\left(\frac{g_t - C}{\tau_t}\right)$$
 #
@@ -542,9 +542,8 @@ collapse_guess = session.predict("What happens without centring?", [
     "nothing much", "all images get the same category", "all categories become equally likely"])
 
 # %%
-steps = session.shortened(300, 60)
 runs = {
-    name: dino_toy.entropies(**switches, steps=steps, new_center=centre_rule) for name, switches in (
+    name: dino_toy.entropies(**switches, new_center=centre_rule) for name, switches in (
         ("centring and sharpening", {}), ("without centring", {"centring": False}),
         ("without sharpening", {"sharpening": False}))}
 figure = draw.two_entropies(runs, dino_toy.KINDS, dino_toy.OUTPUTS)
@@ -560,9 +559,11 @@ session.check("without centring: one answer for nearly all", without_centring < 
 session.check("without sharpening: no clear answer", without_sharpening > 0.9 * np.log(16))
 
 # %% [markdown]
-# *Three trainings. The full line is the entropy of the answer for one image, low if the answer is clear. The broken line is the entropy of the mean of all answers, low if they all name the same category.* With both safeguards each answer becomes clear and the answers differ: nearly one for each of the eight kinds, found without a label. Without centring they are clear and nearly all the same: the first collapse. Without sharpening all sixteen categories stay almost equally likely for every image: the second.
+# *Three trainings. The solid line is the mean entropy of the answers for single images, low if the answers are clear. The dashed line is the entropy of the mean of all answers, low if they all name the same category.* With both safeguards each answer becomes clear and the answers differ: nearly one for each of the eight kinds, found without a label. Without centring they are clear and nearly all the same: the first collapse. Without sharpening all sixteen categories stay almost equally likely for every image: the second.
 #
 # ## The trained network
+#
+# DINO's network is a *vision transformer* (ViT, [Dosovitskiy et al. 2020](https://arxiv.org/abs/2010.11929)). The image is cut into square *patches*. Each patch becomes one vector, a *token*, and a position code is added. From there on it is the encoder of `Transformers.ipynb`: blocks in which every token attends to all tokens. One extra token, [CLS], belongs to no patch; its output stands for the whole image. In a name such as ViT-S/8, S is the size (small) and 8 the side of a patch in pixels.
 #
 # We are done with CLIP; delete it to free memory. (The retrievers hold on to the model too, so they must go with it.) To run the cells above again, start from the top.
 
@@ -575,10 +576,10 @@ print(f"{sum(p.numel() for p in dino_model.parameters()):,} parameters,",
       f"{len(dino_model.blocks)} blocks of {heads} heads, patches of {patch} pixels")
 
 # %% [markdown]
-# **A caveat about these weights:** in real mode this is DINO as published. The small network of the sample mode is not pure DINO. It learnt in minutes instead of days, from small drawn images, and DINO's losses alone did not take it far. Its training adds, above all, three things (`dl/weights/files/dino.md` has the full list). [CLS], below, is an extra token whose output stands for the whole image:
+# **A caveat about these weights:** in real mode this is DINO as published. The small network of the sample mode is not pure DINO. It learnt in minutes instead of days, from small drawn images, and DINO's losses alone did not take it far. Its training adds, above all, three things (`dl/weights/files/dino.md` has the full list):
 #
 # * a loss that matches *patches* of two views, and a first layer that is a small stack of convolutions;
-# * *pairs of scenes with the same objects before different backgrounds*. Their crops are taken around an object, and a contrastive loss (one with negatives, as in SimCLR) asks for [CLS] outputs that are alike within a pair and differ between pairs. Without such pairs, attention lay on grass and bricks;
+# * *pairs of scenes with the same objects on different backgrounds*. Their crops are taken around an object, and a contrastive loss (one with negatives, as in SimCLR) asks for [CLS] outputs that are alike within a pair and differ between pairs. Without such pairs, attention lay on grass and bricks;
 # * frames of videos like the hard ones at the end of this notebook, in any hue.
 #
 # It has seen no class label and no mask. But it had strong help: two images that share their objects and nothing else say very well what an object is, and so do crops that are placed around one. So with the sample data, what follows shows how attention and tokens can be read and used. That DINO's loss *alone* finds objects is a result on photographs, of the published network.
@@ -604,7 +605,7 @@ figure = draw.attention_maps(sample, maps, "Where does the [CLS] token look?")
 # One image proves little. On 100 scenes whose masks we know, let us count two things:
 #
 # * **Gain.** Which fraction of the attention falls on objects, divided by the objects' share of the area? If objects cover 10 % of the image and get 50 % of the attention, the gain is 5. Attention spread by chance has a gain of 1.
-# * **Overlap.** Mark as many patches as the objects have, those with the highest attention. How well do they cover the objects? The *intersection over union* (IoU) is the number of patches that are both marked and on an object, over the number that are at least one of the two. With 10 marked patches, 10 patches of objects and 6 in common it is $6 / 14 = 0.43$.
+# * **Overlap.** Count the patches that are more than half covered by objects, and mark as many: those with the highest attention. How well do they cover the objects? The *intersection over union* (IoU) is the number of patches that are both marked and on an object, over the number that are at least one of the two. With 10 marked patches, 10 patches of objects and 6 in common it is $6 / 14 = 0.43$.
 #
 # The best head counts. It is chosen on these same scenes, for each network and each number by itself, which flatters both networks; so the mean over the heads stands beside it.
 
@@ -633,8 +634,8 @@ for name, look in looks.items():
     session.record(**{f"{name}_{key}": look[key] for key in ("gain", "iou")})
 
 # %%
-Table([{"network": name, "gain, best head": look["gain"], "mean of heads": np.mean(look["gains"]),
-        "IoU, best head": look["iou"], "mean of the heads": np.mean(look["ious"])}
+Table([{"network": name, "gain, best head": look["gain"], "gain, mean of heads": np.mean(look["gains"]),
+        "IoU, best head": look["iou"], "IoU, mean of heads": np.mean(look["ious"])}
        for name, look in looks.items()], digits=2)
 
 # %%
@@ -694,7 +695,7 @@ session.say("Share of the variance that the three components hold: " + ", ".join
 # %% [markdown]
 # *The image, and its patches coloured by the three principal components of their tokens: trained and untrained.* Signs and order of the components are arbitrary, so a colour by itself means nothing, and colours of the two panels must not be compared. What counts is which patches *share* one. Do not be too impressed by a clear shape: on plain ground, or where colour or texture differ, the untrained network often separates the object, too.
 #
-# So again a number, on 60 scenes. The *silhouette* of a patch compares its mean distance to its own group, $a$, with that to the other group, $b$: $(b - a) / \max(a, b)$. It is near 1 if the patches of objects and those of the background form two separate clouds in these three dimensions, and near 0 if the clouds overlap.
+# So again a number, on 60 scenes. The *silhouette* of a patch compares its mean distance to its own group, $a$, with that to the other group, $b$: $(b - a) / \max(a, b)$. It is near 1 if the patches of objects and those of the background form two separate clouds in these three dimensions, and near 0 if the clouds overlap. Patches on an outline are left out.
 
 # %%
 silhouette = {
@@ -741,7 +742,7 @@ figure = draw.sheet({"frame": raw}, names, "Which objects move?", "First, traini
 # %%
 outlined = [outline_objects(masks[f][..., 0], frames[f]) for f in test_fis]
 figure = draw.sheet({"true mask": outlined}, names, "The same frames with their masks",
-                    "The objects of three frames, outlined, before a grey background.", num_classes)
+                    "The objects of three frames, outlined, on a grey background.", num_classes)
 
 # %% [markdown]
 # *The same frames with the true outlines of the objects.*
@@ -858,9 +859,9 @@ figure = draw.iou_through_time(
     {"prediction": ious}, train_fi, "How far from the training frame does it hold?")
 
 # %% [markdown]
-# *Mean IoU of every frame; the vertical line marks the frame that the head was trained on.* With the sample data it falls within a few frames and then stays there to both ends. So what is lost is lost at once, to any other pose and outline; the distance in time adds little.
+# *Mean IoU of every frame; the vertical line marks the frame that the head was trained on.* With the sample data it falls within a few frames and then stays there to both ends. So the first changes of pose and outline cost most; more distance in time adds little.
 #
-# Now the film: truth on the left, prediction on the right. Each pair of frames is drawn when the file asks for it. (A word of warning about OpenCV: its first channel is blue. Our writer reverses the channels, and reading the file back shows whether it did.)
+# Now the film: truth on the left, prediction on the right. Each pair of frames is drawn only when it is written. (A word of warning about OpenCV: its first channel is blue. Our writer reverses the channels, and reading the file back shows whether it did.)
 
 # %%
 def pair_of(f):
@@ -928,7 +929,7 @@ Table([{"tokens": "learnt", "first frame": first, "last frame": last},
 #
 # ## A hard video
 #
-# So here is a hard one. Objects, background and things that are *not* to be found share two colours; the objects are told apart by shape and pattern alone; they travel, turn and grow, and the hue of everything drifts.
+# So here is a hard one. Objects, background and *distractors* (things that are not to be found) share two colours; the objects are told apart by shape and pattern alone; they travel, turn and grow, and the hue of everything drifts.
 
 # %%
 world = lesson.DavisDataset(sample_path("DAVIS"))  # the sample world's videos, whatever the data
@@ -1020,11 +1021,11 @@ session.target("without training not", gains["untrained"] < 1.5, f"{gains['untra
 #
 # * **Colour and position:** mean red, green and blue of the patch, its row and its column: 5 numbers per patch.
 # * **Contrast** in addition: how much each colour varies within the patch. 8 numbers.
-# * **Edges (HOG),** *histograms of oriented gradients*, the classic of the years before deep learning ([Dalal and Triggs 2005](https://doi.org/10.1109/CVPR.2005.177)). At every pixel, compare the grey value to the right with that to the left, and the one below with that above: the two differences are the gradient, and it has a strength and a direction. For example, differences of 3 and 4 give a strength of 5 and a direction of 53°. Opposite directions count as one, which leaves 180°, in nine bins of 20°. Each bin adds up the strengths of the patch's pixels with that direction. Upright slats of a fence fill the bin at 0°, because the grey value changes from left to right; a plain wall fills hardly any. The histograms of a patch and its eight neighbours, scaled together to length 1, are $9 \times 9 = 81$ numbers that depend little on colour and brightness.
+# * **Edges (HOG),** *histograms of oriented gradients*, the classic of the years before deep learning ([Dalal and Triggs 2005](https://doi.org/10.1109/CVPR.2005.177)). At every pixel, compare the grey value to the right with that to the left, and the one below with that above: the two differences are the gradient, and it has a strength and a direction. For example, differences of 3 and 4 give a strength of 5 and a direction of 53°. Opposite directions count as one, which leaves 180°, in nine bins of 20°. Each bin adds up the strengths of the patch's pixels with that direction. Upright slats of a fence fill the first and the last bin, on both sides of 0°, because the grey value changes from left to right; a plain wall fills hardly any. The histograms of a patch and its eight neighbours, scaled together to length 1, are $9 \times 9 = 81$ numbers that depend little on colour and brightness.
 #
 # Hand-made features are few, and a linear head would hold them back, so here all get the same head with a hidden layer. (So a video gets a different score here than above. There are three more differences: the features are standardised, the training frame is not scored, and absent classes are skipped.) Each head is trained on the middle frame of a video and scored on all the others.
 #
-# In fairness to the rivals: the small DINO was trained on frames of other such videos, with every hue changed. It is at home here; they were made for nothing in particular.
+# In fairness to the rivals: the small DINO was trained on frames of other such videos, with every hue changed. That favours it: the hand-made features were not adapted to these videos.
 
 # %%
 features_guess = session.predict("Which features are best on the EASY video, the first one?", [
@@ -1078,7 +1079,7 @@ session.save_results()
 # ## What to remember
 #
 # * CLIP puts images and texts into one space, in which a cosine says how well they fit. A classifier is then a list of words, and a search engine a matrix product. Compare cosines with each other, never with a fixed threshold.
-# * Zero-shot knows what was learnt, not what was asked for. On pairs never seen it may fail, and unevenly; on who has which colour it guesses. Test for what you need, and look behind the mean.
+# * Zero-shot knows what was learnt, not what was asked for. On pairs never seen it may fail, and unevenly; and which object has which colour it can only guess. Test for what you need, and look behind the mean.
 # * DINO learns from its own slow average. Centring and sharpening, together, keep it from always naming one category and from naming none.
 # * Attention maps and patch tokens can find objects without a label or a mask. A linear head and one labelled frame then go a long way.
 # * Compare with an untrained network and with simple features before you praise the learnt ones. On easy data they may all look alike.

@@ -103,7 +103,7 @@ figure = draw.method()
 # | change brightness, contrast, saturation, hue | 0.8 | exact colours, by which two views would be easy to match |
 # | convert to grey | 0.2 | colour at all |
 #
-# **Your task.** Fill in `compute_train_transform` and `CIFAR10Pair.__getitem__` in `data_utils.py`. In the first, put the four random steps, in this order, into a list called `steps`. The crop keeps torchvision's default range (8 to 100 % of the area). `colour_jitter` is given with its strengths, and so are the seeds and the conversion to a normalised tensor at the end. In the second, set `x_i` and `x_j`: two separate calls of `self.transform` on the image; if `self.transform` is `None`, both stay `None`.
+# **Your task.** Fill in `compute_train_transform` and `CIFAR10Pair.__getitem__` in `data_utils.py`. In the first, put the four random steps, in this order, into a list called `steps`. You need `RandomResizedCrop`, `RandomHorizontalFlip`, `RandomApply` (it applies a list of transforms with a given probability) and `RandomGrayscale` from [`torchvision.transforms`](https://pytorch.org/vision/stable/transforms.html). The crop keeps torchvision's default range (8 to 100 % of the area). `colour_jitter` is given with its strengths, and so are the seeds and the conversion to a normalised tensor at the end. In the second, set `x_i` and `x_j`: two separate calls of `self.transform` on the image; if `self.transform` is `None`, both stay `None`.
 #
 # | name | shape |
 # |---|---|
@@ -117,7 +117,7 @@ figure = draw.method()
 #
 # The first function also seeds the random generators (given), so everything that is sampled after it repeats from run to run.
 #
-# Each `session.exercise("…")` tests your function on fresh random inputs and says what is wrong. Stuck? Run `hint()` in a new cell. Each call reveals one more hint.
+# Each `session.exercise("…")` tests your function on fresh random inputs and says what is wrong. Stuck? Run `hint()` in a new cell. Each call reveals one more hint. Where a cell asks for a prediction, choose or type your guess before you run the next cell; a wrong guess costs nothing. A *target* is a check of how good a result is.
 
 # %%
 session.exercise("compute_train_transform", "CIFAR10Pair.__getitem__")
@@ -226,7 +226,7 @@ for k in (0, 1):
 #
 # $$\ell(i, j) = -\log p(j \mid i), \qquad p(k \mid i) = \frac{\exp(s(z_i, z_k)/\tau)}{\sum_{m \neq i} \exp(s(z_i, z_m)/\tau)}$$
 #
-# Only the row itself is left out of the sum; the positive stays in it. The loss of the batch is the mean over all $2N$ rows, both directions of every pair:
+# Only the row itself is left out of the sum; the positive stays in it. The loss of the batch, which the paper calls NT-Xent, is the mean over all $2N$ rows, both directions of every pair:
 #
 # $$L = \frac{1}{2N} \sum_{k=0}^{N-1} \left[ \ell(k, k+N) + \ell(k+N, k) \right]$$
 #
@@ -342,7 +342,7 @@ session.check("finite at temperature 0.005", tiny.isfinite().item())
 # What should the number be? Before you train anything, know what guessing costs: it is the line that a training has to beat.
 
 # %%
-chance = session.predict("64 pairs of unrelated vectors: what is the loss, about?")
+chance = session.predict("64 pairs of unrelated vectors (all cosines near 0): about how large is the loss?")
 
 # %%
 guessing = lesson.simclr_loss_vectorized(torch.randn(64, 4096), torch.randn(64, 4096), 0.5).item()
@@ -393,7 +393,7 @@ if not settings.unattended():
 #
 # **Common mistakes.** Comparing the features instead of the projections. Forgetting `zero_grad`, so that gradients of all earlier steps add up. Passing both views through the network as one batch: batch norm would then compute its statistics over both views together, and the result would differ from that of two passes, which the exercise checks.
 #
-# Now we train: random weights, no labels. A full training with a ResNet-50 takes many hours on a GPU; here you run one short epoch with the small encoder and a temperature of 0.2. To make that minute count, the views of the sample images have 16 x 16 pixels (a quarter of the work), and their augmentation is stronger than CIFAR-10's: in these drawn images, background and colour would give the match away too easily. Which changes are right depends on the images.
+# Now we train: random weights, no labels. A full training with a ResNet-50 takes many hours on a GPU; here you run one short epoch with the small encoder and a temperature of 0.2. To make that minute count, the views of the sample images have 16 x 16 pixels (a quarter of the work), and their colour changes are stronger than CIFAR-10's, because in these drawn images background and colour would give the match away too easily. The crops are milder: they keep at least 30 % of the area instead of 8 %. Which changes are right depends on the images.
 
 # %%
 session.exercise("train")
@@ -453,7 +453,7 @@ session.say(f"Guessing costs **{guess_loss:.2f}** nats. The first batch cost "
             f"kNN accuracy went from **{start_knn:.1f} %** to **{end_knn:.1f} %**.")
 
 # %% [markdown]
-# Why does the loss not go to 0? The images of a batch cannot all be opposite to each other. At best both views of an image coincide and any two images have the cosine $-1/(N-1)$; that still costs $\ln\left(1 + (2N-2)\, e^{-(1 + 1/(N-1))/\tau}\right)$ nats. The lower the temperature, the lower this floor. The last row of the table is your run: its floor is far below your last loss, so most of the distance is there because the training is short and the views are hard to match.
+# Why does the loss not go to 0? The images of a batch cannot all be opposite to each other. At best both views of an image coincide and any two images have the cosine $-1/(N-1)$; that still costs $\ln\left(1 + (2N-2)\, e^{-(1 + 1/(N-1))/\tau}\right)$ nats. The lower the temperature, the lower this floor. The last row of the table is your run: its floor is far below your last loss. What lies between the two is there because the training is short and the views are hard to match.
 
 # %%
 def floor(N, tau):
@@ -468,7 +468,7 @@ Table([{"N": N, "temperature": tau, "guessing": math.log(2 * N - 1), "floor": fl
 #
 # One minute is a beginning. From here on we use weights that have seen many more images.
 #
-# **A caveat about these weights:** with the sample data they were made by `python -m dl train-weights simclr` in a few minutes, from 40,000 other images of the sample world, with the stronger augmentation and a temperature of 0.2; `dl/weights/files/simclr.md` has the details. They are complete, so we evaluate them as they are. With CIFAR-10 (`DL_DATA=real`) the starting weights took about 18 hours, and the notebook trains them for one further epoch over half of the images. Two notes on the code below: the comment "reference setting" marks the numbers that go with the real data, and Adam takes the place of the paper's LARS, an optimiser made for batches of thousands.
+# **A caveat about these weights:** with the sample data they were made by `python -m dl train-weights simclr` in a few minutes, from 40,000 other images of the sample world, with the same crops and colour changes as your run and a temperature of 0.2; `dl/weights/files/simclr.md` has the details. They are complete, so we evaluate them as they are. With CIFAR-10 (`DL_DATA=real`) the starting weights took about 18 hours, and the notebook trains them for one further epoch over half of the images. Two notes on the code below: the comment "reference setting" marks the numbers that go with the real data, and Adam takes the place of the paper's LARS, an optimiser made for batches of thousands.
 #
 # Weights are loaded strictly: every tensor of the network must be there and fit. Extra tensors in the file (thop's counters) are counted.
 
@@ -503,7 +503,7 @@ session.target("neighbours name the class of most test images", top1 > 60, f"{to
 session.record(knn_top1=top1, knn_top5=top5)
 
 # %% [markdown]
-# How does one get from the minute above to these *shipped* weights (those that come with the course)? By longer training, among other things. A script, `dl/training/simclr_experiments.py`, trained the same encoder for two epochs, on the same 10,000 images with the same augmentation, and recorded its kNN accuracy after every epoch. Every point of the plot is measured with 2,000 training images and $k = 50$; so the number for the shipped weights differs a little from the one above.
+# How does one get from the minute above to these *shipped* weights (those that come with the course)? By longer training, among other things. A script, `dl/training/simclr_experiments.py`, trained the same encoder for two epochs, on the same 10,000 images with the same augmentation, and recorded its kNN accuracy after every epoch. Every point of the plot is measured as in your run: 2,000 training images, 1,000 test images, $k = 50$ and weights $\exp(s/0.1)$. The number above uses all images, $k = 200$ and $\exp(s/0.5)$, the reference setting, so it differs a little.
 
 # %%
 experiments = recorded.read()
@@ -526,10 +526,10 @@ session.say(f"The recorded run ends at **{longer['knn_16'][-1]:.1f} %** after "
 # %% [markdown]
 # ## Which augmentation matters?
 #
-# The same script trained the encoder four times for one epoch, from the same random weights, and changed only the augmentation: with everything; without colour changes (no jitter, no grey); without cropping; and with neither, where only mirroring is left. Besides kNN, it fitted a logistic regression to the features of 2,000 labelled images (a *linear probe*, more on that below). All runs are short and each has one seed, so read large differences and ignore small ones.
+# The same script trained the encoder four times for one epoch, from the same random weights, and changed only the augmentation: with everything; without colour changes (no jitter, no grey); without cropping; and with neither, where only mirroring is left. Besides kNN, it fitted a logistic regression (one linear layer and a softmax) to the frozen features of 2,000 labelled images; this is called a *linear probe*, and there is more on it below. All runs are short and each has one seed, so read large differences and ignore small ones.
 
 # %%
-harmful = session.predict("Which gives the worst features?", list(recorded.VIEWS))
+harmful = session.predict("Which gives the worst features, by the linear probe?", list(recorded.VIEWS))
 
 # %%
 ablation = [
@@ -562,7 +562,7 @@ session.check("here cropping makes them worse, with colour changes and without",
               and by_name["neither"] > by_name["no colour changes"])
 
 # %% [markdown]
-# *Accuracy of the linear probe after the four short runs and with random weights; the dotted line is chance.* (Every number is for the better of two sizes of the test images, 16 and 32 pixels, so that no run suffers from the size of its training views.)
+# *Accuracy of the linear probe after the four short runs and with random weights; the dotted line is chance.* (Every accuracy is for the better of two sizes of the test images, 16 and 32 pixels, so that no run suffers from the size of its training views.)
 #
 # Compare with the losses in the table. (The loss is the mean over the epoch.) Without colour changes the puzzle is *easier*: the loss is far lower with and without cropping, and yet the linear probe is much worse. An explanation that fits: the network can match views by their colours and has less reason to look at shapes. But a low loss does not mean bad features either: "neither" has the lowest loss of all and is not the worst. **A low contrastive loss alone is no sign of good features**: the network finds the cheapest clue that tells views apart, and the augmentations decide which clues are left.
 #
@@ -610,7 +610,7 @@ print(f"Best top-1 accuracy with self-supervised learning: {max(with_simclr):.2f
 figure = draw.probe_curves(without, with_simclr)
 
 # %% [markdown]
-# *Test accuracy of both probes over ten epochs.* The encoders have the same architecture, the probes the same labels and the same settings. What differs is where the encoder's weights come from. Longer training might well raise both: with the sample data, ten epochs are only 80 steps of Adam, on augmented images. The logistic regressions above and below are fitted to the end, on images without augmentation. That is why they score higher with as many labels or fewer. Compare probes only within one section. "Best" picks an epoch by its test accuracy, which flatters a little; that is why the last epoch is reported beside it.
+# *Test accuracy of both probes over ten epochs.* The encoders have the same architecture, the probes the same labels and the same settings. What differs is where the encoder's weights come from. Longer training might well raise both: with the sample data, ten epochs are only 80 steps of Adam, on augmented images. The logistic regressions above and below are different probes: they are fitted to the end, on standardised features of images without augmentation. Those below score higher with as many labels or fewer. Compare probes only within one section. "Best" picks an epoch by its test accuracy, which flatters a little; that is why the last epoch is reported beside it.
 
 # %%
 gain = max(with_simclr) - max(without)
@@ -623,7 +623,7 @@ session.record(probe_with_best=max(with_simclr), probe_with_last=with_simclr[-1]
 # %% [markdown]
 # ## How many labels is it worth?
 #
-# Random weights are an easy opponent. The fair one is *supervised learning*: the same encoder, trained from scratch on the same few labels, all its weights and with augmentation. The script trained it on 5, 20 and 100 labelled images per class. On SimCLR's features we fit a logistic regression to the same images.
+# Random weights are an easy opponent. The fair one is *supervised learning*: the same encoder with a linear layer on top, trained from scratch on the same few labels. All weights are trained, with augmentation. The script trained it on 5, 20 and 100 labelled images per class. On SimCLR's features we fit a logistic regression to the same images.
 
 # %%
 advantage = session.predict("5 labels per class: by how many points does SimCLR win?")
@@ -651,7 +651,7 @@ session.target("SimCLR wins with 5 labels per class", REAL or few[0] > few[1] + 
 Table({"labels per class": list(recorded.PER_CLASS), **by_labels}, digits=1)
 
 # %% [markdown]
-# *Test accuracy against labels per class, on a logarithmic axis; the table has the same numbers.* Pretraining is worth most with the fewest labels. That the gap grows again with 100 labels per class is no law, but a limit of our supervised runs. The comparison is fair about labels but not about everything else: SimCLR's encoder has also seen many thousands of images without labels, and the supervised runs stop after 150 steps. Their training loss is then still far from 0, and the further the more labels there are. So all three points underrate supervised learning, the last one most; expect it to catch up with longer training and more labels. (With `DL_DATA=real` the supervised curve is still that of the sample images; do not compare the two then.)
+# *Test accuracy against labels per class, on a logarithmic axis; the table has the same numbers.* Pretraining is worth most with the fewest labels. That the gap grows again with 100 labels per class is no law, but a limit of our supervised runs. The comparison is fair about labels but not about everything else: SimCLR's encoder has also seen many thousands of images without labels, and at full size, while the supervised runs train on views of 16 x 16 pixels and stop after 150 steps. Their training loss is then still far from 0, and the further the more labels there are. So all three points underrate supervised learning, the last one most; expect it to catch up with longer training and more labels. (With `DL_DATA=real` the supervised curve is still that of the sample images; do not compare the two then.)
 
 # %% [markdown]
 # ## Before or after the head?
@@ -673,7 +673,7 @@ keeps_more.reveal(winner, f"{on_h:.1f} % on h, {on_z:.1f} % on z")
 session.target("h keeps at least as much as z", on_h >= on_z - 0.5)
 
 # %% [markdown]
-# The loss asks $z$ to ignore whatever the augmentations change, for example colour. If $g$ does the ignoring, $h$ may keep it. That is the explanation of the SimCLR paper (its section 4.2), which finds a difference of more than ten points on ImageNet. On the sample images there is next to no difference: their ten classes are told apart by shape alone, and shape is what both must keep. A sharper test asks both for something that the augmentations change. **To think about:** take the mean red, green and blue of every image as the target, fit a linear regression once to $h$ and once to $z$, and compare the errors on test images. What do you expect, and what do you find? (`session.answer("Colour in h and z")`)
+# The loss asks $z$ to ignore whatever the augmentations change, for example colour. If $g$ does the ignoring, $h$ may keep it. That is the explanation of the SimCLR paper (its section 4.2), which finds a difference of more than ten points on ImageNet. On the sample images there is next to no difference: their ten classes are told apart by shape alone, and shape is what both must keep. A sharper test asks both for something that the augmentations change. **To think about:** take the mean red, green and blue of every image as the target, fit a linear regression once to $h$ and once to $z$, and compare the errors on test images. (`h` and `z` belong to `images[:1000]`, `asked` and `asked_z` to `test_images`.) What do you expect, and what do you find? (`session.answer("Colour in h and z")`)
 
 # %% [markdown]
 # ## What the features look like
@@ -716,4 +716,4 @@ session.save_results()
 # 4. **Batch norm across devices.** When SimCLR trains on several devices, batch norm must use statistics over all of them. Which shortcut would the network find otherwise?
 # 5. **A loss that is too low.** In the table of augmentations, the run without colour changes has a lower loss and worse features. Explain it to somebody who believes that a lower loss is always better.
 #
-# **What next?** Change one number of `drawn` (say `scale=(1, 1)`, no cropping) and train from scratch again. Run `python -m dl.simclr.pretrain --epochs 5`, which does the whole training with batched views, on one device or, started by `torchrun`, on many. Or go on to `CLIP_DINO.ipynb`: there the two views become an image and its caption, and later the negatives disappear altogether.
+# **What next?** Change one setting of `drawn` (say `scale=(1, 1)`, no cropping) and train from scratch again. Run `python -m dl.simclr.pretrain --epochs 5`, which does the whole training with batched views, on one device or, started by `torchrun`, on many. Or go on to `CLIP_DINO.ipynb`: there the two views become an image and its caption, and later the negatives disappear altogether.

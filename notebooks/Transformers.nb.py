@@ -21,7 +21,7 @@
 #
 # **You need** matrix products, softmax, cross-entropy and a little PyTorch. The captioning notebook helps, since we start from its RNN. No GPU is needed.
 #
-# **Time:** about 6 to 8 hours for you. The computer needs a few minutes in all; the longest cell, a whole training in the last part, says how long it took.
+# **Time:** about 8 to 9 hours for you. The computer needs about ten minutes in all; the longest cell, a whole training run in the last part, says how long it took.
 #
 # **Papers:** attention for translation: [Bahdanau et al. 2015](https://arxiv.org/abs/1409.0473) · the Transformer: [Vaswani et al. 2017](https://arxiv.org/abs/1706.03762) · layer normalisation: [Ba et al. 2016](https://arxiv.org/abs/1607.06450) · pre-norm and warm-up: [Xiong et al. 2020](https://arxiv.org/abs/2002.04745) · label smoothing: [Szegedy et al. 2015](https://arxiv.org/abs/1512.00567) · weight decay done right (AdamW): [Loshchilov and Hutter 2019](https://arxiv.org/abs/1711.05101) · generalising late: [Power et al. 2022](https://arxiv.org/abs/2201.02177).
 #
@@ -96,7 +96,7 @@ session.exercises()
 figure = show.model_scheme()
 
 # %% [markdown]
-# *The whole model. The encoder (left) reads the sum and returns one vector per token. The decoder (right) reads the part of the result that is already written, fetches what it needs from the encoder through cross-attention, and predicts the next token.* You build it from the bottom up: tokens (Part I), the blocks (Part II), positions and data (Part III), the whole model (Part IV). Part V asks what it has learnt.
+# *The whole model. Each block is repeated L times. The encoder (left) reads the sum and returns one vector per token. The decoder (right) reads the part of the result that is already written, fetches what it needs from the encoder through cross-attention, and predicts the next token.* You build it from the bottom up: tokens (Part I), the blocks (Part II), positions and data (Part III), the whole model (Part IV). Part V asks what it has learnt.
 
 # %% [markdown]
 # # Part I: from words to numbers
@@ -242,7 +242,7 @@ wanted = EXPECTED["sdp_two_loop_batch"]["expected"]["y"]
 session.check_error("attention, two loops", y, wanted, TOLERANCE)
 
 # %% [markdown]
-# **Fill in `scaled_dot_product_no_loop_batch`**: two batched matrix products with a softmax between them. It also returns the attention weights, which we will look at later, and it takes a mask; the mask is explained further down, and until then it is `None`.
+# **Fill in `scaled_dot_product_no_loop_batch`**: two batched matrix products with a softmax between them. It also returns the attention weights, which we will look at later, and it takes a mask of shape (N, K_Q, K_K). Where the mask is True, the query must not read the key: set that score, already divided by $\sqrt{M}$, to $-10^9$ before the softmax, so that its weight becomes 0. With `mask=None` nothing changes. What masks are for comes under "No looking ahead".
 #
 # | | shape |
 # |---|---|
@@ -296,11 +296,11 @@ session.record(attention_time_exponent=exponent)
 # | after `q` and `k` | (N, K, dim_q): equal sizes, or there is no dot product |
 # | after `v`, and output | (N, K, dim_v) |
 #
-# The next checks compare gradients too. They set the seed, build your module, overwrite its weights with evenly spaced numbers (a *ramp*) and sample a random gradient for the output. Which numbers come depends on how many your constructor has sampled before. So make every linear layer with `xavier_linear(fan_in, fan_out)` (number of features in and out; it makes an `nn.Linear` and then samples its weight again, evenly between $\pm\sqrt{6/(\text{fan in} + \text{fan out})}$), and make no other layers with random weights.
+# The next checks compare gradients too. They set the seed, build your module, overwrite its weights with evenly spaced numbers (a *ramp*) and sample a random gradient for the output. Which numbers come depends on how many your constructor has sampled before. So make every linear layer with `xavier_linear(fan_in, fan_out)` (number of features in and out; it makes an `nn.Linear` and then samples its weight again, uniformly between $\pm\sqrt{6/(\text{fan in} + \text{fan out})}$), and make no other layers with random weights.
 #
 # *By hand:* two tokens with one feature each, 1 and 0, and layers without bias that multiply by 2 (`q`), 1 (`k`) and 10 (`v`). Token 1 has the query 2; the keys are 1 and 0, so its scores are 2 and 0, its weights $e^2/(e^2 + 1) = 0.88$ and 0.12, and with the values 10 and 0 it gets 8.8. Token 2 has the query 0, weighs both tokens alike and gets 5.
 #
-# *Common mistakes:* keeping `weights_softmax` without `.detach()`, which keeps the whole graph of the last pass in memory; using the key for all three.
+# *Common mistakes:* not passing `mask` on to `scaled_dot_product_no_loop_batch`; keeping `weights_softmax` without `.detach()`, which keeps the whole graph of the last pass in memory; using the key for all three.
 
 # %%
 session.exercise("SelfAttention.__init__", "SelfAttention.forward")
@@ -334,7 +334,7 @@ figure = show.heads_scheme()
 #
 # *By hand:* two heads of width 1 return 3 and 5 for a token. Concatenated, that is $(3, 5)$; a last layer with the weight rows $(1, 1)$ and $(1, -1)$ makes $(8, -2)$ of it.
 #
-# *Common mistakes:* taking `dim_out` for the width of all heads together (it is the width of *each*); a plain Python list of heads, whose weights the optimiser does not see (use `nn.ModuleList`); concatenating along the tokens.
+# *Common mistakes:* forgetting to give every head the mask; taking `dim_out` for the width of all heads together (it is the width of *each*); a plain Python list of heads, whose weights the optimiser does not see (use `nn.ModuleList`); concatenating along the tokens.
 
 # %%
 session.exercise("MultiHeadAttention.__init__", "MultiHeadAttention.forward")
@@ -745,7 +745,7 @@ session.target("cross-entropy goes on to 1", confidence["cross-entropy"] > 0.98)
 session.record(confidence_smoothed=smoothed, confidence_plain=confidence["cross-entropy"])
 
 # %% [markdown]
-# *Left the loss of both trainings, with the floor of the smoothed one (dotted). Right the probability that each of the 16 true tokens gets in the end.* Both models know all four rows. Plain cross-entropy pushes every probability towards 1; with smoothing it stops at 0.9, where it was told to stop. Such a model is less sure of itself, which helps when labels are noisy. Ours are exact: does smoothing still help with the rule? The table in Part V has a line for it. The trainings from here on use plain cross-entropy.
+# *Left the loss of both training runs, with the floor of the smoothed one (dotted). Right the probability that each of the 16 true tokens gets in the end.* Both models know all four rows. Plain cross-entropy pushes every probability towards 1; with smoothing it stops at 0.9, where it was told to stop. Such a model is less sure of itself, which helps when labels are noisy. Ours are exact: does smoothing still help with the rule? The table in Part V has a row for it. From here on we use plain cross-entropy.
 #
 # ## Then: all rows, by the reference recipe
 #
@@ -913,7 +913,7 @@ ahead = max(head.weights_softmax[0].triu(1).abs().max().item() for head in heads
 session.check("in decoding too, nothing looks ahead", ahead == 0.0)
 
 # %% [markdown]
-# *A row is a token that reads, in the decoder with the token that it writes after the arrow; a column is a token that is read.* Two warnings. An attention map shows what is *read*, not what is *used*: the values may be tiny, and the residual connection carries information past it. And after the first block a column is a position, not only the token that once stood there, because the encoder has already mixed them.
+# *A row is a token that reads, in the decoder with the token that it writes after the arrow; a column is a token that is read. A number in brackets is a position: it tells two equal words apart.* Two warnings. An attention map shows what is *read*, not what is *used*: the values may be tiny, and the residual connection carries information past it. And after the first block a column is a position, not only the token that once stood there, because the encoder has already mixed them.
 #
 # The weights in use are saved as a file.
 
@@ -926,9 +926,9 @@ print("Saved to:", path.relative_to(session.root).as_posix())
 # %% [markdown]
 # # Part V: from memorising to calculating
 #
-# There are 99 · 2 · 99 = 19,602 expressions. A model that *calculates* gets all of them right, including those that it has never seen. One that *memorises* gets its training rows right and little else. The validation rows cannot tell the two apart well, because many of them also stand in the training split, as they are or in another form. So from here on the exam is *every* expression, sorted into
+# There are 99 · 2 · 99 = 19,602 expressions. A model that *calculates* gets all of them right, including those that it has never seen. One that *memorises* gets its training rows right and little else. The validation rows cannot tell the two apart well, because many of them also stand in the training split, as they are or in another form. So from here on the test set is *every* expression, sorted into
 #
-# * **seen:** the training rows;
+# * **seen:** the 4,500 training rows (with repeats; 4,025 different expressions);
 # * **unseen:** every expression that is not a training row;
 # * **unrelated:** of these, only the sums that no training row states in another form either: not with its operands exchanged, nor with $a - b$ written as $a + (-b)$.
 
@@ -947,10 +947,10 @@ answers = {"reference": a2_helper.ask(model, everything, position_encoding_sinus
 scores = {name: a2_helper.exact_match(answers["reference"], exam[name]) for name in exam}
 session.record(**{f"recipe_{name}": score for name, score in scores.items()})
 result = ", ".join(f"{name} {score:.1%}" for name, score in scores.items())
-parrot.reveal(result, "It is underfitting: there is little that it could have memorised.")
+parrot.reveal(result, "It is underfitting; what it has memorised explains only the gap.")
 
 # %% [markdown]
-# The reference model is no parrot: what it never saw is only a little harder for it than what it saw. But it is no calculator either. What does it get wrong? Sort all its mistakes on unseen expressions by what the digits have to do, and by the sign of the result:
+# The reference model does not simply memorise: it gets more than half of the unseen expressions right. But they are clearly harder for it than its training rows, the unrelated ones most of all. And it is far from calculating. What does it get wrong? Sort all its mistakes on unseen expressions by what the digits have to do on paper (-30 + 12 "subtracts", because one calculates 30 - 12), and by the sign of the result. "Wrong results" is a fraction of the questions; the last three columns say in which fraction of these wrong results the sign, the tens or the ones are wrong (several can be):
 
 # %%
 carry = session.predict(
@@ -983,7 +983,7 @@ session.say(f"Of {len(shares)} possible results, **{easy}** come out right in mo
             f"of their questions and **{hard}** in fewer than 20 %.")
 
 # %% [markdown]
-# *All 19,602 questions, the first operand to the right and the second upwards; dark where the whole result is wrong.* For a person a carry is the hard part; in this model's additions it makes nothing worse. Many of its mistakes lie along diagonals, and along a diagonal the *result* is the same: some results come out right in nearly all of their questions, others in hardly any. This model knows well how large a result is, and often guesses the last digit.
+# *All 19,602 questions, the first operand to the right and the second upwards; red where the result is not an exact match.* For a person a carry is the hard part; in this model's additions it makes nothing worse. Many of its mistakes lie along diagonals, and along a diagonal the *result* is the same: some results come out right in nearly all of their questions, others in hardly any. This model knows well how large a result is, and often guesses the last digit.
 
 # %% [markdown]
 # ## A recipe for the rule
@@ -1023,7 +1023,7 @@ optimizer = torch.optim.AdamW(
 schedule = a2_helper.cosine_schedule(1.2e-3, warmup=100, total=RULE_EPOCHS * len(rule_loader))
 
 # %% [markdown]
-# The next cell is a whole training, from the first update to the last, here and now; it is the longest cell of the notebook. Every tenth epoch, 1,000 training rows and 1,000 unseen expressions are decoded.
+# The next cell is a whole training run, from the first update to the last, here and now; it is the longest cell of the notebook. Every tenth epoch, 1,000 training rows and 1,000 unseen expressions are decoded.
 
 # %%
 rule = session.predict(
@@ -1049,7 +1049,7 @@ figure = show.rule_curves({"this training": curve}, title)
 # %% [markdown]
 # *Exact match (greedy), left for training rows, right for unseen expressions.* Both curves rise together, the right one some epochs later. Had the model only memorised, the left one would rise and the right one would stay down.
 #
-# Now the whole exam, every row of each kind:
+# Now all expressions of each kind:
 
 # %%
 answers["rule"] = a2_helper.ask(rule_model, everything, position_encoding_paper, DEVICE)
@@ -1081,7 +1081,7 @@ said = "; ".join(f"{name}: **{share:.2%}** wrong" for name, share in wrong.items
 session.say(said)
 
 # %% [markdown]
-# Less than a quarter of all expressions was enough to get nearly all others right. Compare the two kinds of unseen expressions: a perfect rule would make no difference between them. In the kept 120-epoch runs of the table below, from each of three seeds, the expressions that no training row states in any form are somewhat *harder*. The model still profits from relatives of a question; in absolute terms it is little.
+# Less than a quarter of all expressions was enough to get nearly all others right. Compare the two kinds of unseen expressions: a perfect rule would make no difference between them. In the recorded 120-epoch runs (table below), for each of the three seeds, the expressions that no training row states in any form are somewhat *harder*. The model still profits from relatives of a question; in absolute terms it is little.
 #
 # Which mistakes are left?
 
@@ -1094,7 +1094,7 @@ wholes["rule"] = {expression: all(ok) for expression, ok in answers["rule"].item
 figure = show.answer_map({"rule": wholes["rule"]}, "The same questions, the rule recipe")
 
 # %% [markdown]
-# *The same map for the rule recipe; each dark dot is one wrong result.* Compare the diagonals of the map above, and the column of the table that says which token is wrong. What do the questions that are left have in common? (To think about: question 6.)
+# *The same map for the rule recipe; each red dot is one wrong result.* Compare the diagonals of the map above, and the column of the table that says which token is wrong. What do the questions that are left have in common? (To think about: question 6.)
 #
 # ### Where does this model look?
 #
@@ -1120,7 +1120,7 @@ session.target("this model chooses what it reads", min(cross) < 0.8, f"{min(cros
 #
 # ## Which ingredient does it?
 #
-# `benchmarks/ablation_arithmetic.py` puts one ingredient at a time back to the reference recipe's and trains anew, with 2 + 2 layers and 120 epochs (one line, the rule recipe itself, also has 200; the last line puts all these ingredients back, but keeps AdamW's $\beta_2 = 0.98$). Two lines, half-size initial weights and label smoothing, are extras that neither recipe has. All of it takes the better part of an hour, so its results are kept in a file.
+# `benchmarks/ablation_arithmetic.py` puts one ingredient at a time back to the reference recipe's and trains anew, with 2 + 2 layers and 120 epochs (one row, the rule recipe itself, also has 200; the last line puts all these ingredients back, but keeps AdamW's $\beta_2 = 0.98$). Two rows, half-size initial weights and label smoothing, are extras that neither recipe has. All of it takes the better part of an hour, so its results are kept in a file.
 
 # %%
 results = json.loads((session.root / "benchmarks" / "ablation_arithmetic.json").read_text())
@@ -1144,9 +1144,9 @@ highest = max(max(score[name]) for name in costly)
 session.check("each of four changes costs 30 points or more", highest < 0.69)
 
 # %% [markdown]
-# *One bar per recipe, best first: exact match on unseen expressions, the mean of three seeds for the two rule recipes and one seed for the others; dots are seeds; green is the recipe that the others change.* Four changes cost 30 points or more: dropout, no weight decay, half as many updates (batches of 256 in as many epochs), and the reference learning rate. Putting all ingredients back costs most of it.
+# *One bar per recipe, best first: exact match on unseen expressions, the mean of three seeds for the two rule recipes and one seed for the others; dots are seeds; green is the recipe that the others change.* Four changes cost 30 points or more: dropout, no weight decay, half as many updates (batches of 256 in as many epochs), and the reference learning rate. Putting all of them back at once costs the most.
 #
-# Mind what such a table says. Most lines have one seed, so small differences mean nothing. All but the first have 120 epochs, and a recipe that is merely slower looks as bad as one that never gets there. And the reference learning rate differs in three ways at once (a lower top, a long start at almost nothing, no fall at the end); the table does not say which of them matters.
+# Mind what such a table says. Most rows have one seed, so small differences mean nothing. All but the first have 120 epochs, and a recipe that is merely slower looks as bad as one that never gets there. And the reference learning rate differs in three ways at once (a lower top, a long start at almost nothing, no fall at the end); the table does not say which of them matters.
 
 # %%
 smooth, plain = score["label smoothing"][0], score["rule recipe, 120 epochs"]
@@ -1181,7 +1181,7 @@ ingredient.reveal(" · ".join(ends), why)
 session.record(own_seen=own["seen"][-1], own_unseen=own["unseen"][-1])
 
 # %% [markdown]
-# *Solid the rule recipe, dashed your choice.* Here is what the kept runs say about four recipes over all 120 epochs:
+# *Solid the rule recipe, dashed your choice.* Here are the recorded runs (seed 0) of four recipes over all 120 epochs:
 
 # %%
 curves = {entry["recipe"]: entry["curve"] for entry in results if entry["seed"] == 0}
@@ -1225,9 +1225,9 @@ session.save_results()
 # * The same blocks on images: the CLIP and DINO notebook uses a vision Transformer.
 
 # %% [markdown]
-# ## Hand in
+# ## Submission
 #
-# When all four notebooks have been run and saved, this writes the two files to hand in and says what is missing.
+# When all four notebooks have been run and saved, this writes the two files to submit and says what is missing.
 
 # %%
 from dl.submit import make_assignment2_submission

@@ -393,7 +393,7 @@ def test_importing_is_light_and_silent():
 def test_a_prediction_is_kept_and_shown_beside_its_result(session, capsys):
     made = session.predict("Which loss does guessing give?", guess=2.0)
     made.reveal(2.302585, "ln 10")
-    assert capsys.readouterr().out.splitlines()[-3:] == ["Your prediction: 2.0", "Result: 2.3", "Why: ln 10"]
+    assert capsys.readouterr().out.splitlines()[-3:] == ["Your prediction: 2.0", "Result: 2.3", "Note: ln 10"]
     assert [(p.guess, p.result) for p in session.predictions.values()] == [("2.0", "2.3")]
 
 

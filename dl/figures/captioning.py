@@ -62,7 +62,7 @@ def lstm_cell() -> Figure:
     arrow(axis, (8.4, 5.6), (13.0, 5.6))
     axis.text(13.15, 5.5, "$c_t$", fontsize=12)
     for x, name, meaning, fill in (
-        (4.4, "$f=\\sigma(a_f)$", "forget?", ORANGE),
+        (4.4, "$f=\\sigma(a_f)$", "keep?", ORANGE),
         (6.9, "$i=\\sigma(a_i)$", "write?", ORANGE),
         (9.1, "$g=\\tanh(a_g)$", "what?", BLUE),
         (11.6, "$o=\\sigma(a_o)$", "show?", ORANGE),

@@ -226,7 +226,7 @@ def learning_curves(runs: Mapping[str, Mapping[str, Sequence[float]]], shipped: 
         axis.plot(run["images"], run["knn"], style, label=name)
     axis.axhline(shipped, color=SHIPPED, label="shipped weights", linewidth=2)
     axis.axhline(10, color="black", linestyle=":", label="chance")
-    axis.set(title="More images seen, better neighbours", xlabel="images seen (thousands)", ylabel="kNN accuracy (%)")
+    axis.set(title="How far does training get?", xlabel="images seen (thousands)", ylabel="kNN accuracy (%)")
     axis.set_ylim(0, 100)
     axis.locator_params(axis="x", integer=True)
     axis.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))

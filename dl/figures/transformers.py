@@ -53,8 +53,8 @@ def model_scheme() -> Figure:
             box(axis, x, y, stage, width=4.0, height=0.8, fill=GREEN if stage == "feed-forward" else BLUE)
             if number + 1 < len(stages):
                 arrow(axis, (x, y + 0.4), (x, y + 0.95))
-    axis.text(1.5, 5.6, "encoder\nblock,\nN times", ha="right", va="top", fontsize=11)
-    axis.text(14.1, 6.6, "decoder\nblock,\nN times", ha="left", va="top", fontsize=11)
+    axis.text(1.5, 5.6, "encoder\nblock,\nL times", ha="right", va="top", fontsize=11)
+    axis.text(14.1, 6.6, "decoder\nblock,\nL times", ha="left", va="top", fontsize=11)
     axis.plot([4.0, 4.0, 7.8, 7.8], [5.05, 5.9, 5.9, 4.65], color="#444444", linewidth=1.3)
     arrow(axis, (7.8, 4.65), (9.6, 4.65), "keys,\nvalues", text_at=(-0.25, 0.55))
     arrow(axis, (11.6, 6.4), (11.6, 7.2))

@@ -132,6 +132,7 @@ def _graded(submissions: list[Submission], order: Order, jobs: int) -> Iterator[
     """Verdicts as they come, with a line each: who, how many, how long the rest takes."""
     if not submissions:
         return
+    found: Iterator[tuple[int, dict]]
     if jobs == 1:
         found = (_one(number, submission.contents, order) for number, submission in enumerate(submissions))
     else:

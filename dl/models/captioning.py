@@ -5,6 +5,8 @@ Nothing here is an exercise. Layers and models come in as arguments, so any impl
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -70,6 +72,12 @@ def grid_code(channels: int, h: int, w: int, scale: float = 1.0, seed: int = 0) 
     generator = torch.Generator().manual_seed(seed)
     rows, columns = (torch.randn(channels, *shape, generator=generator) for shape in ((h, 1), (1, w)))
     return scale * (rows + columns)
+
+
+def mirrored(captions: Tensor, token_to_idx: Mapping[str, int]) -> Tensor:
+    """Captions of the images mirrored left to right: the words "left" and "right" change places. int64, any shape."""
+    left, right = token_to_idx["left"], token_to_idx["right"]
+    return torch.where(captions == left, right, torch.where(captions == right, left, captions))
 
 
 def wrong_words(sentence: str, scene: Scene) -> list[bool]:

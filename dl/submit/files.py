@@ -16,7 +16,13 @@ NOTEBOOKS = {  # in the order of the course, each with the code that its outputs
 }
 PACKAGE = "dl/"
 CODE_ENDINGS = (".py", ".json", ".md", ".txt")  # what of dl/ is handed in …
-SHIPPED = ("*.safetensors", "*/checks/recorded")  # weights and recorded answers come with the course
+SHIPPED = (  # what comes with the course: weights, recorded answers, tables and pages
+    "*.safetensors",
+    "*/checks/recorded",
+    "dl/checks/mistakes/*.toml",
+    "dl/grading/*.toml",
+    "dl/grading/*.html",
+)
 NOT_CODE = ("__pycache__", "datasets", "venv", "env", "node_modules", "site-packages")  # … and its folders that are not
 
 
