@@ -1,6 +1,7 @@
 """What the tests forbid themselves holds: no other machine, no warning that nobody reads."""
 
 import contextlib
+import functools
 import os
 import signal
 import socket
@@ -55,7 +56,9 @@ def test_an_interrupted_run_ends_with_one_line_and_leaves_nothing_behind(tmp_pat
     body = "import time\ndef test_quick(): pass\ndef test_slow():\n    open('begun', 'w').close()\n    time.sleep(600)\n"
     (tmp_path / "test_some.py").write_text(body)
     command = [sys.executable, "-m", "pytest", "-n", "2", "-p", "no:cacheprovider", "-c", os.devnull, "--rootdir", "."]
-    started = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    listen = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a job in the background ignores Ctrl-C
+    options = {"start_new_session": True, "preexec_fn": listen}
+    started = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True, **options)
     while not (tmp_path / "begun").exists():
         assert started.poll() is None
         time.sleep(0.1)

@@ -44,10 +44,10 @@ def test_the_licence_is_what_the_installed_package_states(name):
     told = TABLE[name].partition(";")[0]  # what is in it beside its own code follows
     distribution = metadata.distribution(name)
     about = distribution.metadata
-    if about["License-Expression"]:
-        assert told == about["License-Expression"]
+    if expression := about.get("License-Expression"):
+        assert told == expression
         return
-    field, text = about["License"] or "", text_of(distribution)
+    field, text = about.get("License", ""), text_of(distribution)
     classifiers = [line for line in about.get_all("Classifier", []) if line.startswith("License ::")]
     words = " ".join([*classifiers, *[field] * ("\n" not in field and field != "UNKNOWN")]).strip() or text[:100]
     stated = {licence for licence, pattern in STATES.items() if re.search(pattern, words)}
