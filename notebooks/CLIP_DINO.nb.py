@@ -634,7 +634,8 @@ for name, look in looks.items():
     session.record(**{f"{name}_{key}": look[key] for key in ("gain", "iou")})
 
 # %%
-Table([{"network": name, "gain, best head": look["gain"], "gain, mean of heads": np.mean(look["gains"]),
+Table([{"network": name,
+        "gain, best head": look["gain"], "gain, mean of heads": np.mean(look["gains"]),
         "IoU, best head": look["iou"], "IoU, mean of heads": np.mean(look["ious"])}
        for name, look in looks.items()], digits=2)
 

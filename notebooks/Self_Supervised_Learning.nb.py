@@ -342,7 +342,8 @@ session.check("finite at temperature 0.005", tiny.isfinite().item())
 # What should the number be? Before you train anything, know what guessing costs: it is the line that a training has to beat.
 
 # %%
-chance = session.predict("64 pairs of unrelated vectors (all cosines near 0): about how large is the loss?")
+chance = session.predict(
+    "64 pairs of unrelated vectors (all cosines near 0): about how large is the loss?")
 
 # %%
 guessing = lesson.simclr_loss_vectorized(torch.randn(64, 4096), torch.randn(64, 4096), 0.5).item()
@@ -529,7 +530,8 @@ session.say(f"The recorded run ends at **{longer['knn_16'][-1]:.1f} %** after "
 # The same script trained the encoder four times for one epoch, from the same random weights, and changed only the augmentation: with everything; without colour changes (no jitter, no grey); without cropping; and with neither, where only mirroring is left. Besides kNN, it fitted a logistic regression (one linear layer and a softmax) to the frozen features of 2,000 labelled images; this is called a *linear probe*, and there is more on it below. All runs are short and each has one seed, so read large differences and ignore small ones.
 
 # %%
-harmful = session.predict("Which gives the worst features, by the linear probe?", list(recorded.VIEWS))
+harmful = session.predict(
+    "Which gives the worst features, by the linear probe?", list(recorded.VIEWS))
 
 # %%
 ablation = [
