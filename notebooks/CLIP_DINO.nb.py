@@ -1088,7 +1088,7 @@ session.save_results()
 # **What next?** Swap two words in other sentences ("left of", "above") and measure. Train `DINOSegmentation` on two frames instead of one. With `DL_DATA=real`, run all of this on photographs, and see which of the claims carry over.
 
 # %% [markdown]
-# ## Hand in
+# ## Submission
 #
 # With all four notebooks run and saved, this writes the two files to hand in and says what is missing.
 

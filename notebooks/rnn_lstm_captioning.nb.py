@@ -1205,7 +1205,7 @@ if SAMPLE_DATA:
     display(draw.score_table(compared, CHANGED))
 
 # %% [markdown]
-# *The attention model with neither change, with each alone and with both.* Read the first row. Mirrored images alone leave it where guessing is: more examples do not help a model that cannot read what they are about. The position code alone lifts it to about three quarters. And with the code, the mirrored images are worth their price: about nine in ten claimed relations are right. Two objects are named better with every change, probably because it helps to know where the first one was when you look for the second, and because more examples always help a little.
+# *The attention model with neither change, with each alone and with both.* Read the first row. Mirrored images alone leave it where guessing is: more examples do not help a model that cannot read what they are about. The position code alone lifts it to about three quarters. And with the code, the mirrored images are worth their price: about nine in ten claimed relations are right. Two objects are named better with every change, probably because it helps to know where the first one was when you look for the second, and because further examples always help a little. Pairs that never occurred in training (third row) gain nothing from the code.
 #
 # **To think about ("relations").** Would the same code help the plain LSTM? And what would you try next, to get from here to nearly all relations right?
 
