@@ -1090,7 +1090,7 @@ session.save_results()
 # %% [markdown]
 # ## Submission
 #
-# With all four notebooks run and saved, this writes the two files to hand in and says what is missing.
+# When all four notebooks have been run and saved, this writes the two files to submit and says what is missing.
 
 # %%
 from dl.submit import make_assignment2_submission
