@@ -35,10 +35,10 @@ class Prediction:
     guess: str = ""
     result: str = ""
 
-    def reveal(self, result: object, why: str = "") -> None:
-        """Show the result beside the guess, and say why it came out so."""
+    def reveal(self, result: object, note: str = "") -> None:
+        """Show the result beside the guess, and below it what there is to say about it."""
         self.result = f"{result:.3g}" if isinstance(result, float) else str(result)
-        said = [("Your prediction", self.guess), ("Result", self.result), ("Note", why)]
+        said = [("Your prediction", self.guess), ("Result", self.result), ("Note", note)]
         said = [(title, text) for title, text in said if text]
         rows = "".join(
             f"<tr><th style='text-align:left'>{escape(a)}</th><td style='text-align:left'>{escape(b)}</td></tr>"

@@ -319,7 +319,7 @@ figure = draw.titled_images(images, predictions, f"Which of {len(classes)} texts
 # %% [markdown]
 # *The ten images, each under the class text that fits it best.* Nobody trained a classifier of these classes.
 #
-# **A caveat about these weights:** the published model got there from captions alone, 400 million of them. The small model of the sample mode had help. From captions it learns colour and background long before it learns to tell a star from a boat, because those suffice to tell most pairs apart. So its training also compared every image (through a ResNet, where earlier trials had used patches; which of the two changes helped was not measured) with short texts that name one property: "a star", "something red", "something striped", "something in the snow". `dl/weights/files/clip.md` has the details.
+# **A caveat about these weights:** the published model got there from captions alone, 400 million of them. The small model of the sample mode had help. From captions it learns colour and background long before it learns to tell a star from a boat, because those suffice to tell most pairs apart. It learnt the classes well only after two changes: a ResNet as image encoder in place of one that sees patches, and training that also compared every image with short texts that name one property: "a star", "something red", "something striped", "something in the snow". Which of the two did more was not measured; `dl/weights/files/clip.md` has the details.
 #
 # ### What does it really know?
 #

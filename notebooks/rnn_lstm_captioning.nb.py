@@ -1148,7 +1148,7 @@ if SAMPLE_DATA:
 #
 # Then let us make the position easy to read: add a fixed random vector per row and one per column to the features of every cell, $features_{rc} + u_r + v_c$. No weight is added and no line of the model changes; only the input does. (Transformers do the same with words, as you will see in the next notebook.)
 #
-# And there may be too little to learn from. Only a fifth of the 3,000 training captions claim a relation. *Mirrored* images are further examples that cost nothing: turn an image left to right, and exchange "left" and "right" in its caption. Everything else in the caption stays true. (Forget the exchange, and you teach the model that left is right.)
+# And there may be too little to learn from. Only a fifth of the 3,000 training captions claim a relation. *Mirrored* images are further examples that nobody has to collect; the price is twice the training time. Turn an image left to right, and exchange "left" and "right" in its caption. Everything else in the caption stays true. (Forget the exchange, and you teach the model that left is right.)
 
 # %%
 code = measure.grid_code(400, 4, 4)
@@ -1205,7 +1205,7 @@ if SAMPLE_DATA:
     display(draw.score_table(compared, CHANGED))
 
 # %% [markdown]
-# *The attention model with neither change, with each alone and with both.* Read the first row. Mirrored images alone leave it where guessing is: more examples do not help a model that cannot read what they are about. The position code alone lifts it to about three quarters. And with the code, the mirrored images are worth their price: about nine in ten claimed relations are right. Two objects are named better with every change, probably because it helps to know where the first one was when you look for the second, and because further examples always help a little. Pairs that never occurred in training (third row) gain nothing from the code.
+# *The attention model with neither change, with each alone and with both.* Read the first row. Mirrored images alone leave it where guessing is: more examples do not help a model that cannot read what they are about. The position code alone lifts it to about three quarters. And with the code, the mirrored images are worth their price: about nine in ten claimed relations are right. Both pairs (second row) are named more often with each change than with neither, probably because it helps to know where the first object was when you look for the second; with both changes they are not named more often than with the code alone. Pairs that never occurred in training (third row) gain nothing from the code. One run each, so small differences mean nothing.
 #
 # **To think about ("relations").** Would the same code help the plain LSTM? And what would you try next, to get from here to nearly all relations right?
 
