@@ -28,7 +28,8 @@ def examined(topic, variant, folder, seed):
     """The verdict on an exercise when its body is the variant's."""
     exercise = course.find([variant.exercise])[0]
     examiner = Examiner(write_lesson(folder, topic, {variant.exercise: variant.body}), seed)
-    examiner.results = {need: of_the_lesson(seed).check(course.find([need])[0]) for need in exercise.needs}
+    needs = [*exercise.needs, *([exercise.partner] if exercise.partner else [])]
+    examiner.results = {need.name: of_the_lesson(seed).check(need) for need in (course.find(needs) if needs else ())}
     return examiner.check(exercise)
 
 

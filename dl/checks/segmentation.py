@@ -467,11 +467,11 @@ INIT = (
 )
 _shortly = partial(_train, num_iters=7)
 TRAIN = (
+    Case("seven steps", partial(_tokens, N=150), _shortly, judge=_judge_training_steps),
     Case("separable tokens", partial(_tokens, N=150), _train, judge=_judge_train, about="tokens of three classes, far apart"),
-    Case("seven steps", _tokens, _shortly, judge=_judge_training_steps),
     Case("number of steps by default", _tokens, partial(_train, num_iters=None), judge=_judge_train),
-    Case("after inference", _tokens, partial(_train, in_eval_mode=True), judge=_judge_train),
-    Case("a second call", _tokens, partial(_train, again=True), judge=_judge_train),
+    Case("after inference", _tokens, partial(_train, num_iters=60, in_eval_mode=True), judge=_judge_train),
+    Case("a second call", _tokens, partial(_train, num_iters=60, again=True), judge=_judge_train),
     Case("float64 tokens", partial(_tokens, dtype=torch.float64), _shortly, judge=_judge_training_steps),
     Case("float16 tokens", partial(_tokens, dtype=torch.float16), _shortly, judge=_judge_training_steps),
 )
