@@ -1,9 +1,13 @@
-"""The notebooks as files: where they are, in which order, and how a notebook is made from its source `NAME.nb.py`."""
+"""The notebooks as files: where they are, in which order, and how a notebook is made from its source.
+
+The source of a notebook is `NAME.nb.py`, and where that would be too long, `NAME.2.nb.py` goes on.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import copy
+import glob
 import hashlib
 import re
 import sys
@@ -24,6 +28,7 @@ else:
 
 COURSE_ORDER = ("rnn_lstm_captioning", "Transformers", "Self_Supervised_Learning", "CLIP_DINO")
 SOURCE_ENDING = ".nb.py"
+FURTHER = "*.[0-9].nb.py"  # the second, third … file of a source
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
@@ -79,13 +84,22 @@ def find_notebooks(names: list[str]) -> list[Path]:
 
 
 def find_sources(names: list[str]) -> list[Path]:
-    """The same for the sources `notebooks/NAME.nb.py`."""
+    """The same for the first files of the sources, `notebooks/NAME.nb.py`."""
     return _find(names, SOURCE_ENDING, "Sources of notebooks end in .nb.py.")
+
+
+def source_text(path: Path) -> str:
+    """The whole source whose first file this is."""
+    name = path.name.removesuffix(SOURCE_ENDING)
+    further = sorted(path.parent.glob(f"{glob.escape(name)}.[0-9]{SOURCE_ENDING}"))
+    return "\n".join(file.read_text(encoding="utf-8") for file in (path, *further))
 
 
 def read_source(path: Path) -> NotebookNode:
     """A notebook made from a percent-format source: fixed metadata, cell ids that only a change of the cell changes.
 
+    Args:
+        path: the first file of the source.
     Raises:
         UsageError: if jupytext is not installed.
     """
@@ -95,7 +109,7 @@ def read_source(path: Path) -> NotebookNode:
         raise UsageError('jupytext is not installed. Install it with: pip install -e ".[dev]"') from error
     notebook = nbformat.v4.new_notebook(metadata=copy.deepcopy(METADATA))
     seen: dict[str, int] = {}
-    for cell in jupytext.read(path).cells:
+    for cell in jupytext.reads(source_text(path), fmt="py:percent").cells:
         digest = hashlib.sha256(f"{cell.cell_type}\n{cell.source}".encode()).hexdigest()[:12]
         seen[digest] = seen.get(digest, 0) + 1
         cell.id = digest if seen[digest] == 1 else f"{digest}-{seen[digest]}"
@@ -140,7 +154,8 @@ def write_notebook(notebook: NotebookNode, path: Path) -> None:
 
 def _find(names: list[str], ending: str, hint: str) -> list[Path]:
     folder = settings.work_root() / "notebooks"
-    known = {path.name.removesuffix(ending): path for path in folder.glob(f"*{ending}") if path.name[0] != "."}
+    files = [path for path in folder.glob(f"*{ending}") if path.name[0] != "." and not path.match(FURTHER)]
+    known = {path.name.removesuffix(ending): path for path in files}
     ordered = [name for name in COURSE_ORDER if name in known] + sorted(set(known) - set(COURSE_ORDER))
     found: list[Path] = []
     missing: list[str] = []

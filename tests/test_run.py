@@ -340,6 +340,14 @@ def test_cleaning_makes_large_pictures_smaller_and_keeps_their_look():
     assert shown.shape == noise.shape and np.abs(shown.astype(int) - noise).mean() < 12
 
 
+def test_a_source_goes_on_in_further_files(project, monkeypatch):
+    folder = project / "notebooks"
+    for name in ("a", "a.2", "a.3", "b"):
+        (folder / f"{name}.nb.py").write_text(f"# %%\n'{name}'\n", encoding="utf-8")
+    assert [path.name for path in run.find_sources([])] == ["a.nb.py", "b.nb.py"]
+    assert [cell.source for cell in run.read_source(folder / "a.nb.py").cells] == ["'a'", "'a.2'", "'a.3'"]
+
+
 def test_missing_jupytext_says_how_to_install_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "jupytext", None)
     with pytest.raises(UsageError, match=r'pip install -e ".\[dev\]"'):

@@ -19,6 +19,7 @@ from dl.__main__ import main
 from dl.checks import course
 from dl.checks.exercise import MODULES
 from dl.console import FAILURE, SUCCESS, WRONG_USE, UsageError
+from dl.notebook_files import find_sources, read_source
 from dl.student import leaks, markers
 from dl.student.recording import to_bytes
 from tests.student_tree import LESSONS, PLACE, copied_tree, fill, fresh_tree, run
@@ -295,13 +296,11 @@ def test_every_file_that_a_notebook_reads_is_there(fresh):
 
 
 def test_notebooks_have_their_cells_and_no_outputs_or_answers(fresh):
-    for source in (ROOT / "notebooks").glob("*.nb.py"):
+    for source in find_sources([]):
         notebook = nbformat.read(fresh / "notebooks" / source.name.replace(".nb.py", ".ipynb"), as_version=4)
         nbformat.validate(notebook)
         code = [cell for cell in notebook.cells if cell.cell_type == "code"]
         assert code and all(cell.outputs == [] and cell.execution_count is None for cell in code)
-        from dl.notebook_files import read_source
-
         assert [cell.id for cell in notebook.cells] == [cell.id for cell in read_source(source).cells]
 
 

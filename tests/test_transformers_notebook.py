@@ -14,9 +14,10 @@ import a2_helper
 import transformers
 from dl.data import arithmetic
 from dl.figures import transformers as show
+from dl.notebook_files import source_text
 
 ROOT = Path(__file__).resolve().parent.parent
-SOURCE = (ROOT / "notebooks" / "Transformers.nb.py").read_text(encoding="utf-8")
+SOURCE = source_text(ROOT / "notebooks" / "Transformers.nb.py")
 
 
 @pytest.mark.parametrize(

@@ -388,7 +388,7 @@ def side_by_side(images: Mapping[str, np.ndarray], title: str, height: float = 3
         axis.axis("off")
     figure.suptitle(title, fontsize=12)
     figure.tight_layout(pad=0.5)
-    return describe(figure, f"{title} Side by side: {', '.join(images)}.")
+    return describe(figure, f"{title.rstrip('.')}. Side by side: {', '.join(images)}.")
 
 
 def sheet(rows: Mapping[str, Sequence[np.ndarray]], columns: Sequence[str], title: str, alt: str, classes: int = 0) -> Figure:

@@ -76,7 +76,7 @@ def views(images: Tensor, rows: dict[str, Sequence[Tensor]], title: str) -> Figu
         line[0].set_ylabel(name, rotation=0, ha="right", va="center")
     figure.suptitle(title, fontsize=12)
     figure.tight_layout(pad=0.4)
-    return describe(figure, f"A grid of small images: {n} images in the top row and, below each, " + ", ".join(rows) + ".")
+    return describe(figure, f"{n} images in the top row; below each, its views: {', '.join(rows)}.")
 
 
 def similarities(out_left: Tensor, out_right: Tensor) -> np.ndarray:
@@ -114,7 +114,9 @@ def loss_in_three_steps(out_left: Tensor, out_right: Tensor, tau: float) -> Figu
     second.text(N, chosen[N], text, ha="center", va="bottom", fontsize=10, color=POSITIVE)
     image = third.imshow(cosines, cmap="RdBu_r", vmin=-1, vmax=1)
     for k in range(size):
-        third.add_patch(Rectangle(((k + N) % size - 0.5, k - 0.5), 1, 1, fill=False, edgecolor="black", linewidth=2.2))
+        third.add_patch(
+            Rectangle(((k + N) % size - 0.5, k - 0.5), 1, 1, fill=False, edgecolor="black", linewidth=2.2, clip_on=False)
+        )
         third.text(k, k, "×", ha="center", va="center", color="white")
     third.set(title="3. The same for every row", xlabel="row $k$", ylabel="row $i$", xticks=range(size), yticks=range(size))
     third.grid(False)

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from dl import settings
 from dl.console import FAILURE, SUCCESS, UsageError, say, write_whole
+from dl.notebook_files import SOURCE_ENDING, read_source
 from dl.student import leaks, markers
 
 KEPT = (
@@ -50,6 +51,7 @@ LEFT_OUT = {  # of what is kept, and why
     "dl/submit/derive.py": "needs the notebooks' sources",
     "notebooks/answers/*": "model answers to the questions",
     "notebooks/*.ipynb": "made anew, from the sources",
+    "notebooks/*.[0-9].nb.py": "goes on in a source, and is read with it",
     "*/.*": "hidden files",
     "*/__pycache__/*": "compiled",
     "*.part": "unfinished",
@@ -59,7 +61,6 @@ LIST_FILES = (  # also in a folder of another owner (Docker, WSL, shared drives)
     *("-c", "safe.directory=*", "-c", "core.fsmonitor=false"),
     *("ls-files", "-z"),
 )
-SOURCE_ENDING = ".nb.py"
 FIRST_SEED = 1000  # of the recorded inputs
 README = Path(__file__).with_name("README.md")
 AGENTS = Path(__file__).with_name("AGENTS.md")  # for coding assistants, in every copy that people learn from
@@ -167,7 +168,6 @@ def unsolved_notebook(source: Path) -> bytes:
     """
     import nbformat
 
-    from dl.notebook_files import read_source
     from dl.submit.cells import ANSWER_TAG, ANSWER_TITLE
 
     notebook = read_source(source)

@@ -189,7 +189,7 @@ def _write_pdf(target: Path, project: Path, read: list[Notebook], cover: tuple) 
             f"the PDF needs more: {error}. Run pip install -e '.[pdf]', or leave it out with --no-pdf."
         ) from error
 
-    say(f"{PDF_NAME}: in the making …")
+    say(f"{PDF_NAME}: being made …")
     content, notes = pdf.make(read, pdf.Cover(*cover), project)
     write_whole(target, lambda file: file.write_bytes(content))
     say(f"{PDF_NAME}: {len(content) / 1e6:.2f} MB")
