@@ -628,7 +628,7 @@ session.record(probe_with_best=max(with_simclr), probe_with_last=with_simclr[-1]
 # %% [markdown]
 # ## How many labels is it worth?
 #
-# Random weights are an easy opponent. The fair one is *supervised learning*: the same encoder with a linear layer on top, trained from scratch on the same few labels. All weights are trained, with augmentation. The script trained it on 5, 20 and 100 labelled images per class. On SimCLR's features we fit a logistic regression to the same images.
+# Random weights are an easy opponent. A stronger one is *supervised learning*: the same encoder with a linear layer on top, trained from scratch on the same few labels. All weights are trained, with the augmentation of your run, for 1,200 steps of 64 images; by then the training loss is small. The script did this with 5, 20 and 100 labelled images per class. On SimCLR's features we fit a logistic regression to the same images.
 
 # %%
 advantage = session.predict(
@@ -651,13 +651,15 @@ for n in recorded.PER_CLASS:
 figure = draw.label_curve(recorded.PER_CLASS, by_labels)
 few = [values[0] for values in by_labels.values()]
 advantage.reveal(few[0] - few[1], f"{few[0]:.1f} % against {few[1]:.1f} %")
-session.target("SimCLR wins with 5 labels per class", REAL or few[0] > few[1] + 10)
+session.target("SimCLR wins with 5 labels per class", REAL or few[0] > few[1] + 5)
 
 # %%
-Table({"labels per class": list(recorded.PER_CLASS), **by_labels}, digits=1)
+losses = [supervised[str(n)]["train_loss"] for n in recorded.PER_CLASS]
+Table({"labels per class": list(recorded.PER_CLASS), **by_labels, "its training loss": losses},
+      digits={**dict.fromkeys(by_labels, 1), "its training loss": 2})
 
 # %% [markdown]
-# *Test accuracy against labels per class, on a logarithmic axis; the table has the same numbers.* Pretraining is worth most with the fewest labels. That the gap grows again with 100 labels per class is no law, but a limit of our supervised runs. The comparison is fair about labels but not about everything else: SimCLR's encoder has also seen many thousands of images without labels, and at full size, while the supervised runs train on views of 16 x 16 pixels and stop after 150 steps. Their training loss is then still far from 0, and the further the more labels there are. So all three points underrate supervised learning, the last one most; expect it to catch up with longer training and more labels. (With `DL_DATA=real` the supervised curve is still that of the sample images; do not compare the two then.)
+# *Test accuracy against labels per class, on a logarithmic axis; the table has the same numbers.* Pretraining is worth most with the fewest labels; with more of them, supervised learning catches up. Read the plot at one height to answer the question of the title: how many labels per class does supervised learning need for what SimCLR's features reach with 5? The comparison is fair about labels but not about everything else. SimCLR's encoder has also seen many thousands of images without labels, and at full size, while the supervised runs train on views of 16 x 16 pixels. And each of them has one seed, so differences of a few points may be chance. (With `DL_DATA=real` the supervised curve is still that of the sample images; do not compare the two then.)
 
 # %% [markdown]
 # ## Before or after the head?
