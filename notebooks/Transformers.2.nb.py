@@ -7,7 +7,7 @@
 figure = show.shift_scheme(["BOS", "POSITIVE", "0", "4", "EOS"])
 
 # %% [markdown]
-# *The shift by one: below what the decoder reads, above what it has to predict.* `EOS` is never read and `BOS` is never predicted. `Encoder` and `Decoder`, stacks of your blocks, are given in `transformers.py`.
+# *The shift by one: below what the decoder reads, above what it has to predict.* `EOS` is never read and `BOS` is never predicted. `Encoder` and `Decoder`, stacks of your blocks, are given in `transformers.py`; `Decoder` ends with the linear layer to the words, so you add none.
 #
 # | N = 16 rows, M = 32, V = 16 words | shape |
 # |---|---|
@@ -18,7 +18,7 @@ figure = show.shift_scheme(["BOS", "POSITIVE", "0", "4", "EOS"])
 #
 # *By hand:* for the target 14, 10, 0, 4, 15 the decoder reads 14, 10, 0, 4, and the labels are 10, 0, 4, 15. Row 3 of the logits, counted from 0, has read all four tokens and must predict `EOS`; row 0 has read only `BOS`.
 #
-# *Common mistakes:* forgetting the mask (training looks wonderful, decoding fails); letting the decoder read the whole target; passing layers and dropout to `Decoder` in the wrong order.
+# *Common mistakes:* forgetting the mask (training looks wonderful, decoding fails); letting the decoder read the whole target; leaving out its last token, but not its last position; passing layers and dropout to `Decoder` in the wrong order.
 
 # %%
 session.exercise("Transformer.__init__", "Transformer.forward")
@@ -35,7 +35,7 @@ session.check("16 rows give 16 x 4 predictions over 16 words", list(logits.shape
 #
 # $$ L = -\sum_t \log p_{t,c_t} $$
 #
-# It is summed over the tokens; the curves below show it per token, in nats. Guessing evenly among 16 words costs $\ln 16 = 2.77$ per token. It falls for ever as $p_{t,c_t}$ approaches 1, so it rewards boundless confidence. **Label smoothing** asks for a little doubt: the target is no longer 1 for the true word and 0 for the others, but
+# Both functions take the logits of $T$ tokens, `(T, V)`, and the true words, `(T,)` or `(N, T / N)`, and return a single number. It is summed over the tokens; the curves below show it per token, in nats. Guessing evenly among 16 words costs $\ln 16 = 2.77$ per token. It keeps falling as $p_{t,c_t}$ approaches 1, so it rewards boundless confidence. **Label smoothing** asks for a little doubt: the target is no longer 1 for the true word and 0 for the others, but
 #
 # $$ L = -\sum_t \sum_c q_{t,c} \log p_{t,c}, \qquad q_{t,c} = \begin{cases} 1 - \varepsilon & c = c_t \\ \varepsilon / (V - 1) & \text{otherwise} \end{cases} \qquad \varepsilon = 0.1 $$
 #
@@ -123,7 +123,7 @@ figure = show.schedules({
 # %% [markdown]
 # *Left 900 updates at almost nothing, then a constant learning rate to the end. Right a short ramp to a higher learning rate, which then falls to 0 along a cosine.* A learning rate that falls lets the last details settle: with constant steps, the weights keep jumping around a minimum.
 #
-# On a CPU core the reference training takes about half an hour. So by default (`DL_DATA=sample`) the next cell trains only the first epochs, with a short warm-up. To run all 800, set the environment variable `DL_DATA=real` before you start Jupyter; the rows are the same in both cases, and a stopped run goes on where it was. (`python -m dl train-weights transformer` is the same training and can be stopped and resumed; its weights are shipped.)
+# On a CPU core the reference training takes an hour or more. So by default (`DL_DATA=sample`) the next cell trains only the first epochs, with a short warm-up. To run all 800, set the environment variable `DL_DATA=real` before you start Jupyter; the rows are the same in both cases, and a stopped run goes on where it was. (`python -m dl train-weights transformer` is the same training and can be stopped and resumed; its weights are shipped.)
 
 # %%
 BATCH_SIZE = 256
@@ -147,7 +147,7 @@ columns = {key: [entry[key] for entry in history] for key in KEYS}
 figure = show.training_curves(columns, f"{EPOCHS} epochs from scratch, here and now")
 
 # %% [markdown]
-# *Loss (left) and token accuracy (right) of the training that just ran.* Notice how soon a quarter of the tokens is right: `EOS` always stands at the end and costs nothing to learn. The sign comes next; the ones digit is still a guess.
+# *Loss (left) and token accuracy (right) of the training that just ran.* Notice how soon a quarter of the tokens is right: `EOS` always stands at the end and costs nothing to learn.
 #
 # What becomes of it after 800 epochs? The shipped weights come from exactly that training, and their file keeps its history.
 
@@ -159,7 +159,7 @@ figure = show.training_curves(shipped["curves"], title, target=0.80)
 session.check("the recipe reaches its target, 0.80", best >= 0.80, f"best of 800 epochs {best:.3f}")
 
 # %% [markdown]
-# *Loss and token accuracy over 800 epochs, with the target of 0.80 as a dotted line.* Notice the bend at epoch 53: until then the learning rate is about 80 times smaller. And the training loss stays *above* the validation loss to the end, because dropout is on while training. Without it the two are nearly the same: the model is underfitting, not memorising.
+# *Loss and token accuracy over 800 epochs, with the target of 0.80 as a dotted line.* Notice the bend at epoch 53: until then the learning rate is about 80 times smaller. And the training loss stays *above* the validation loss to the end, because dropout is on while training. The next section but one measures both without dropout.
 #
 # ## Inference: writing a result
 #
@@ -179,7 +179,7 @@ session.check("the answer starts with BOS and has 5 tokens", shape_and_start)
 # Compare with the true result. Now ask your own question: edit the line below. Write each number as a sign word and two digits, from 00 to 49; the model has seen no others.
 
 # %%
-question = "BOS POSITIVE 02 subtract POSITIVE 15 EOS"
+question = "BOS POSITIVE 32 subtract POSITIVE 15 EOS"
 asked_tokens = preprocess_input_sequence(question, convert_str_to_tokens, SPECIAL_TOKENS)
 tokens = torch.tensor(asked_tokens, device=DEVICE)
 written, _ = a2_helper.inference(model, tokens, inp_pos, out_pos, 5)
@@ -202,7 +202,10 @@ whole = session.predict("Nine of ten tokens are right. What percentage of result
 # %%
 right_tokens = a2_helper.right_tokens(model, full_valid, DEVICE)
 right = right_tokens.all(dim=1)
-_, forced = a2_helper.val(model, valid_loader, CrossEntropyLoss, BATCH_SIZE, DEVICE)
+loss, forced = a2_helper.val(model, valid_loader, CrossEntropyLoss, BATCH_SIZE, DEVICE)
+on_training, _ = a2_helper.val(model, train_loader, CrossEntropyLoss, BATCH_SIZE, DEVICE)
+session.say(f"Loss per token without dropout: training **{on_training:.3f}**, validation "
+            f"**{loss:.3f}** nats.")
 new = torch.tensor([line not in set(train_in) for line in valid_in])[: len(right)]
 greedy = right_tokens.double().mean(dim=0).tolist()
 rows = {"token accuracy (teacher-forced), all four": forced}
@@ -222,7 +225,7 @@ session.check("exact match is lower than token accuracy", exact < forced)
 session.target("the ones are the hardest token", min(greedy[1:4]) == greedy[3])
 
 # %% [markdown]
-# Token accuracy flatters. Almost all mistakes are in the ones digit: the model has learnt how *large* a result is, not how to calculate it. (Some validation rows also stand in the training split, because the rows were drawn with repetition; the last line leaves them out.)
+# Both losses are far from 0 and not far from each other, so the model is mostly underfitting; how much it has memorised, Part V shows. Token accuracy flatters. Almost all mistakes are in the ones digit: the model has learnt how *large* a result is, not how to calculate it. (Some validation rows also stand in the training split, because the rows were drawn with repetition; the last line leaves them out.)
 #
 # ## Where does it look?
 #
@@ -245,12 +248,18 @@ figure = show.evenness_maps(kinds, "Reference recipe: which heads choose what th
 cross = [show.evenness(h.weights_softmax) for heads in kinds["cross-attention"] for h in heads]
 largest = max(h.weights_softmax.max().item() for heads in kinds["cross-attention"] for h in heads)
 result = f"{min(cross):.2f} to {max(cross):.2f}; largest weight {largest:.2f}, even is {1 / 9:.2f}"
-flat.reveal(result, "The encoder's nine vectors are nearly the same: nothing is left to choose.")
+x, positions, *_ = next(iter(valid_loader))
+with torch.no_grad():
+    vectors = model.encoder(model.emb_layer(x.to(DEVICE)) + positions.to(DEVICE))  # (N, 9, 64)
+unit = torch.nn.functional.normalize(vectors, dim=-1)
+alike = (unit @ unit.mT)[:, ~torch.eye(9, dtype=torch.bool)].mean().item()
+why = f"The encoder's nine vectors of a question have a mean cosine of {alike:.3f}."
+flat.reveal(result, why)
 session.record(cross_attention_evenness=min(cross))
 session.target("cross-attention is flat in all heads", session.data == "real" or min(cross) > 0.9)
 
 # %% [markdown]
-# *One panel per kind of attention, one row per block, one column per head; yellow is flat.* Read the encoder from top to bottom: block 0 chooses, block 3 no longer does. By then the encoder has mixed the nine tokens until its outputs are nearly one and the same vector, so it makes no difference which of them the decoder reads, and its cross-attention is flat in all sixteen heads. Keep this in mind for the model of Part V.
+# *One panel per kind of attention, one row per block, one column per head; yellow is flat.* Read the encoder from top to bottom: block 0 chooses, block 3 no longer does. By then the encoder has mixed the nine tokens until its outputs are nearly one and the same vector (the cosine printed above says so), and it makes hardly any difference which of them the decoder reads, and its cross-attention is flat in all sixteen heads. Keep this in mind for the model of Part V.
 #
 # For your own question, the head of each kind that chooses most:
 
@@ -331,7 +340,7 @@ Table(mistakes, digits=2, best={"wrong results": "max"})
 
 # %%
 wholes = {name: {e: all(ok) for e, ok in found.items()} for name, found in answers.items()}
-figure = show.answer_map(wholes, "All questions that can be asked: mistakes follow the results")
+figure = show.answer_map(wholes, "All questions that can be asked: diagonals and squares of mistakes")
 
 by_result = {}
 for expression, ok in wholes["reference"].items():
@@ -342,7 +351,7 @@ session.say(f"Of {len(shares)} possible results, **{easy}** come out right in mo
             f"of their questions and **{hard}** in fewer than 20 %.")
 
 # %% [markdown]
-# *All 19,602 questions, the first operand to the right and the second upwards; red where the result is not an exact match.* For a person a carry is the hard part; in this model's additions it makes nothing worse. Many of its mistakes lie along diagonals, and along a diagonal the *result* is the same: some results come out right in nearly all of their questions, others in hardly any. This model knows well how large a result is, and often guesses the last digit.
+# *All 19,602 questions, the first operand to the right and the second upwards; red where the result is not an exact match.* For a person a carry is the hard part; in this model's additions it makes nothing worse. A borrow does where the result is positive, but not where it is negative (compare the lines of the table). The map shows two patterns. Many mistakes lie along diagonals, and along a diagonal the *result* is the same: some results come out right in nearly all of their questions, others in hardly any. And there are squares that begin and end at multiples of ten: there the *tens digits* of both operands are the same. This model knows well how large a result is, and often guesses the last digit.
 
 # %% [markdown]
 # ## A recipe for the rule
@@ -423,7 +432,7 @@ table = [
 Table(table, digits=4)
 
 # %%
-why = "Small weights favour one rule over many special cases."
+why = "The recipe has found a rule. Which of its ingredients does it? See the table below."
 rule.reveal(f"{session.scores['rule_unseen']:.2%}", why)
 for name in ("validation", "unseen", "unrelated"):
     passed = session.scores[f"rule_{name}"] >= 0.985
@@ -440,7 +449,7 @@ said = "; ".join(f"{name}: **{share:.2%}** wrong" for name, share in wrong.items
 session.say(said)
 
 # %% [markdown]
-# Less than a quarter of all expressions was enough to get nearly all others right. Compare the two kinds of unseen expressions: a perfect rule would make no difference between them. In the recorded 120-epoch runs (table below), for each of the three seeds, the expressions that no training row states in any form are somewhat *harder*. The model still profits from relatives of a question; in absolute terms it is little.
+# Less than a quarter of all expressions was enough to get nearly all others right. Compare the two kinds of unseen expressions: a perfect rule would make no difference between them. In the recorded 120-epoch runs (table below), for each of the three seeds, the expressions that no training row states in any form are somewhat *harder*; after 200 epochs the difference is gone. The model profits from relatives of a question; in absolute terms it is little. ([Power et al. 2022](https://arxiv.org/abs/2201.02177) saw models of this kind memorise first and find the rule thousands of updates later, which they called *grokking*; here both come together.)
 #
 # Which mistakes are left?
 
@@ -479,7 +488,7 @@ session.target("this model chooses what it reads", min(cross) < 0.8, f"{min(cros
 #
 # ## Which ingredient does it?
 #
-# `benchmarks/ablation_arithmetic.py` puts one ingredient at a time back to the reference recipe's and trains anew, with 2 + 2 layers and 120 epochs (one row, the rule recipe itself, also has 200; the last line puts all these ingredients back, but keeps AdamW's $\beta_2 = 0.98$). Two rows, half-size initial weights and label smoothing, are extras that neither recipe has. All of it takes the better part of an hour, so its results are kept in a file.
+# `benchmarks/ablation_arithmetic.py` puts one ingredient at a time back to the reference recipe's and trains anew, with 2 + 2 layers and 120 epochs (one row, the rule recipe itself, also has 200; the last line puts all these ingredients back, but keeps AdamW's $\beta_2 = 0.98$). Two rows, half-size initial weights and label smoothing, are extras that neither recipe has. All of it takes an hour or two, so its results are kept in a file.
 
 # %%
 results = json.loads((session.root / "benchmarks" / "ablation_arithmetic.json").read_text())
@@ -494,7 +503,7 @@ rows = sorted(rows, key=lambda row: -row["unseen"])
 Table(rows, digits=4, best={"seen": "max", "unseen": "max", "unrelated": "max"})
 
 # %%
-title = "Dropout, weight decay, number of updates and learning rate decide"
+title = "Dropout, weight decay, batch size and learning rate decide"
 figure = show.ablation_bars(score, "rule recipe, 120 epochs", title)
 lowest = min(score["rule recipe, 200 epochs"])
 session.check("200 epochs: each of three seeds at least 99.5 %", lowest >= 0.995)
@@ -503,9 +512,9 @@ highest = max(max(score[name]) for name in costly)
 session.check("each of four changes costs 30 points or more", highest < 0.69)
 
 # %% [markdown]
-# *One bar per recipe, best first: exact match on unseen expressions, the mean of three seeds for the two rule recipes and one seed for the others; dots are seeds; green is the recipe that the others change.* Four changes cost 30 points or more: dropout, no weight decay, half as many updates (batches of 256 in as many epochs), and the reference learning rate. Putting all of them back at once costs the most.
+# *One bar per recipe, best first: exact match on unseen expressions, the mean of three seeds for the two rule recipes and one seed for the others; dots are seeds; green is the recipe that the others change.* Four changes cost 30 points or more: dropout, no weight decay, batches of 256, and the reference learning rate. Putting all of them back at once costs the most. Half-size initial weights end lower than all seeds of the rule recipe: to start with small weights is not the same as to be pulled towards them.
 #
-# Mind what such a table says. Most rows have one seed, so small differences mean nothing. All but the first have 120 epochs, and a recipe that is merely slower looks as bad as one that never gets there. And the reference learning rate differs in three ways at once (a lower top, a long start at almost nothing, no fall at the end); the table does not say which of them matters.
+# Mind what such a table says. Most rows have one seed, so small differences mean nothing. All but the first have 120 epochs, and a recipe that is merely slower looks as bad as one that never gets there. Batches of 256 mean half as many updates in as many epochs, and less noise in each; to tell which counts, run them for 240 epochs. And the reference learning rate differs in three ways at once (a lower top, a long start at almost nothing, no fall at the end); the table does not say which of them matters.
 
 # %%
 smooth, plain = score["label smoothing"][0], score["rule recipe, 120 epochs"]
@@ -513,7 +522,7 @@ session.say(f"Exact match on unseen expressions: label smoothing **{smooth:.2%}*
             f"with plain cross-entropy **{min(plain):.2%}** to **{max(plain):.2%}**, by seed.")
 
 # %% [markdown]
-# This is within the spread of the seeds. Our labels are exact, so a little doubt is neither needed nor harmful here.
+# This is within the spread of the seeds. Our labels are exact, so a little doubt is not needed; whether it harms at all, one seed cannot show.
 #
 # ## Your experiment: choose one ingredient
 #
@@ -573,8 +582,8 @@ session.save_results()
 # 1. The encoder has no mask. What would the model lose if it had a causal one? *(Say which token could no longer read what, and whether the decoder could make up for it.)*
 # 2. Results are written with the tens before the ones. Why would the reverse order be easier, and what would you have to change? *(Think of how a person adds on paper.)*
 # 3. How could you find out *how* the model adds? Which experiment would tell a calculated carry from a guess? *(Name what you change, what you measure, and what would refute you.)*
-# 4. With the floor, positions 0 and 6 are nearly alike, and positions 0 and 44 almost exactly. From which length on would that confuse two digits? *(Give the angle between them.)*
-# 5. Why does the model that underfits get unseen expressions nearly as often right as its training rows, and why is that no sign of a rule? *(Compare the two maps.)*
+# 4. With the floor, positions 0 and 6 are nearly alike, and positions 0 and 44 almost exactly. Let each number have $n$ digits. From which $n$ on are there two digits 6 apart, and from which two digits 44 apart? *(Give the angles, and say whether the two can still be told apart.)*
+# 5. Why does the model that underfits get more than half of the unseen expressions right, not far behind its training rows, and why is that no sign of a rule? *(Compare the two maps.)*
 # 6. What do the last mistakes of the rule recipe have in common? *(Use the table, the map, or list them: `[e for e, ok in wholes["rule"].items() if not ok]`.)*
 #
 # ## What next

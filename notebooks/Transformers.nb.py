@@ -25,7 +25,7 @@
 #
 # **Papers:** attention for translation: [Bahdanau et al. 2015](https://arxiv.org/abs/1409.0473) · the Transformer: [Vaswani et al. 2017](https://arxiv.org/abs/1706.03762) · layer normalisation: [Ba et al. 2016](https://arxiv.org/abs/1607.06450) · pre-norm and warm-up: [Xiong et al. 2020](https://arxiv.org/abs/2002.04745) · label smoothing: [Szegedy et al. 2015](https://arxiv.org/abs/1512.00567) · weight decay done right (AdamW): [Loshchilov and Hutter 2019](https://arxiv.org/abs/1711.05101) · generalising late: [Power et al. 2022](https://arxiv.org/abs/2201.02177).
 #
-# **How to work.** You fill in functions in `transformers.py`, which lies beside this notebook's folder. Each section explains an idea, works one small example, calls your function and checks it at once on fresh random inputs. A check that fails stops the notebook and says what was wrong; correct the function, save the file and run the cell again. Stuck? Run `hint()` in a new cell: it helps with the last exercise that did not pass, and each call reveals one more hint. Where a cell says **Predict**, choose an answer or type one *before* you run the next cell, which shows the result beside your guess; so run the cells one by one.
+# **How to work.** You fill in functions in `transformers.py`, which lies one folder above this notebook. Each section explains an idea, works one small example, calls your function and checks it at once on fresh random inputs. A check that fails stops the notebook and says what was wrong; correct the function, save the file and run the cell again. Stuck? Run `hint()` in a new cell: it helps with the last exercise that did not pass, and each call reveals one more hint. Where a cell says **Predict**, choose an answer or type one *before* you run the next cell, which shows the result beside your guess; so run the cells one by one.
 
 # %% [markdown]
 # ## Setup
@@ -296,7 +296,7 @@ session.record(attention_time_exponent=exponent)
 # | after `q` and `k` | (N, K, dim_q): equal sizes, or there is no dot product |
 # | after `v`, and output | (N, K, dim_v) |
 #
-# The next checks compare gradients too. They set the seed, build your module, overwrite its weights with evenly spaced numbers (a *ramp*) and sample a random gradient for the output. Which numbers come depends on how many your constructor has sampled before. So make every linear layer with `xavier_linear(fan_in, fan_out)` (number of features in and out; it makes an `nn.Linear` and then samples its weight again, uniformly between $\pm\sqrt{6/(\text{fan in} + \text{fan out})}$), and make no other layers with random weights.
+# The next checks compare gradients too. They build your module, overwrite its weights with evenly spaced numbers (a *ramp*) and send a recorded gradient back from the output. Make every linear layer with `xavier_linear(fan_in, fan_out)` (number of features in and out; it makes an `nn.Linear` and then samples its weight again, uniformly between $\pm\sqrt{6/(\text{fan in} + \text{fan out})}$).
 #
 # *By hand:* two tokens with one feature each, 1 and 0, and layers without bias that multiply by 2 (`q`), 1 (`k`) and 10 (`v`). Token 1 has the query 2; the keys are 1 and 0, so its scores are 2 and 0, its weights $e^2/(e^2 + 1) = 0.88$ and 0.12, and with the values 10 and 0 it gets 8.8. Token 2 has the query 0, weighs both tokens alike and gets 5.
 #
@@ -304,20 +304,19 @@ session.record(attention_time_exponent=exponent)
 
 # %%
 session.exercise("SelfAttention.__init__", "SelfAttention.forward")
-reset_seed(0)
-attention, wanted = fill_with_ramp(SelfAttention(4, 4, 4)), EXPECTED["self_attention"]["expected"]
+attention, case = fill_with_ramp(SelfAttention(4, 4, 4)), EXPECTED["self_attention"]
 query = torch.linspace(-0.4, 0.6, 32).reshape(2, 4, 4).requires_grad_()
 key = torch.linspace(-0.8, 0.5, 32).reshape(2, 4, 4)
 value = torch.linspace(-0.3, 0.8, 32).reshape(2, 4, 4)
 y = attention(query, key, value)
-y.backward(torch.randn(y.shape))
-session.check_error("SelfAttention", y, wanted["y"], TOLERANCE)
-session.check_error("its gradient", query.grad, wanted["grad_query"], TOLERANCE)
+y.backward(torch.tensor(case["dy"]))
+session.check_error("SelfAttention", y, case["expected"]["y"], TOLERANCE)
+session.check_error("its gradient", query.grad, case["expected"]["grad_query"], TOLERANCE)
 
 # %% [markdown]
 # ## Several heads
 #
-# **Fill in `MultiHeadAttention.__init__` and `MultiHeadAttention.forward`.** One softmax makes one weighted mean. A token that needs two things at once, its partner digit *and* the sign, would get a blend of both. So $H$ heads attend side by side, each with layers of its own, usually into $M/H$ features; their outputs are concatenated, and one more linear layer projects them back to $M$.
+# **Fill in `MultiHeadAttention.__init__` and `MultiHeadAttention.forward`;** keep the heads in `self.heads`, an `nn.ModuleList`, which later cells read. One softmax makes one weighted mean. A token that needs two things at once, its partner digit *and* the sign, would get a blend of both. So $H$ heads attend side by side, each with layers of its own, usually into $M/H$ features; their outputs are concatenated, and one more linear layer projects them back to $M$.
 
 # %%
 figure = show.heads_scheme()
@@ -338,14 +337,13 @@ figure = show.heads_scheme()
 
 # %%
 session.exercise("MultiHeadAttention.__init__", "MultiHeadAttention.forward")
-reset_seed(0)
 attention = fill_with_ramp(MultiHeadAttention(2, 4, 8))
-wanted = EXPECTED["multi_head_attention"]["expected"]
+case = EXPECTED["multi_head_attention"]
 query = query.detach().clone().requires_grad_()
 y = attention(query, key, value)
-y.backward(torch.randn(y.shape))
-session.check_error("MultiHeadAttention", y, wanted["y"], TOLERANCE)
-session.check_error("its gradient", query.grad, wanted["grad_query"], TOLERANCE)
+y.backward(torch.tensor(case["dy"]))
+session.check_error("MultiHeadAttention", y, case["expected"]["y"], TOLERANCE)
+session.check_error("its gradient", query.grad, case["expected"]["grad_query"], TOLERANCE)
 
 # %% [markdown]
 # ## Layer normalisation
@@ -353,6 +351,8 @@ session.check_error("its gradient", query.grad, wanted["grad_query"], TOLERANCE)
 # **Fill in `LayerNormalization.__init__` and `LayerNormalization.forward`.** Layers upon layers let numbers grow or shrink. Layer normalisation gives every token mean 0 and variance 1 over its own features, and then lets the network choose a scale $\gamma$ and a shift $\beta$, one number per feature each:
 #
 # $$ y = \gamma \, \frac{x - \mu}{\sqrt{\sigma^2 + \epsilon}} + \beta $$
+#
+# The small $\epsilon = 10^{-10}$ is there for rows of equal numbers, whose variance is 0.
 #
 # *By hand:* $x = (1, 1, 5, 5)$ has mean 3 and variance $(4 + 4 + 4 + 4)/4 = 4$, so with $\gamma = 1$ and $\beta = 0$ it becomes $(-1, -1, 1, 1)$.
 
@@ -375,15 +375,14 @@ figure = show.norm_scheme()
 
 # %%
 session.exercise("LayerNormalization.__init__", "LayerNormalization.forward")
-reset_seed(0)
-norm, wanted = LayerNormalization(4), EXPECTED["layer_normalization"]["expected"]
+norm, case = LayerNormalization(4), EXPECTED["layer_normalization"]
 by_hand = norm(torch.tensor([[1.0, 1, 5, 5]])).detach()
 session.check("as by hand", torch.allclose(by_hand, torch.tensor([[-1.0, -1, 1, 1]]), atol=1e-4))
 x = torch.linspace(-0.4, 0.6, 8).reshape(2, 4).requires_grad_()
 y = norm(x)
-y.backward(torch.randn(y.shape))
-session.check_error("LayerNormalization", y, wanted["y"], TOLERANCE)
-session.check_error("its gradient", x.grad, wanted["grad_x"], TOLERANCE)
+y.backward(torch.tensor(case["dy"]))
+session.check_error("LayerNormalization", y, case["expected"]["y"], TOLERANCE)
+session.check_error("its gradient", x.grad, case["expected"]["grad_x"], TOLERANCE)
 
 # %% [markdown]
 # ## Feed-forward block
@@ -396,14 +395,13 @@ session.check_error("its gradient", x.grad, wanted["grad_x"], TOLERANCE)
 
 # %%
 session.exercise("FeedForwardBlock.__init__", "FeedForwardBlock.forward")
-reset_seed(0)
 feed_forward = fill_with_ramp(FeedForwardBlock(4, 8))
-wanted = EXPECTED["feed_forward"]["expected"]
+case = EXPECTED["feed_forward"]
 x = torch.linspace(-0.4, 0.6, 8).reshape(2, 4).requires_grad_()
 y = feed_forward(x)
-y.backward(torch.randn(y.shape))
-session.check_error("FeedForwardBlock", y, wanted["y"], TOLERANCE)
-session.check_error("its gradient", x.grad, wanted["grad_x"], TOLERANCE)
+y.backward(torch.tensor(case["dy"]))
+session.check_error("FeedForwardBlock", y, case["expected"]["y"], TOLERANCE)
+session.check_error("its gradient", x.grad, case["expected"]["grad_x"], TOLERANCE)
 
 # %% [markdown]
 # ## Encoder and decoder blocks
@@ -464,7 +462,9 @@ for name, num_heads in (("encoder_block_1", 2), ("encoder_block_2", 1)):
 #
 # *By hand:* let the token `POSITIVE` have the divided scores (0, 0, ln 2 = 0.69). Masked, they are $(0, 0, -10^9)$, and the weights are (1/2, 1/2, 0). If you set the weight to zero *after* the softmax instead, you get (1/4, 1/4, 0): the row no longer sums to one, and worse, the future token still decides how small the other weights are.
 #
-# *Common mistakes:* forbidding the diagonal too (then the first token has nothing to read); the transposed mask, which forbids the past; a mask on the CPU when the model is on a GPU.
+# The input is (N, K), of which only the sizes and the device count; the result is a boolean (N, K, K) on the same device. (Take care with `F.scaled_dot_product_attention`: in its boolean masks True means "may read".) In real data sequences have different lengths and are padded; then a mask also forbids the padding, as keys. Here all questions have 9 tokens and all results 5, so there is none.
+#
+# *Common mistakes:* forbidding the diagonal too (then the first token has nothing to read, and its weights are spread evenly over all tokens, the future included); the transposed mask, which forbids the past; a mask on the CPU when the model is on a GPU.
 
 # %%
 session.exercise("get_subsequent_mask")
@@ -611,7 +611,7 @@ figure = show.position_maps({
 })
 
 # %% [markdown]
-# *Above, the three encodings of 9 positions by 64 features. Below, how similar two positions are: brown points in the same direction, violet in the opposite one.* Simple positions differ in length only; position 0 is all zeros and has no direction, hence the white row and column. With the floor, similarity runs around a circle: position 6 looks nearly like position 0, because 6 is almost $2\pi$. The paper's rows are all different and become slowly less similar; but in nine positions only the fast hands on the left move, and most features hardly change. Which one is better for nine tokens? Measure before you believe: Part V does.
+# *Above, the three encodings of 9 positions by 64 features. Below, how similar two positions are: brown points in the same direction, violet in the opposite one.* Simple positions differ in length only; position 0 is all zeros and has no direction, hence the white row and column. With the floor, similarity runs around a circle: position 6 looks nearly like position 0, because 6 is almost $2\pi$. The paper's rows are all different and become slowly less similar; but in nine positions only the fast hands on the left move, and most features hardly change. Which one is better for nine tokens? Measure before you believe: Part V does, for the two sinusoids.
 #
 # ## Data set
 #

@@ -63,7 +63,7 @@ from dl.models import captioning as measure
 from dl.training import captioning_experiments as recorded
 from dl.world.captions import RARE_SHARE
 from dl.world.export import scenes, sentences
-from dl.world.scoring import attention_gain, score_captions
+from dl.world.scoring import attention_gain, constant_relation, score_captions
 
 # %% [markdown]
 # These are the exercises of this notebook, with their difficulty and the minutes to plan for each, in the order in which they stand in `rnn_lstm_captioning.py`. You will meet the last three, those of `CaptioningRNN`, earlier than the table suggests: you start them with the vanilla RNN and complete them once the LSTM and attention exist.
@@ -173,7 +173,7 @@ Table([{"tensor": name, "shape": str(tuple(value.shape))} for name, value in cas
 #
 # $$dx = s W_x^\top, \quad dh_{t-1} = s W_h^\top, \quad dW_x = x^\top s, \quad dW_h = h_{t-1}^\top s, \quad db = \sum_n s_n$$
 #
-# **Fill in `rnn_step_backward`.** You need not memorise where the transposes go: every gradient has the shape of the tensor it belongs to. For `Wx` this decides everything. $W_h$ is square, so there the shape does not tell $s W_h$ from $s W_h^\top$: follow the pattern of `dx` and `dWx`.
+# **Fill in `rnn_step_backward`.** You need not memorise where the transposes go: every gradient has the shape of the tensor it belongs to. If $D \neq H$, this decides everything for `Wx`. $W_h$ is square, so there the shape does not tell $s W_h$ from $s W_h^\top$: follow the pattern of `dx` and `dWx`.
 #
 # | gradient | must have the shape | product |
 # |---|---|---|
@@ -359,7 +359,7 @@ session.check_error("out", vectors, case.expected["out"], case.tolerance["out"])
 #
 # At every step the network gives a score to each of the $V$ words. The softmax turns scores into probabilities, and the loss is $-\ln p$ of the right word. Two details matter: `<NULL>` is ignored, and the sum is divided by the number of *captions* $N$, not by the number of words. Losses with the natural logarithm are measured in *nats*: a word of probability $p$ costs $-\ln p$ nats. So for captions of 11 words, a loss of 11 means one nat per word.
 #
-# **Fill in `temporal_softmax_loss`:** scores `x` (N, T, V) and right words `y` (N, T) in, one number out.
+# **Fill in `temporal_softmax_loss`:** `temporal_softmax_loss(x, y, ignore_index)` takes scores `x` (N, T, V) and right words `y` (N, T) and returns one number; with `ignore_index=None` every word counts.
 #
 # **By hand.** One caption of two words and one `<NULL>`. The model gives the right words probabilities $\tfrac12$ and $\tfrac14$. The loss is $\ln 2 + \ln 4 = 0.69 + 1.39 = 2.08$; what it predicts for `<NULL>` does not matter.
 #
@@ -532,7 +532,7 @@ check_reference("rnn", 2.0)
 #
 # **Common mistakes.** Feeding `<START>` at every step. Starting from $h_0$ again for each word. Keeping `<START>` in the result, or stopping at `<END>`: the result always has `max_length` words.
 #
-# Four training images first, then four that the model has never seen. A generated caption can be right and still differ from the true one, since many sentences fit an image. So instead of comparing words we look at what a caption *claims*: with the sample world, **false words are red and bold**. (If a class is not in the scene, its colour is marked only if no object has that colour.)
+# Four training images first, then four that the model has never seen. A generated caption can be right and still differ from the true one, since many sentences fit an image. So instead of comparing words we look at what a caption *claims*: with the sample world, **false words are red and bold**. (If a class is not in the scene, its colour is marked only if no object has that colour. A relation is that of the larger distance: an umbrella a little to the left of a heart and far above it is "above" it. And it is false if one of the two things that it relates is not in the scene.)
 
 # %%
 shown = {split: torch.arange(8, 12) for split in ("train", "val")}
@@ -553,7 +553,7 @@ for split, rows in shown.items():
     figure = draw.show_generated(images, said, given, wrong, f"[{split}] RNN Generated:")
 
 # %% [markdown]
-# *Eight images, each with the caption that the RNN generated and one ground-truth caption (GT).* The sentences are well formed. Look at the red words instead: is it the class, the colour, the texture or the background that goes wrong?
+# *Eight images, each with the caption that the RNN generated and one ground-truth caption (GT).* The sentences are well formed. Look at the red words instead: is it the class, the colour, the texture, the background or the relation that goes wrong?
 
 # %%
 if SAMPLE_DATA:

@@ -49,6 +49,16 @@ def test_right_implementation_passes(topic, variant, tmp_path, seed):
     assert result.status == PASSED, result.message
 
 
+@pytest.mark.parametrize("optimiser", ["SGD({}, lr=0.1, momentum=0.9)", "SGD({}, lr=0.5)", "Adam({}, lr=0.1)"])
+def test_training_until_no_gradient_is_left_passes(optimiser, tmp_path, seed):
+    """Separable tokens are soon fitted so well that gradients vanish, whatever the optimiser that was chosen."""
+    head = "self.head, self.loss = nn.Linear(self.inp_dim, self.num_classes).to(device), nn.CrossEntropyLoss()\n"
+    body = f"{head}self.optimizer = torch.optim.{optimiser.format('self.head.parameters()')}\n"
+    examiner = Examiner(write_lesson(tmp_path, "clip_dino", {"DINOSegmentation.__init__": body}), seed)
+    result = examiner.check(course.find(["DINOSegmentation.train"])[0])
+    assert result.status == PASSED, result.message
+
+
 def test_wrong_implementations_are_many():
     """Rare mistakes have no row in the tables; their bodies are here to be refused without a name."""
     assert len(WRONG) >= 700

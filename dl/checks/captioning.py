@@ -37,7 +37,7 @@ class _Encoder(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, 3, height, width) -> (N, 400, height / 32, width / 32)."""
-        check_tensors("ImageEncoder", images=(images, "N 3 height width"))
+        check_tensors("ImageEncoder", images=(images, "any N 3 height width"))
         if images.dtype == torch.uint8:
             images = images.to(self.mixtures.dtype) / 255
         return torch.einsum("nchw,kc->nkhw", F.avg_pool2d(images, 32, ceil_mode=True), self.mixtures)
@@ -67,8 +67,8 @@ def _captioner(lesson, inputs: Values) -> Any:
         for parameter in part.parameters():
             values = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
             parameter.data = values * _scale(name, parameter.shape)
-    if inputs.get("endless"):
-        list(model.output_projection.parameters())[-1].data[inputs["vocabulary"]["<END>"]] = -100
+    if inputs.get("end"):
+        list(model.output_projection.parameters())[-1].data[inputs["vocabulary"]["<END>"]] = inputs["end"]
     return model
 
 
@@ -171,8 +171,14 @@ def _loss_twice(lesson, inputs: Values) -> Values:
     """Two calls of one model in train mode, the second with the images in reverse order and the captions of others."""
     model, features, captions = _captioner(lesson, inputs).train(), _features(inputs), inputs["captions"]
     first, second = one_tensor(model(features, captions)), one_tensor(model(features.flip(0), captions.roll(1, dims=0)))
-    kept = {"knows its way back": second.requires_grad, "in train mode": model.training}
+    kept = {"knows its way back": second.requires_grad, "in train mode": all(part.training for part in model.modules())}
     return {"first call": first, "second call": second, **kept}
+
+
+def _loss_of_bytes(lesson, inputs: Values) -> Values:
+    """Of images as files hold them, uint8."""
+    images = (_images(inputs) * 60 + 120).clamp(0, 255).to(torch.uint8)
+    return {"loss": one_tensor(_captioner(lesson, inputs)(images, inputs["captions"]))}
 
 
 def _trained_gradients(lesson, inputs: Values) -> Values:
@@ -220,12 +226,12 @@ def _published_loss(cell_type: str) -> Case:
 
 
 def _sample_inputs(
-    draw: Draw, cell_type: str, N: int | None = None, length: int = 8, V: int | None = None, endless: bool = True
+    draw: Draw, cell_type: str, N: int | None = None, length: int = 8, V: int | None = None, end: int = -100
 ) -> Values:
-    """endless: <END> is never the best word, so that all words and maps are compared."""
+    """end: bias of <END>; by default it is never the best word, so that all words and maps are compared."""
     inputs = _model_inputs(draw, cell_type, V=V or draw.integer(20, 25))
     pictures, h, w = draw.sizes(3, 2, 5)
-    inputs |= {"H": inputs["W"] + 3, "ignore_index": 0, "max_length": length, "endless": endless}
+    inputs |= {"H": inputs["W"] + 3, "ignore_index": 0, "max_length": length, "end": end}
     return {**inputs, "colours": draw.normal(N or pictures + 2, 3, h, w)}
 
 
@@ -245,7 +251,10 @@ def _read(returned: object, inputs: Values) -> Values:
         outputs["captions"] = captions.masked_fill(after, -1)
         if isinstance(maps, Tensor) and maps.shape[:2] == after.shape and maps.is_floating_point():
             outputs["attention"] = maps.masked_fill(after.view(*after.shape, *[1] * (maps.dim() - 2)).to(maps.device), 0)
-    return {**outputs, "device of attention": str(maps.device)} if isinstance(maps, Tensor) else outputs
+    if not isinstance(maps, Tensor):
+        return outputs
+    kind = f"{str(maps.dtype).removeprefix('torch.')} on {maps.device}"
+    return {**outputs, "attention": outputs["attention"].float(), "kind of attention": kind}
 
 
 def _sample(lesson, inputs: Values) -> Values:
@@ -300,6 +309,7 @@ CAPTIONER = (
             *_each(_forward_inputs, _caption_loss, ": long captions", "T + 1 = 22", N=2, T=22),
             *_each(_forward_inputs, _loss_twice, ": two calls"),
             *_each(_forward_inputs, _trained_gradients, ": gradients from images", N=2, ignore="null"),
+            *_each(_forward_inputs, _loss_of_bytes, ": images of bytes", "images as uint8", cells=("rnn",), N=2),
             _published_loss("rnn"),
             _published_loss("lstm"),
             device_case(partial(_forward_inputs, cell_type="lstm"), _loss_on_meta),
@@ -317,9 +327,10 @@ CAPTIONER = (
         needs=NEEDED,
         cases=(
             *_each(_sample_inputs, _sample, ": captions", AS_FEATURES),
-            *_each(_sample_inputs, _sample, ": captions that end", "<END> may be chosen", N=12, V=9, endless=False),
+            *_each(_sample_inputs, _sample, ": captions that end", "<END> may be chosen", N=12, V=9, end=0),
             *_each(_sample_inputs, _sample, ": few words", "six words in all, max_length 14", N=20, length=14, V=6),
             *_each(_sample_inputs, _sample, ": one image", "with N = 1", N=1),
+            *_each(_sample_inputs, _sample, ": <END> at once", "all have max_length words all the same", N=1, end=100),
             *_each(_sample_inputs, _sample, ": one word", "with max_length 1", N=5, length=1),
             *_each(_sample_inputs, _sample, ": long captions", "with max_length 34", N=2, length=34),
             *_each(_sample_inputs, _sample_by_default, ": images, max_length left out", N=2),

@@ -20,7 +20,7 @@ from dl.checks.devices import move_case
 from dl.checks.exercise import Case, Draw, Exercise, Fault, Values, track, unpack, with_gradients
 from dl.checks.judge import compare
 from dl.checks.published import EXPECTED
-from dl.checks.segmentation import judge_devices
+from dl.checks.segmentation import judge_devices, kept_in
 
 TOPIC = "clip_dino"
 # In float64. EXACT leaves room for an epsilon of 1e-6 in a denominator, not for 1e-4.
@@ -35,7 +35,11 @@ MOVED = "the result is not on the device of the inputs, as the docstring promise
 SHORT = "where rows are much shorter than CLIP's, the number added to the denominator shows in the result"
 IN_PLACE = "no gradient can be taken through this: a tensor that the backward pass needs is changed in place"
 ZEROS = "a row of zeros gives NaN; the docstring promises 0"
+TURNED = (
+    "labellings whose memory lies in another order (after transpose) are refused by .view; .reshape and .flatten take them"
+)
 ONE_BYTE = "with one-byte labels (uint8) and many classes this overflows or fails; the notebook's labels are int64"
+TIES = "of images that fit equally, the first in the list does not come first, as the docstring promises"
 MANY = "with more places of one class than the notebook's frames have, the counts overflow"
 TEXTS = (
     *("a dog", "a red bus on a street", "two people playing tennis", "food", "a landscape with mountains", "an animal"),
@@ -226,11 +230,12 @@ def _kept_features(lesson, inputs: Values) -> Values:
 
 
 def _find_features(attributes: dict, count: int) -> Tensor | None:
-    """The first attribute that holds `count` rows (or columns, or vectors in a list) of the features' width."""
-    for value in attributes.values():
-        if isinstance(value, (list, tuple)) and len(value) == count:
-            if all(isinstance(v, Tensor) and v.numel() == WIDTH for v in value):
-                value = torch.stack([v.flatten() for v in value])
+    """The first thing kept, however deep, that holds `count` rows (or columns, or vectors) of the features' width."""
+    for value in kept_in(attributes):
+        vectors = list(value.values()) if isinstance(value, dict) else value
+        if isinstance(vectors, (list, tuple)) and len(vectors) == count:
+            if all(isinstance(v, Tensor) and v.numel() == WIDTH for v in vectors):
+                value = torch.stack([v.flatten() for v in vectors])
         if isinstance(value, np.ndarray) and value.ndim == 2:
             value = torch.from_numpy(value)
         if isinstance(value, Tensor):
@@ -292,6 +297,26 @@ def _retrieve_doubled(lesson, inputs: Values) -> Values:
     return {"indices, sorted": sorted(found) if isinstance(found, list) else found}
 
 
+def _ties(draw: Draw) -> Values:
+    """Images of one shade each, several of the same."""
+    shades = draw.integers(0, WIDTH, 12).tolist()
+    return {"images": [torch.full((6, 8, 3), shade, dtype=torch.uint8) for shade in shades], "queries": _texts(draw, 1)}
+
+
+class _Shades(_Clip):
+    """The feature of an image of shade n is 1 at place n and 0 elsewhere, so that equal images have equal cosines."""
+
+    def encode_image(self, images: Tensor) -> Tensor:
+        self.pictures += len(images)
+        shades = ((images.float().mean(dim=(1, 2, 3)) + 0.5) * 255).round().long()
+        return F.one_hot(shades, WIDTH).float() * self.gain
+
+
+def _retrieve_ties(lesson, inputs: Values) -> Values:
+    retriever, _ = _made(lesson, inputs, _Shades())
+    return {"indices": _found(retriever.retrieve(inputs["queries"][0], len(inputs["images"])))["indices"]}
+
+
 def _retrieve_too_long(lesson, inputs: Values) -> Values:
     """A query of more than 77 tokens must be an error, not a query cut off."""
     retriever, _ = _made(lesson, inputs)
@@ -328,6 +353,11 @@ def _background(draw: Draw, shape: tuple[int, ...]) -> Values:
     """All of it background, half of it found."""
     pred = draw.integers(0, 2, *shape)
     return {"pred": pred, "gt": torch.zeros_like(pred), "num_classes": 2}
+
+
+def _turned(draw: Draw) -> Values:
+    labels = _labels(draw, (5, 6))
+    return {**labels, "pred": labels["pred"].T, "gt": labels["gt"].T}
 
 
 def _bytes(draw: Draw) -> Values:
@@ -490,9 +520,11 @@ EXERCISES = (
             Case("more than there are", _retriever_inputs, partial(_retrieve, query=2, more=5), about=FAKE),
             Case("one image", partial(_retriever_inputs, pictures=1), _retrieve, about=FAKE),
             Case("several queries", _retriever_inputs, _retrieve_often, about=FAKE),
+            Case("all of many images", partial(_retriever_inputs, pictures=13), partial(_retrieve, more=0), about=FAKE),
             Case("one image twice", _retriever_inputs, _retrieve_doubled, about=FAKE),
             Case("a query that is too long", _retriever_inputs, _retrieve_too_long),
             Case("device followed", _retriever_inputs, partial(_on_meta, call=_query), judge=judge_devices),
+            Case("images that fit equally", _ties, _retrieve_ties, note=TIES),
         ),
         hints=(
             "one text, all images: what is the shape of their similarities?",
@@ -523,6 +555,7 @@ EXERCISES = (
             Case("absent classes left out", partial(_labels, classes=6, present=(1, 2, 4)), _skipping, judge=_judge_present),
             Case("absent classes left out, others in one of the two", _lopsided, _skipping, judge=_judge_present),
             Case("pixels of a frame", partial(_background, shape=(200, 200)), _iou, note=MANY, **IOU),
+            Case("turned masks", _turned, _iou, note=TURNED, **IOU),
             Case("labels of one byte", _bytes, _iou, note=ONE_BYTE, about="uint8, 20 classes", **IOU),
         ),
         hints=(

@@ -127,6 +127,15 @@ def _step_backward(lesson, inputs: Values) -> Values:
     return unpack(lesson.rnn_step_backward(inputs["dnext_h"], cache), "dx", "dprev_h", "dWx", "dWh", "db")
 
 
+def _step_backward_twice(lesson, inputs: Values) -> Values:
+    """Two calls on one cache, and the state of the forward step afterwards: all as if there had been one."""
+    next_h, cache = lesson.rnn_step_forward(*(inputs[name] for name in RNN_STEP))
+    names = "dx", "dprev_h", "dWx", "dWh", "db"
+    lesson.rnn_step_backward(inputs["dnext_h"], cache)
+    again = unpack(lesson.rnn_step_backward(inputs["dnext_h"], cache), *names)
+    return {"next_h": next_h, **{f"{name} of a second call": value for name, value in again.items()}}
+
+
 def _rnn_inputs(draw: Draw, scale=1.0, steps=slice(None), upstream: float | None = None, **sizes: int) -> Values:
     """upstream: size of the gradient that arrives, None for none; steps: those whose state reaches the loss directly."""
     N, T, D, H = sizes_of(draw, sizes, "NTDH")
@@ -154,11 +163,12 @@ def _rnn_backward(lesson, inputs: Values) -> Values:
     return unpack(lesson.rnn_backward(inputs["dh"], cache), "dx", "dh0", "dWx", "dWh", "db")
 
 
-def _backwards(draw: Callable[..., Values], run: Callable, rows: Mapping[str, Values]) -> tuple[Case, ...]:
+def _backwards(draw: Callable[..., Values], run: Callable, rows: Mapping[str, Values], *more: Case) -> tuple[Case, ...]:
     """The cases of a function that computes gradients, for a gradient that arrives."""
     arriving = partial(draw, upstream=1.0)
     return (
         *_table(arriving, run, {"values on random inputs": {}, "batch of one": {"N": 1}, **rows}),
+        *more,
         Case("float32", _single(arriving), run, about="in float32", **SINGLE),
         device_case(arriving, lambda lesson, inputs: run(lesson, inputs)["dWx"]),
     )
@@ -200,6 +210,7 @@ VANILLA = (
             _step_inputs,
             _step_backward,
             {"as many images as sizes": EQUAL, "large values": {"scale": 10.0}, "a large gradient": {"upstream": 1e3}},
+            Case("a second call on the same cache", partial(_step_inputs, upstream=1.0), _step_backward_twice),
         ),
         hints=(
             "go backwards through the equation: what is the gradient at the argument of the tanh?",
@@ -278,6 +289,17 @@ def _embedding_inputs(draw: Draw, **sizes: int) -> Values:
     return {"x": x, "W_embed": draw.normal(V, W)}
 
 
+def _shorter(draw: Callable[..., Values], name: str, part: slice) -> Callable[[Draw], Values]:
+    """The same inputs, one of them cut out of a longer one along time, as captions are in the captioner."""
+
+    def shorter(d: Draw) -> Values:
+        inputs = draw(d)
+        longer = torch.cat([inputs[name], inputs[name][:, :1]], dim=1).roll(part.start or 0, dims=1)
+        return {**inputs, name: longer[:, part]}
+
+    return shorter
+
+
 def _embedding(lesson, inputs: Values) -> Any:
     parameters = inputs.get("parameters", inputs)
     return _fill(lesson.WordEmbedding(*parameters["W_embed"].shape), W_embed=parameters["W_embed"])
@@ -329,7 +351,7 @@ def _loss_inputs(draw: Draw, scale: float = 1.0, ignore: str = "some", **sizes: 
 
 
 def _loss(lesson, inputs: Values) -> Values:
-    return {"loss": lesson.temporal_softmax_loss(inputs["x"], inputs["y"], inputs["ignore_index"])}
+    return {"loss": one_tensor(lesson.temporal_softmax_loss(inputs["x"], inputs["y"], inputs["ignore_index"]))}
 
 
 def _loss_by_default(lesson, inputs: Values) -> Values:
@@ -367,6 +389,9 @@ WORDS = (
                 },
                 Case("vectors of all lengths", _long_words, _embedding_forward),
                 Case("a changed table", _embedding_inputs, _embedding_after_step),
+                Case(
+                    "captions without their last word", _shorter(_embedding_inputs, "x", slice(None, -1)), _embedding_forward
+                ),
             ),
         ),
         hints=(
@@ -383,6 +408,7 @@ WORDS = (
             *_table(_loss_inputs, _loss, {"values on random inputs": {}, "nothing ignored": UNIGNORED}),
             Case("ignore_index left out", partial(_loss_inputs, **UNIGNORED), _loss_by_default),
             Case("word 0 ignored", _null_ignored, _loss, about="with ignore_index 0"),
+            Case("captions without their first word", _shorter(_loss_inputs, "y", slice(1, None)), _loss),
             *_table(
                 _loss_inputs,
                 _loss,

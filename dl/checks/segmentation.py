@@ -75,9 +75,22 @@ def _new(lesson, inputs: Values, device: str = "cpu"):
     return lesson.DINOSegmentation(device, inputs["num_classes"], inputs["X_train"].shape[1])
 
 
+def kept_in(value: object, depth: int = 4) -> Iterator[object]:
+    """A value and what it keeps: items, attributes, what a function has closed over. Layers and optimisers stay closed."""
+    yield value
+    if depth == 0 or isinstance(value, (nn.Module, torch.optim.Optimizer, Tensor, str, type)):
+        return
+    inside: list = [*value.values()] if isinstance(value, dict) else [*value] if isinstance(value, (list, tuple)) else []
+    inside += getattr(value, "__dict__", {}).values()
+    inside += [cell.cell_contents for cell in getattr(value, "__closure__", None) or ()]
+    for part in inside:
+        yield from kept_in(part, depth - 1)
+
+
 def _attributes(model: object, kind: type) -> list:
-    values = list(vars(model).values())
-    return [v for v in values + (list(model._modules.values()) if isinstance(model, nn.Module) else []) if isinstance(v, kind)]
+    """What an object keeps of a kind, each once."""
+    own = {**vars(model), **(model._modules if isinstance(model, nn.Module) else {})}
+    return list({id(v): v for v in kept_in(own) if isinstance(v, kind)}.values())
 
 
 def _head(model: object, width: int, classes: int) -> nn.Module | None:
@@ -98,7 +111,8 @@ def _head(model: object, width: int, classes: int) -> nn.Module | None:
 
 def _parameters(model: object) -> list[Tensor]:
     """All tensors that can be trained."""
-    found = _attributes(model, nn.Parameter) + [p for m in _attributes(model, nn.Module) for p in m.parameters()]
+    found = [t for t in _attributes(model, Tensor) if isinstance(t, nn.Parameter) or (t.requires_grad and t.is_leaf)]
+    found += [p for m in _attributes(model, nn.Module) for p in m.parameters()]
     return list({id(p): p for p in found}.values())
 
 
@@ -247,7 +261,8 @@ class _Steps:
         if len(args) > 1 or kwargs.get("closure") is not None:
             return  # the gradients come in the step
         used = [p for group in optimiser.param_groups for p in group["params"]]
-        if all(p.grad is None or not bool(p.grad.any()) for p in used):
+        vanished = bool(fresh) and not any(bool(g.any()) for g in fresh.values())  # tokens that are learnt leave none
+        if not vanished and all(p.grad is None or not bool(p.grad.any()) for p in used):
             notes["steps without gradients"] += 1
         if notes["freshness"] and not fresh:
             notes["steps without gradients"] += 1  # those of an earlier step are still there, and no others have come
@@ -255,7 +270,8 @@ class _Steps:
         if known and notes["steps"] <= 6:
             pair = [p.grad for p in known], [fresh[id(p)] for p in known]
             got, wanted = (torch.cat([t.double().flatten() for t in tensors]) for tensors in pair)
-            notes["freshness"].append(float(F.cosine_similarity(got, wanted, dim=0)))
+            lengths = float(got.norm() * wanted.norm())
+            notes["freshness"].append(float(got @ wanted) / lengths if lengths else 1.0)
         fresh.clear()
 
 
@@ -364,6 +380,7 @@ def _judge_training_steps(inputs: Values, got: Values, right: Values) -> Fault |
     steps, wanted, rows, N = got["steps"], got["wanted steps"], got["rows"], len(inputs["X_train"])
     still = steps == 0 and got["loss before"] is not None and got["loss before"] == got["loss after"]
     idle = f"{got['steps without gradients']} of {steps} steps are made without gradients"
+    number = f"steps of the optimiser: {steps}, expected {wanted}"
     stale = f"gradients at a step and those of its loss: cosine {got['freshness']:.3f}, expected 1"
     logarithms = "the loss is given numbers that are no logarithms of probabilities"
     return fault(
@@ -371,10 +388,11 @@ def _judge_training_steps(inputs: Values, got: Values, right: Values) -> Fault |
         (got["probabilities"], "the rows that the cross entropy is given sum to 1", "softmax-before-loss"),
         (got["raw scores"], logarithms, "no-logarithm-before-loss"),
         (still, f"steps of the optimiser: 0, expected {wanted}; the weights have not moved", "no-step"),
+        (steps > wanted and rows == N, number, "number-of-steps"),
         (got["steps without gradients"], idle, "step-without-gradients"),
-        (rows != N, f"a step sees {rows} tokens, expected {N}", "part-of-the-tokens"),
+        (rows < N, f"a step sees {rows} tokens, expected {N}", "part-of-the-tokens"),
         (got["freshness"] < 0.999, stale, "no-zero-grad"),
-        (steps not in (0, wanted), f"steps of the optimiser: {steps}, expected {wanted}", "number-of-steps"),
+        (steps not in (0, wanted), number, "number-of-steps"),
         (not got["train mode"], "dropout or batch norm is in eval mode during training", "eval-mode"),
     )
 
@@ -467,7 +485,7 @@ INIT = (
 )
 _shortly = partial(_train, num_iters=7)
 TRAIN = (
-    Case("seven steps", partial(_tokens, N=150), _shortly, judge=_judge_training_steps),
+    Case("seven steps", partial(_tokens, N=450, D=12), _shortly, judge=_judge_training_steps),
     Case("separable tokens", partial(_tokens, N=150), _train, judge=_judge_train, about="tokens of three classes, far apart"),
     Case("number of steps by default", _tokens, partial(_train, num_iters=None), judge=_judge_train),
     Case("after inference", _tokens, partial(_train, num_iters=60, in_eval_mode=True), judge=_judge_train),

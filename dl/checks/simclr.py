@@ -292,7 +292,7 @@ def _loss_cases(name: str, *further: Case) -> tuple[Case, ...]:
         Case("one pair", partial(_temperatures, N=1), _gradients(loss), rtol=1e-7, atol=1e-7),
         *further,
         lower("very small temperature", (0.01, 0.007, 0.004), torch.float64, LEFT_OUT, EXACT),
-        lower("float32, small temperature", (0.05, 0.02, 0.006), torch.float32, OVERFLOW, SINGLE),
+        lower("float32, small temperature", (0.05, 0.02, 0.006), torch.float32, OVERFLOW, {**SINGLE, "atol": 1e-3}),
     )
 
 

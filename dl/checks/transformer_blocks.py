@@ -386,12 +386,14 @@ def _for_norm(
     scale: float = 1.0,
     offset: float = 0.0,
     flat: bool = False,
+    outlier: float = 0.0,
 ) -> Values:
-    """flat: rows of equal numbers, whole ones but for the offset."""
+    """flat: rows of equal numbers, whole ones but for the offset. outlier: is added to one feature of each."""
     *axes, M = draw.sizes(3)
     M = size or M + 2
     x = draw.normal(*(leading or axes), M, scale=scale)
     x = (x[..., :1].expand_as(x).round() if flat else x) + offset
+    x[..., 1] += outlier
     return _given(draw, [M] if epsilon is None else [M, epsilon], x=x)
 
 
@@ -430,16 +432,18 @@ def _sizes_of_model(draw: Draw) -> list:
 def _for_model(draw: Draw, shared: bool = False, equal: bool = False, layers: int = 1, **own: int) -> Values:
     """shared: the positions have no batch. equal: the decoder reads as many tokens as the encoder."""
     sizes = _sizes_of_model(draw)
-    sizes[4], sizes[5] = layers, 1
+    sizes[4:] = layers, 1, own.get("V", sizes[6])
     N, K, answer = draw.sizes(3, 2, 6)
-    N, answer = own.get("N", N), own.get("answer", K + 1 if equal else answer + 1)
-    rows = 1 if shared else N
+    N, K = own.get("N", N), own.get("question", K)
+    answer = own.get("answer", K + 1 if equal else answer + 1)
+    rows, ans_b = 1 if shared else N, draw.integers(0, sizes[6], N, answer)
+    ans_b[0, 0], ans_b[-1, 0] = 0, sizes[6] - 1  # no token is special to the model
     return _given(
         draw,
         sizes,
         ques_b=draw.integers(0, sizes[6], N, K),
         ques_pos=draw.normal(rows, K, sizes[1]),
-        ans_b=draw.integers(0, sizes[6], N, answer),
+        ans_b=ans_b,
         ans_pos=draw.normal(rows, answer, sizes[1]),
     )
 
@@ -452,6 +456,13 @@ def _shares(lesson, inputs: Values) -> Values:
     shares = head.weights_softmax
     kept = shares.detach() if isinstance(shares, Tensor) else shares
     return {"weights_softmax": kept, "still attached to the graph": bool(getattr(shares, "requires_grad", False))}
+
+
+def _shares_in_training(lesson, inputs: Values) -> Values:
+    """Output and `weights_softmax` of a head in train mode, which has no dropout."""
+    head, _ = _made(lesson, "SelfAttention", inputs)
+    y = head.train()(*_arguments(inputs))
+    return {"y": y.detach(), "weights_softmax": head.weights_softmax}
 
 
 def _embedding(lesson, inputs: Values) -> Values:
@@ -552,6 +563,7 @@ def _of_block(kind: str, tokens: str, of: Sequence[str], *more: Case) -> tuple[C
 
 
 MAPS = ("head0.q", "head1.v", "merge")  # of two heads
+FAR_ROW = "in float32, with a mean far from 0, digits are lost: E[x²] - E[x]² loses them there, (x - mean)² does not"
 FLAT_ROW = "in float32 a row of equal numbers goes wrong: E[x²] - E[x]² loses its digits there, (x - mean)² does not"
 CASES: Mapping[str, tuple[Case, ...]] = {
     "SelfAttention.__init__": (
@@ -559,14 +571,20 @@ CASES: Mapping[str, tuple[Case, ...]] = {
         _new_module("first weights", (24, 16, 40), partial(_spreads, "SelfAttention", "qkv"), COARSE),
     ),
     "SelfAttention.forward": _of_attention(
-        "SelfAttention", HEAD, HEAD("all sizes equal", equal=True), case("weights_softmax", _for_head, _shares)
+        "SelfAttention",
+        HEAD,
+        HEAD("all sizes equal", equal=True),
+        case("weights_softmax", _for_head, _shares),
+        case("train mode", _for_head, _shares_in_training),
     ),
     "MultiHeadAttention.__init__": (
         _new_module("layers", _sizes_of_heads, partial(_layers, "MultiHeadAttention")),
         _new_module("one head", lambda draw: [1, *draw.sizes(2)], partial(_layers, "MultiHeadAttention")),
         _new_module("first weights", (2, 24, 16), partial(_spreads, "MultiHeadAttention", MAPS), COARSE),
     ),
-    "MultiHeadAttention.forward": _of_attention("MultiHeadAttention", HEADS, HEADS("one head", heads=1)),
+    "MultiHeadAttention.forward": _of_attention(
+        "MultiHeadAttention", HEADS, HEADS("one head", heads=1), HEADS("train mode, with a mask", _training)
+    ),
     "LayerNormalization.__init__": (
         _new_module("parameters", lambda draw: [draw.integer(3, 9)], _layers_of_norm),
         _new_module("one feature", (1,), _layers_of_norm),
@@ -579,6 +597,8 @@ CASES: Mapping[str, tuple[Case, ...]] = {
         NORM("rows of equal numbers", _gradients, (1e-5, 1e-6), flat=True),
         NORM("all sizes equal", leading=(5, 5), size=5),
         NORM("values far from 0", scale=1e3, offset=1e3),
+        NORM("one feature far from the others", leading=(4,), size=24, outlier=40.0),
+        NORM("values far from 0 in float32", _values, 2e-4, FAR_ROW, offset=100.0, dtype=torch.float32),
         NORM("rows of equal numbers in float32", _values, 0.1, FLAT_ROW, flat=True, offset=0.1, size=7, dtype=torch.float32),
     ),
     "FeedForwardBlock.__init__": (
@@ -612,6 +632,8 @@ CASES: Mapping[str, tuple[Case, ...]] = {
         MODEL("positions without a batch", shared=True),
         MODEL("batch of one", N=1),
         MODEL("an answer of two tokens", answer=2),
+        MODEL("one answer of two tokens", N=1, answer=2),
+        MODEL("a short question and a long answer", question=2, answer=6, V=16),
         MODEL("float32", _values, 1e-3, dtype=torch.float32),
     ),
 }

@@ -58,7 +58,8 @@ def _line_inputs(draw: Draw, words: int = 0, kind: type = list, alone: str = "")
 
     words = words or draw.integer(6, 10)
     line = " ".join(draw.choice(special) if place % 2 == 0 else number() for place in range(words))
-    line = {"word": draw.choice(special), "number": str(draw.integer(0, 10)) * 3}.get(alone, line)
+    given = {"word": draw.choice(special), "number": str(draw.integer(0, 10)) * 3, "digit": str(draw.integer(1, 10))}
+    line = given.get(alone, line)
     tokens = {word: number + 3 for number, word in enumerate(vocab)}
     return {"input_str": line, "token_dict": tokens, "spc_tokens": kind(special)}
 
@@ -197,6 +198,7 @@ def _position_cases(function: str) -> tuple[Case, ...]:
         case("other sizes", _position_sizes, run, near),
         case("more features than positions", lambda draw: {"K": draw.integer(2, 5), "M": draw.integer(8, 13)}, run, near),
         case("many positions", lambda draw: {"K": draw.integer(60, 90), "M": 4}, run, (1e-4, 1e-5)),
+        case("49 positions", _position_sizes, run, (1e-4, 1e-5), K=49),  # 49 * (1 / 49) is not 1 in floats
         case("one position", _position_sizes, run, near, K=1),
         case("one feature", _position_sizes, run, near, M=1),
     )
@@ -248,6 +250,13 @@ def _loss_far_off(draw: Draw) -> Values:
     return {**inputs, "pred": inputs["pred"].scatter(1, inputs["ground"][:, None], -1e4)}
 
 
+def _loss_apart(draw: Draw) -> Values:
+    """Rows of logits that lie far apart, and no token of the last class."""
+    inputs = _loss_inputs(draw)
+    rows = 1000 * torch.arange(len(inputs["pred"]), dtype=torch.float64)[:, None]
+    return {"pred": inputs["pred"] + rows, "ground": inputs["ground"].clamp(max=inputs["pred"].shape[1] - 2)}
+
+
 def _loss_cases(function: str) -> tuple[Case, ...]:
     def run(lesson, inputs: Values) -> Values:
         return {"loss": getattr(lesson, function)(inputs["pred"], inputs["ground"])}
@@ -266,6 +275,7 @@ def _loss_cases(function: str) -> tuple[Case, ...]:
         case("the notebook's vocabulary", _loss_inputs, run, T=20, V=16),
         case("ground of a batch", _loss_inputs, gradient, T=10, sequences=2),
         case("large logits", _loss_far_off, run),
+        case("rows far apart", _loss_apart, gradient, 1e-5),
         device_case(_loss_inputs, lambda lesson, inputs: run(lesson, inputs)["loss"]),
         case("float32", _loss_inputs, run, SINGLE, dtype=torch.float32),
     )
@@ -315,6 +325,7 @@ EXERCISES = (
             case("other words and another vocabulary", _line_inputs, _line_tokens),
             case("a special word alone", _line_inputs, _line_tokens, alone="word"),
             case("a number alone", _line_inputs, _line_tokens, alone="number"),
+            case("a number of one digit", _line_inputs, _line_tokens, alone="digit"),
             case("a long line", _line_inputs, _line_tokens, words=40),
             case("special words as a tuple", _line_inputs, _line_tokens, kind=tuple),
         ),

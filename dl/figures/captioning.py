@@ -254,7 +254,7 @@ def _under_attention(image: Tensor, weights: Tensor) -> np.ndarray:
 def gradient_reach(norms: dict[str, list[float]]) -> Figure:
     """Gradient norm against distance in steps, on a logarithmic scale: one curve per layer."""
     figure, axis = plt.subplots(figsize=(7.5, 3.8))
-    for (name, values), style in zip(norms.items(), ("-", "--", "-.")):
+    for (name, values), style in zip(norms.items(), ("-", "--", "-.", ":")):
         axis.plot(range(len(values)), values, style, label=name, linewidth=2)
     axis.set(xlabel="steps between the input and the last hidden state", ylabel="gradient norm, relative", yscale="log")
     axis.set_title("How much of the gradient survives?")

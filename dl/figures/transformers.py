@@ -226,7 +226,7 @@ def growth(lengths: Sequence[int], seconds: Sequence[float]) -> tuple[Figure, fl
         1e3 * np.exp(offset) * np.power(lengths, exponent),
         "--",
         color=LINE[1],
-        label=f"fit: time ∝ length^{exponent:.2f}",
+        label=f"fit: time ∝ length$^{{{exponent:.2f}}}$",
     )
     axis.set_xticks(lengths, [str(length) for length in lengths])
     axis.minorticks_off()

@@ -15,19 +15,27 @@ from dl.world.captions import PLACES, read, relation_right
 from dl.world.scenes import COLOURS, EXTENTS, TEXTURES, Scene, SceneObject
 
 
-def gradient_by_distance(layer: nn.Module, input_dim: int, hidden_dim: int, steps: int = 30, seed: int = 0) -> list[float]:
+def gradient_by_distance(
+    layer: nn.Module, input_dim: int, hidden_dim: int, steps: int = 30, seed: int = 0, along_cell: bool = False
+) -> list[float]:
     """Gradient of the last hidden state with respect to each input, by how many steps back that input lies.
 
     Args:
         layer: maps (N, T, D), (N, H) to (N, T, H).
         steps: T. seed: of the random inputs and of the random direction in which the last state is measured.
+        along_cell: of an LSTM, only what comes back along the cell state; hidden states count as given.
     Returns:
         `steps` norms over batch and features, divided by the first: entry k is for the input k steps before the last.
     """
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(64, steps, input_dim, generator=generator).requires_grad_()
     direction = torch.randn(64, hidden_dim, generator=generator)
-    last = layer(x, torch.zeros(64, hidden_dim))[:, -1]
+    last = cell = torch.zeros(64, hidden_dim)
+    if along_cell:
+        for step in range(steps):
+            last, cell = layer.step_forward(x[:, step], last.detach(), cell)
+    else:
+        last = layer(x, last)[:, -1]
     (gradient,) = torch.autograd.grad((last * direction).sum(), x)
     norms = gradient.norm(dim=(0, 2)).flip(0)
     return (norms / norms[0]).tolist()

@@ -79,9 +79,12 @@ def of_norm(role: str, module: Any) -> Roles:
 
 def of_feed_forward(role: str, parts: Sequence[nn.Module], size: int) -> Roles:
     roles: Roles = {}
-    for part in parts:
-        matrix = next(p for p in part.parameters(recurse=False) if p.ndim == 2)
-        roles |= of_linear(f"{role}.{'in' if matrix.shape[1] == size else 'out'}", part)
+    for part in parts:  # two layers, or one part that holds the parameters of both
+        own = list(part.parameters(recurse=False))
+        for matrix in (p for p in own if p.ndim == 2):
+            name = f"{role}.{'in' if matrix.shape[1] == size else 'out'}"
+            bias = next((p for p in own if p.shape == matrix.shape[:1]), None)
+            roles |= {f"{name}.weight": matrix} | ({} if bias is None else {f"{name}.bias": bias})
     return roles
 
 

@@ -1,10 +1,10 @@
 """Recorded training runs of the captioning notebook: each model at several learning rates, and what teaches relations.
 
-    python -m dl.training.captioning_experiments        ten runs, minutes each on one core
+    python -m dl.training.captioning_experiments        eleven runs, minutes each on one core
 
 Every run is one of the notebook's full training runs on the sample world, with the same initial weights; a run differs from
-it in its learning rate, in a position code added to the features, or in mirrored images beside the others. One seed. Results
-go to `captioning_experiments.json` beside this file; a run that is recorded there is not repeated.
+it in its learning rate, in a position code added to the features, or in mirrored images (or the same again) beside the
+others. One seed. Results go to `captioning_experiments.json` beside this file; a run that is recorded there is not repeated.
 """
 
 from __future__ import annotations
@@ -34,7 +34,11 @@ if TYPE_CHECKING:
 RESULTS = Path(__file__).with_suffix(".json")
 COMMON = 1e-3  # the learning rate that all three have in common
 LEARNING_RATES = {"rnn": (5e-4, 1e-3, 1.5e-3), "lstm": (5e-4, 1e-3, 1.5e-3), "attn": (5e-4, 1e-3)}  # beside the notebook's
-CHANGED = [("attn", 1.5e-3, (change,)) for change in ("position code", "mirrored images")]  # the notebook makes both at once
+CHANGED: list[tuple[str, float, tuple[str, ...]]] = [  # the notebook makes the first two at once
+    ("attn", 1.5e-3, ("position code",)),
+    ("attn", 1.5e-3, ("mirrored images",)),
+    ("attn", 1.5e-3, ("position code", "every image twice")),  # as many updates as with mirrored images
+]
 SIZES: dict[str, Any] = {"input_dim": 400, "wordvec_dim": 256, "hidden_dim": 256}
 TRAINING: dict[str, Any] = {"num_epochs": 15, "batch_size": 32, "lr_decay": 0.9, "drop_last": False}
 SCORES = ("content", "two_both", "two_misbound", "two_relation")
@@ -65,7 +69,7 @@ def trained(cell: str, learning_rate: float, changes: Sequence[str] = ()) -> dic
     """Train one captioner on the sample world.
 
     Args:
-        cell: "rnn", "lstm" or "attn". changes: "position code", "mirrored images".
+        cell: "rnn", "lstm" or "attn". changes: "position code", "mirrored images", "every image twice".
     Returns:
         "validation": loss after each epoch, in nats per caption. "training": mean loss over the last epoch. `SCORES` of the
         captions that it then writes for the validation images, and "held_out_both", both pairs of two objects that never
@@ -79,6 +83,8 @@ def trained(cell: str, learning_rate: float, changes: Sequence[str] = ()) -> dic
     x, y = features["train"], captions["train_captions"]
     if "mirrored images" in changes:
         x, y = torch.cat([x, features["mirrored"]]), torch.cat([y, mirrored(y, captions["vocab"]["token_to_idx"])])
+    if "every image twice" in changes:
+        x, y = torch.cat([x, x]), torch.cat([y, y])
     reset_seed(0)
     model = untrained(captions, cell)
     validation: list[float] = []

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from torch import Tensor
 
 from dl.utils import nearest_cell
 from dl.world.captions import content_right, read, relation_right
 from dl.world.render import render
-from dl.world.scenes import Scene
+from dl.world.scenes import RELATIONS, Scene
 
 SIDE = 112  # of the captioner's images
 
@@ -21,7 +23,9 @@ def score_captions(sentences: list[str], scenes: list[Scene], truths: list[str] 
     Returns:
         shares in [0, 1]. One-object scenes: `one_class`, `one_colour`, `one_pair` (both of the same pair), `one_content`
         (everything claimed is so). Two-object scenes: `two_first` (the first pair named is in the scene), `two_both`
-        (both pairs are), `two_misbound` (the named colours and classes are the scene's, but paired wrongly),
+        (both pairs are), `two_misbound` (the named colours and classes are the scene's, but paired wrongly), `two_bound`
+        (of the captions that name all four words of a scene with two colours and two classes, those that pair them as they
+        are; chance is one half) and `two_named` (the number of those captions),
         `two_relation` (of the captions that claim a relation and name both pairs, those in which it holds),
         `two_content`. All scenes: `content`, and `exact` word for word.
     Raises:
@@ -53,9 +57,26 @@ def score_captions(sentences: list[str], scenes: list[Scene], truths: list[str] 
             same_names = all(sorted(n) == sorted(m) for n, m in zip(zip(*claims.pairs), zip(*pairs)))
             mark("two_misbound", len(claims.pairs) == 2 and same_names and not both)
             mark("two_content", content)
+            if len(claims.pairs) == 2 and same_names and all(len(set(words)) == 2 for words in zip(*pairs)):
+                mark("two_bound", both)
             if both and claims.relation is not None:
                 mark("two_relation", relation_right(claims, scene))
-    return {name: float(np.mean(values)) for name, values in marks.items()}
+    named = float(len(marks.get("two_bound", ())))
+    return {**{name: float(np.mean(values)) for name, values in marks.items()}, "two_named": named}
+
+
+def constant_relation(sentences: list[str], scenes: list[Scene]) -> tuple[str, float]:
+    """What a captioner reaches that names the objects as these sentences do, and always claims the same relation.
+
+    Returns:
+        the relation that is right most often, and the share in [0, 1] of the captions with both pairs and a relation in
+        which it is; 0 without such captions.
+    """
+    asked = [(read(sentence), scene) for sentence, scene in zip(sentences, scenes) if len(scene.objects) == 2]
+    named = [(c, s) for c, s in asked if c.relation and set(c.pairs) == {(o.colour, o.category) for o in s.objects}]
+    shares = {name: np.mean([relation_right(replace(c, relation=name), s) for c, s in named] or [0.0]) for name in RELATIONS}
+    best = max(shares, key=lambda name: shares[name])
+    return best, float(shares[best])
 
 
 def attention_gain(sentences: list[str], maps: Tensor, scenes: list[Scene], objects: int) -> float:

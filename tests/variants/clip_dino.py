@@ -173,6 +173,22 @@ def _(self, clip_model, clip_preprocess, images, device):
     self.image_features = encode_images(clip_model, clip_preprocess, images, device) / lengths
 
 
+@right("CLIPImageRetriever.__init__")
+def _(self, clip_model, clip_preprocess, images, device):
+    features = encode_images(clip_model, clip_preprocess, images, device)
+    self.bundle = {"model": clip_model, "rows": dict(enumerate(features)), "device": device}
+
+
+@right("CLIPImageRetriever.__init__")
+def _(self, clip_model, clip_preprocess, images, device):
+    features = encode_images(clip_model, clip_preprocess, images, device)
+
+    def score(tokens):
+        return get_similarity_no_loop(clip_model.encode_text(tokens.to(device)), features)[0]
+
+    self._score = score
+
+
 # --- CLIPImageRetriever.retrieve ---
 
 
@@ -315,6 +331,19 @@ def _(self, device, num_classes, inp_dim):
     self.loss = nn.CrossEntropyLoss()
 
 
+@right("DINOSegmentation.__init__")
+def _(self, device, num_classes, inp_dim):
+    self.W = torch.zeros(inp_dim, num_classes, device=device, requires_grad=True)
+    self.b = torch.zeros(num_classes, device=device, requires_grad=True)
+    self.optimizer = torch.optim.AdamW([self.W, self.b], lr=0.01, weight_decay=0.1)
+
+
+@right("DINOSegmentation.__init__")
+def _(self, device, num_classes, inp_dim):
+    head = nn.Linear(inp_dim, num_classes).to(device)
+    self.parts = {"head": head, "optimizer": torch.optim.AdamW(head.parameters(), lr=0.01)}
+
+
 @wrong("DINOSegmentation.__init__", "optimiser-of-other-weights")
 def _(self, device, num_classes, inp_dim):
     self.head = nn.Sequential(nn.Linear(inp_dim, 64), nn.ReLU(), nn.Linear(64, num_classes)).to(device)
@@ -387,6 +416,14 @@ def _(self, X_train, Y_train, num_iters=500):
             self.optimizer.zero_grad()
             self.loss(self.head(x), y).backward()
             self.optimizer.step()
+
+
+@wrong("DINOSegmentation.train", "number-of-steps")
+def _(self, X_train, Y_train, num_iters=500):
+    for _ in range(num_iters):
+        self.optimizer.zero_grad()
+        self.loss(self.head(X_train), Y_train).backward()
+    self.optimizer.step()
 
 
 @wrong("DINOSegmentation.train", "step-without-gradients")

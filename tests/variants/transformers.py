@@ -515,6 +515,12 @@ def _(self, inp_dim, hidden_dim_feedforward):
     self.apply(lambda part: nn.init.xavier_uniform_(part.weight) if isinstance(part, nn.Linear) else None)
 
 
+@right("FeedForwardBlock.__init__")
+def _(self, inp_dim, hidden_dim_feedforward):
+    up, down = xavier_linear(inp_dim, hidden_dim_feedforward), xavier_linear(hidden_dim_feedforward, inp_dim)
+    self.W1, self.b1, self.W2, self.b2 = up.weight, up.bias, down.weight, down.bias
+
+
 @wrong("FeedForwardBlock.forward", "relu-twice")
 def _(self, x):
     for layer in (self.expand, self.contract):
