@@ -30,6 +30,16 @@ class Leaky(nn.Module):
         return torch.stack(states, 1)
 
 
+def test_gradient_along_the_cell_state_alone_is_the_product_of_the_forget_gates():
+    class Cell(torch.nn.Module):
+        def step_forward(self, x, h, c):
+            c = 0.5 * c + x + h  # h counts as given
+            return c, c
+
+    norms = measure.gradient_by_distance(Cell(), 4, 4, steps=6, along_cell=True)
+    assert norms == pytest.approx([0.5**k for k in range(6)])
+
+
 def test_gradient_by_distance_of_a_leaky_sum_is_a_power():
     norms = measure.gradient_by_distance(Leaky(0.5), 4, 4, steps=6)
     assert norms == pytest.approx([0.5**k for k in range(6)], rel=1e-4)

@@ -29,7 +29,7 @@ from dl.world.scenes import (
     sample_scene,
     with_category,
 )
-from dl.world.scoring import attention_gain, covered_shares, score_captions
+from dl.world.scoring import attention_gain, constant_relation, covered_shares, score_captions
 from dl.world.videos import HARD_PATTERNS, easy_video, hard_video, turn_hue
 
 SCENES = [sample_scene(generator(99, index)) for index in range(600)]
@@ -145,8 +145,19 @@ def test_scores_of_captions(pair_scene):
     assert scores["one_pair"] == scores["one_content"] == 1 and scores["exact"] == scores["content"] == 0.5
     if a.colour != b.colour:
         assert scores["two_misbound"] == 1 and scores["two_first"] == scores["two_both"] == 0
+        assert scores["two_named"] == (a.category != b.category) and scores.get("two_bound", 0) == 0
     with pytest.raises(ValueError, match="1 sentences for 2 scenes"):
         score_captions(["a"], [one, pair_scene])
+
+
+def test_a_constant_relation_is_counted_in_the_order_in_which_a_caption_names_the_objects(pair_scene):
+    first, second = (f"a {o.colour} {o.category}" for o in pair_scene.objects)
+    truth, lines = pair_scene.relation(), ["{} {} {}", "there is something"]
+    told = [line.format(first, truth, second) for line in lines]
+    assert constant_relation(told, [pair_scene] * 2) == (truth, 1.0)
+    turned, share = constant_relation([f"{second} {truth} {first}"], [pair_scene])
+    assert share == 1.0 and {turned, truth} in ({"left of", "right of"}, {"above", "below"})
+    assert constant_relation(["there is something"], [pair_scene])[1] == 0
 
 
 def test_attention_gain_is_one_for_attention_spread_like_the_area_and_more_on_the_object():

@@ -6,6 +6,7 @@ Nothing here is an exercise. Layers and models come in as arguments, so any impl
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -16,12 +17,12 @@ from dl.world.scenes import COLOURS, EXTENTS, TEXTURES, Scene, SceneObject
 
 
 def gradient_by_distance(
-    layer: nn.Module, input_dim: int, hidden_dim: int, steps: int = 30, seed: int = 0, along_cell: bool = False
+    layer: Any, input_dim: int, hidden_dim: int, steps: int = 30, seed: int = 0, along_cell: bool = False
 ) -> list[float]:
     """Gradient of the last hidden state with respect to each input, by how many steps back that input lies.
 
     Args:
-        layer: maps (N, T, D), (N, H) to (N, T, H).
+        layer: a module that maps (N, T, D), (N, H) to (N, T, H).
         steps: T. seed: of the random inputs and of the random direction in which the last state is measured.
         along_cell: of an LSTM, only what comes back along the cell state; hidden states count as given.
     Returns:

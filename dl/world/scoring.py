@@ -74,9 +74,9 @@ def constant_relation(sentences: list[str], scenes: list[Scene]) -> tuple[str, f
     """
     asked = [(read(sentence), scene) for sentence, scene in zip(sentences, scenes) if len(scene.objects) == 2]
     named = [(c, s) for c, s in asked if c.relation and set(c.pairs) == {(o.colour, o.category) for o in s.objects}]
-    shares = {name: np.mean([relation_right(replace(c, relation=name), s) for c, s in named] or [0.0]) for name in RELATIONS}
-    best = max(shares, key=lambda name: shares[name])
-    return best, float(shares[best])
+    right = {name: sum(relation_right(replace(c, relation=name), s) for c, s in named) for name in RELATIONS}
+    best = max(right, key=lambda name: right[name])
+    return best, right[best] / max(len(named), 1)
 
 
 def attention_gain(sentences: list[str], maps: Tensor, scenes: list[Scene], objects: int) -> float:
