@@ -249,7 +249,7 @@ cross = [show.evenness(h.weights_softmax) for heads in kinds["cross-attention"] 
 largest = max(h.weights_softmax.max().item() for heads in kinds["cross-attention"] for h in heads)
 result = f"{min(cross):.2f} to {max(cross):.2f}; largest weight {largest:.2f}, even is {1 / 9:.2f}"
 x, positions, *_ = next(iter(valid_loader))
-with torch.no_grad():
+with eval_mode(model), torch.no_grad():
     vectors = model.encoder(model.emb_layer(x.to(DEVICE)) + positions.to(DEVICE))  # (N, 9, 64)
 unit = torch.nn.functional.normalize(vectors, dim=-1)
 alike = (unit @ unit.mT)[:, ~torch.eye(9, dtype=torch.bool)].mean().item()
@@ -340,7 +340,8 @@ Table(mistakes, digits=2, best={"wrong results": "max"})
 
 # %%
 wholes = {name: {e: all(ok) for e, ok in found.items()} for name, found in answers.items()}
-figure = show.answer_map(wholes, "All questions that can be asked: diagonals and squares of mistakes")
+title = "All questions that can be asked: diagonals and squares of mistakes"
+figure = show.answer_map(wholes, title)
 
 by_result = {}
 for expression, ok in wholes["reference"].items():

@@ -60,7 +60,7 @@ from dl.figures import transformers as show
 from dl.figures.tables import Table
 from dl.models.transformer_roles import load_shipped
 from dl.training import recipes
-from dl.utils import reset_seed
+from dl.utils import eval_mode, reset_seed
 from transformers import *
 
 transformers.hello_transformers()

@@ -15,7 +15,7 @@ def test_recorded_runs_are_those_of_the_script():
     assert all(experiments.COMMON in experiments.trials(cell) for cell in experiments.LEARNING_RATES)
     assert all(run["settings"] == experiments.SIZES | experiments.TRAINING for run in runs)
     assert all(len(run["validation"]) == experiments.TRAINING["num_epochs"] for run in runs)
-    assert list(experiments.changed()) == ["position code", "mirrored images", "position code and every image twice"]
+    assert list(experiments.changed()) == ["position code", "every image twice", "position code and mirrored images"]
 
 
 def test_trials_are_the_unchanged_runs_of_one_cell(monkeypatch):

@@ -3,8 +3,8 @@
     python -m dl.training.captioning_experiments        eleven runs, minutes each on one core
 
 Every run is one of the notebook's full training runs on the sample world, with the same initial weights; a run differs from
-it in its learning rate, in a position code added to the features, or in mirrored images (or the same again) beside the
-others. One seed. Results go to `captioning_experiments.json` beside this file; a run that is recorded there is not repeated.
+it in its learning rate, in a position code added to the features, or in showing every image a second time, as it is or
+mirrored. One seed. Results go to `captioning_experiments.json` beside this file; a run that is recorded there is not repeated.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ COMMON = 1e-3  # the learning rate that all three have in common
 LEARNING_RATES = {"rnn": (5e-4, 1e-3, 1.5e-3), "lstm": (5e-4, 1e-3, 1.5e-3), "attn": (5e-4, 1e-3)}  # beside the notebook's
 CHANGED: list[tuple[str, float, tuple[str, ...]]] = [  # the notebook makes the first two at once
     ("attn", 1.5e-3, ("position code",)),
-    ("attn", 1.5e-3, ("mirrored images",)),
-    ("attn", 1.5e-3, ("position code", "every image twice")),  # as many updates as with mirrored images
+    ("attn", 1.5e-3, ("every image twice",)),
+    ("attn", 1.5e-3, ("position code", "mirrored images")),  # as many updates as with every image twice
 ]
 SIZES: dict[str, Any] = {"input_dim": 400, "wordvec_dim": 256, "hidden_dim": 256}
 TRAINING: dict[str, Any] = {"num_epochs": 15, "batch_size": 32, "lr_decay": 0.9, "drop_last": False}
