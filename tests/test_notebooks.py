@@ -6,10 +6,10 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from dl.notebook_files import METADATA, SOURCE_ENDING, add_hosting, read_source, repository
+from dl.notebook_files import METADATA, SOURCE_ENDING, add_hosting, find_sources, read_source, repository
 
 FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
-SOURCES = sorted(FOLDER.glob(f"*{SOURCE_ENDING}"))
+SOURCES = find_sources([])
 LARGEST = 5_000_000  # bytes: figures are sharp at twice the density of a screen
 # absolute folders of users and systems, in either spelling
 MACHINE = re.compile(r"(?<![\w.])(/(home|Users|root|work|tmp|opt|usr|var|mnt)/\w|[A-Z]:\\+Users)|site-packages")
