@@ -25,7 +25,7 @@ from dl.commands.data import fetch_entries, verify_entries
 from dl.console import SUCCESS
 from dl.data import ENTRIES, download
 from dl.data.davis import in_course_order
-from dl.notebook_files import SOURCE_ENDING, read_source, write_notebook
+from dl.notebook_files import SOURCE_ENDING, find_sources, read_source, write_notebook
 from dl.training import networks
 from dl.world.export import EASY_VIDEOS, HARD_VIDEOS, sample_path, write_cifar, write_coco_captioning, write_davis
 from tests import student_tree
@@ -113,7 +113,7 @@ def project(tmp_path_factory):
     for name in COPIED:
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         copy(ROOT / name, folder / name)
-    for source in sorted((ROOT / "notebooks").glob(f"*{SOURCE_ENDING}")):
+    for source in find_sources([]):
         write_notebook(read_source(source), folder / "notebooks" / f"{source.name.removesuffix(SOURCE_ENDING)}.ipynb")
     (folder / "datasets").mkdir()
     shutil.copy(ROOT / "datasets" / "two_digit_op.json", folder / "datasets")
