@@ -3,7 +3,7 @@
     python -m dl.training.captioning_experiments        eleven runs, minutes each on one core
 
 Every run is one of the notebook's full training runs on the sample world, with the same initial weights; a run differs from
-it in its learning rate, in a position code added to the features, or in showing every image a second time, as it is or
+it in its learning rate, in a position code added to the features, or in showing every image twice, the second time as it is or
 mirrored. One seed. Results go to `captioning_experiments.json` beside this file; a run that is recorded there is not repeated.
 """
 
