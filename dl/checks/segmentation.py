@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -78,11 +79,13 @@ def _new(lesson, inputs: Values, device: str = "cpu"):
 def kept_in(value: object, depth: int = 4) -> Iterator[object]:
     """A value and what it keeps: items, attributes, what a function has closed over. Layers and optimisers stay closed."""
     yield value
-    if depth == 0 or isinstance(value, (nn.Module, torch.optim.Optimizer, Tensor, str, type)):
+    if depth == 0 or isinstance(value, (nn.Module, torch.optim.Optimizer, Tensor, str, type, ModuleType)):
         return
     inside: list = [*value.values()] if isinstance(value, dict) else [*value] if isinstance(value, (list, tuple)) else []
     inside += getattr(value, "__dict__", {}).values()
-    inside += [cell.cell_contents for cell in getattr(value, "__closure__", None) or ()]
+    for cell in getattr(value, "__closure__", None) or ():
+        with suppress(ValueError):  # an empty cell
+            inside.append(cell.cell_contents)
     for part in inside:
         yield from kept_in(part, depth - 1)
 
