@@ -35,7 +35,7 @@ session.check("16 rows give 16 x 4 predictions over 16 words", list(logits.shape
 #
 # $$ L = -\sum_t \log p_{t,c_t} $$
 #
-# Both functions take the logits of $T$ tokens, `(T, V)`, and the true words, `(T,)` or `(N, T / N)`, and return a single number. It is summed over the tokens; the curves below show it per token, in nats. Guessing evenly among 16 words costs $\ln 16 = 2.77$ per token. It keeps falling as $p_{t,c_t}$ approaches 1, so it rewards boundless confidence. **Label smoothing** asks for a little doubt: the target is no longer 1 for the true word and 0 for the others, but
+# Both functions take the logits of $T$ tokens, `(T, V)`, and the true words, `(T,)` or `(N, T / N)`, and return a single number. The loss is summed over the tokens; the curves below show it per token, in nats. Guessing evenly among 16 words costs $\ln 16 = 2.77$ per token. Cross-entropy keeps falling as $p_{t,c_t}$ approaches 1, so it rewards boundless confidence. **Label smoothing** asks for a little doubt: the target is no longer 1 for the true word and 0 for the others, but
 #
 # $$ L = -\sum_t \sum_c q_{t,c} \log p_{t,c}, \qquad q_{t,c} = \begin{cases} 1 - \varepsilon & c = c_t \\ \varepsilon / (V - 1) & \text{otherwise} \end{cases} \qquad \varepsilon = 0.1 $$
 #

@@ -49,11 +49,10 @@ def test_right_implementation_passes(topic, variant, tmp_path, seed):
     assert result.status == PASSED, result.message
 
 
-@pytest.mark.parametrize("optimiser", ["SGD({}, lr=0.1, momentum=0.9)", "SGD({}, lr=0.5)", "Adam({}, lr=0.1)"])
-def test_training_until_no_gradient_is_left_passes(optimiser, tmp_path, seed):
-    """Separable tokens are soon fitted so well that gradients vanish, whatever the optimiser that was chosen."""
+def test_training_until_no_gradient_is_left_passes(tmp_path, seed):
+    """With momentum, separable tokens are soon fitted so well that gradients vanish."""
     head = "self.head, self.loss = nn.Linear(self.inp_dim, self.num_classes).to(device), nn.CrossEntropyLoss()\n"
-    body = f"{head}self.optimizer = torch.optim.{optimiser.format('self.head.parameters()')}\n"
+    body = f"{head}self.optimizer = torch.optim.SGD(self.head.parameters(), lr=0.1, momentum=0.9)\n"
     examiner = Examiner(write_lesson(tmp_path, "clip_dino", {"DINOSegmentation.__init__": body}), seed)
     result = examiner.check(course.find(["DINOSegmentation.train"])[0])
     assert result.status == PASSED, result.message

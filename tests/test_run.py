@@ -340,7 +340,7 @@ def test_cleaning_makes_large_pictures_smaller_and_keeps_their_look():
     assert shown.shape == noise.shape and np.abs(shown.astype(int) - noise).mean() < 12
 
 
-def test_a_source_goes_on_in_further_files(project, monkeypatch):
+def test_a_source_goes_on_in_further_files(project):
     folder = project / "notebooks"
     for name in ("a", "a.2", "a.3", "b"):
         (folder / f"{name}.nb.py").write_text(f"# %%\n'{name}'\n", encoding="utf-8")

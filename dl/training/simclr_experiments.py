@@ -120,8 +120,8 @@ def supervised(per_class: int, updates: int = UPDATES) -> dict[str, float]:
     """Train the encoder and a linear layer from scratch on so many labelled images per class.
 
     Returns:
-        "train_loss", the mean of the last `LAST` batches, in nats, and test "accuracy" in percent, of whichever size of the test images is
-        better, 32 pixels or the training views' 16.
+        "train_loss", the mean of the last `LAST` batches, in nats, and test "accuracy" in percent, of whichever size of the test
+        images is better, 32 pixels or the training views' 16.
     """
     images, labels = picture_tensors(load_cifar10(train=True))
     rows = torch.cat([(labels == number).nonzero()[:per_class, 0] for number in range(CLASSES)])
