@@ -6,6 +6,7 @@
 import contextlib
 import os
 import sys
+import threading
 
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["http_proxy"] = os.environ["HTTP_PROXY"] = "http://127.0.0.1:9"  # of children: a proxy that is not there
@@ -14,8 +15,10 @@ os.environ["no_proxy"] = os.environ["NO_PROXY"] = "127.0.0.1,localhost"
 
 import pytest
 import torch
+from tqdm import tqdm
 
 torch.set_num_threads(1)
+tqdm.set_lock(threading.RLock())  # its own is shared with forked processes: one that is killed may hold it for ever
 LONGEST = ("test_two_styles.py", "test_real_mode.py")
 
 THIS_MACHINE = ("127.0.0.1", "localhost", "::1", "0.0.0.0", "::", "")

@@ -11,7 +11,6 @@ import shutil
 import socket
 import stat
 import tarfile
-import threading
 import time
 import zipfile
 from dataclasses import replace
@@ -19,7 +18,6 @@ from types import SimpleNamespace
 
 import pytest
 from fault_server import CERTIFICATE, serving
-from tqdm import tqdm
 
 from dl.console import UsageError
 from dl.data import Entry, content, download, fetch, manifest, verify
@@ -386,7 +384,7 @@ def test_a_damaged_file_is_replaced_and_again_replaces_any(server, home):
 def test_fifty_processes_fetch_once(server, home):
     address = server.give("/file", BODY, cuts=[60_000], stall=0.3)
     context = multiprocessing.get_context("fork")
-    all_of_them = [context.Process(target=fetch_alone, args=(entry(address, digest=sha256(BODY)),)) for _ in range(50)]
+    all_of_them = [context.Process(target=fetch.fetch, args=(entry(address, digest=sha256(BODY)),)) for _ in range(50)]
     for process in all_of_them:
         process.start()
     for process in all_of_them:
@@ -394,12 +392,6 @@ def test_fifty_processes_fetch_once(server, home):
     assert [process.exitcode for process in all_of_them] == [0] * 50
     assert (home / "thing.bin").read_bytes() == BODY and left_in(home) == ["thing.bin"]
     assert ranges(server) == [None, "bytes=60000-"]
-
-
-def fetch_alone(thing):
-    """In a forked process: with a lock of its own for tqdm, which would otherwise die with that of its parent."""
-    tqdm.set_lock(threading.RLock())
-    fetch.fetch(thing)
 
 
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="needs fork")
@@ -416,7 +408,7 @@ def test_killed_at_any_moment_the_same_call_finishes_and_nothing_partial_has_the
     thing = entry(address, digest=sha256(body), **changes)
     context, moments = multiprocessing.get_context("fork"), random.Random(1)
     for _ in range(KILLS):
-        process = context.Process(target=fetch_alone, args=(thing,))
+        process = context.Process(target=fetch.fetch, args=(thing,))
         process.start()
         process.join(moments.uniform(0.0, 0.06))
         process.kill()

@@ -56,6 +56,8 @@ def timed(work) -> float:
     started = time.monotonic()
     process = multiprocessing.get_context("fork").Process(target=work)
     process.start()
+    process.join(300)
+    process.kill()  # does nothing to one that has ended
     process.join()
     assert process.exitcode == 0
     return 1.5 * (time.monotonic() - started)

@@ -15,7 +15,7 @@ from dl.__main__ import main
 from dl.checks import course
 from dl.checks.examiner import Examiner
 from dl.checks.judge import ERROR, FAILED, PASSED
-from dl.sandbox import child, confine, wire
+from dl.sandbox import child, confine, processes, wire
 from dl.sandbox.child import Sandbox
 from dl.sandbox.confine import Limits
 from dl.sandbox.processes import Children
@@ -218,3 +218,25 @@ def test_a_process_that_cannot_be_forked_serves_all_the_same(tmp_path):
         children.forks = False
         bad, good = verdicts(tmp_path, children, "import os; os._exit(0)", "rnn_step_forward", "temporal_softmax_loss")
     assert (bad.status, bad.cause.diagnosis, good.status) == (ERROR, "crashed", PASSED)
+
+
+@forks
+def test_what_a_child_of_an_exercise_has_started_in_turn_is_ended_too(tmp_path, children):
+    """It becomes a child of the serving process only when its own parent is ended."""
+    children.limits = Limits(2, 20.0)
+    note = tmp_path / "pid"
+    start = f"open({str(note)!r}, 'w').write(str(os.getpid())); time.sleep(600)"
+    body = f"import os, time\nif os.fork() == 0:\n    if os.fork() == 0:\n        {start}\n    time.sleep(600)\n"
+    body += f"while not os.path.exists({str(note)!r}): time.sleep(0.01)\n{GOOD}"
+    first, second = verdicts(tmp_path, children, body, "rnn_step_forward", "temporal_softmax_loss")
+    assert (first.status, second.status) == (PASSED, PASSED)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(note.read_text()), 0)
+
+
+def test_a_process_that_does_not_start_is_given_up_in_words(tmp_path, monkeypatch):
+    monkeypatch.setattr(processes, "STARTING", 0.5)
+    (tmp_path / "dl" / "sandbox").mkdir(parents=True)
+    (tmp_path / "dl" / "sandbox" / "child.py").write_text("import time; time.sleep(600)")
+    with Children(package=tmp_path) as children, pytest.raises(RuntimeError, match="did not start. Try python -c"):
+        _ = children.layers

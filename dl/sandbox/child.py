@@ -276,14 +276,16 @@ def _end_the_rest(sandbox: Sandbox) -> None:
     if os.getpid() == 1:
         with contextlib.suppress(ProcessLookupError):
             os.kill(-1, signal.SIGKILL)
-        _reap()
+        with contextlib.suppress(ChildProcessError):
+            while True:
+                os.waitpid(-1, 0)
         confine.fresh_folder(sandbox.temporary, again=True)
         return
     while children := _children():
-        for child in children:
-            with contextlib.suppress(ProcessLookupError):
+        for child in children:  # theirs become children of this process: of the next round
+            with contextlib.suppress(ProcessLookupError, ChildProcessError):
                 os.kill(child, signal.SIGKILL)
-        _reap()
+                os.waitpid(child, 0)
     if sandbox.temporary:
         for path in Path(sandbox.temporary).iterdir():
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
@@ -297,12 +299,6 @@ def _children() -> list[int]:
             if int(stat.read_text().rpartition(")")[2].split()[1]) == os.getpid():
                 found.append(int(stat.parent.name))
     return found
-
-
-def _reap() -> None:
-    with contextlib.suppress(ChildProcessError):
-        while True:
-            os.waitpid(-1, 0)
 
 
 def _silence(last: int) -> None:

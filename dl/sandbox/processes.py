@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -27,6 +27,7 @@ from dl.sandbox.confine import Limits
 from dl.sandbox.wire import from_frame, to_frame
 
 SLACK = 60.0  # seconds on the clock that the serving process may be late, before it is given up
+STARTING = 300.0  # seconds that it has to start: on a busy machine loading torch takes a minute
 OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "cannot allocate memory")
 GENEROUS, ONES_OWN = Limits(), Sandbox()
 PACKAGE = Path(__file__).resolve().parents[2]
@@ -67,7 +68,8 @@ class Children:
         self.start()
         if self._layers is None:
             assert self._pipes is not None
-            frame = child.read_frame(self._pipes[0])
+            with self._ended_after(STARTING):
+                frame = child.read_frame(self._pipes[0])
             if not frame:
                 self.close()
                 raise RuntimeError("the process that calls exercises did not start. Try python -c 'import dl.sandbox.child'.")
@@ -125,38 +127,42 @@ class Children:
     def _exchange(self, request: bytes) -> bytes:
         """Send a request, return the answer of the student's process. Raises: Stopped."""
         assert self.layers is not None and self._pipes is not None
+        with self._ended_after(self.limits.wall + (SLACK if self.forks else 0)) as late:
+            try:
+                child.write_all(self._pipes[1], request)
+                about = from_frame(child.read_frame(self._pipes[0]))
+                self.cpu_seconds += about["cpu_seconds"]
+                if about["kind"] != "answered":
+                    raise Stopped(about["kind"], about["words"])
+                return child.read_frame(self._pipes[0])
+            except (ValueError, OSError) as error:
+                self.close()
+                if late.is_set():
+                    raise Stopped("timeout", f"it was stopped after {self.limits.wall:.0f} seconds on the clock") from error
+                raise Stopped("crashed", "it ended the process that ran it") from error
+            except KeyboardInterrupt:  # the answer would be taken for that of the next question
+                self.close()
+                raise
+
+    @contextlib.contextmanager
+    def _ended_after(self, seconds: float) -> Iterator[threading.Event]:
+        """Within it, the process is killed after so many seconds on the clock; the event says whether it was."""
         late = threading.Event()
 
-        def stop() -> None:
+        def end() -> None:
             late.set()
-            self._kill()
+            if self._process is not None:
+                self._process.kill()
+            elif self._pid:
+                os.kill(self._pid, 9)
 
-        timer = threading.Timer(self.limits.wall + (SLACK if self.forks else 0), stop)
+        timer = threading.Timer(seconds, end)
         timer.daemon = True
         timer.start()
         try:
-            child.write_all(self._pipes[1], request)
-            about = from_frame(child.read_frame(self._pipes[0]))
-            self.cpu_seconds += about["cpu_seconds"]
-            if about["kind"] != "answered":
-                raise Stopped(about["kind"], about["words"])
-            return child.read_frame(self._pipes[0])
-        except (ValueError, OSError) as error:
-            self.close()
-            if late.is_set():
-                raise Stopped("timeout", f"it was stopped after {self.limits.wall:.0f} seconds on the clock") from error
-            raise Stopped("crashed", "it ended the process that ran it") from error
-        except KeyboardInterrupt:  # the answer would be taken for that of the next question
-            self.close()
-            raise
+            yield late
         finally:
             timer.cancel()
-
-    def _kill(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-        elif self._pid:
-            os.kill(self._pid, 9)
 
     def _start_forked(self) -> None:
         requests, answers = os.pipe(), os.pipe()
