@@ -168,8 +168,9 @@ class Session:
 
     def exercises(self):
         """Table of this notebook's exercises: what to fill in, how hard, how long."""
-        from dl.checks import course, overview
+        from dl.checks import course
         from dl.checks.exercise import TOPIC_OF_NOTEBOOK
+        from dl.commands import overview
         from dl.figures.tables import Table
 
         return Table(overview.table(overview.rows(course.exercises(TOPIC_OF_NOTEBOOK[self.name]))))
@@ -179,9 +180,10 @@ class Session:
 
         Checks all exercises that are no longer stubs, so it may take half a minute.
         """
-        from dl.checks import course, overview
+        from dl.checks import course
         from dl.checks.examiner import Examiner
         from dl.checks.exercise import TOPIC_OF_NOTEBOOK
+        from dl.commands import overview
         from dl.figures.tables import Table
         from dl.sandbox.processes import shared
 

@@ -59,7 +59,7 @@ print("Used below:", "your new_centre" if written else "the given version; yours
 
 # %%
 collapse_guess = session.predict("What happens without centring?", [
-    "nothing much", "all images get the same category", "all categories become equally likely"])
+    "nothing much", "nearly all images get the same category", "all categories become equally likely"])
 
 # %%
 runs = {
@@ -72,20 +72,20 @@ figure = draw.two_entropies(runs, dino_toy.KINDS, dino_toy.OUTPUTS)
 ends = [[curve[-1] for curve in run] for run in runs.values()]
 (one, together), (_, without_centring), (without_sharpening, _) = ends
 collapse_guess.reveal(
-    "all images get the same category", f"The mean answer has {without_centring:.2f} nats.")
+    "nearly all images get the same category", f"The mean answer has {without_centring:.2f} nats.")
 both_on = f"{one:.2f} and {together:.2f} nats"
 session.check("with both: clear and different", one < 0.1 and together > 0.8 * np.log(8), both_on)
 session.check("without centring: one answer for nearly all", without_centring < 0.7)
 session.check("without sharpening: no clear answer", without_sharpening > 0.9 * np.log(16))
 
 # %% [markdown]
-# *Three trainings. The solid line is the mean entropy of the teacher's answers for single images, low if the answers are clear. The dashed line is the entropy of the mean of all its answers, low if they all name the same category.* With both safeguards each answer becomes clear and the answers differ: nearly one for each of the eight kinds, found without a label. Without centring they are clear and nearly all the same: the first collapse. Without sharpening all sixteen categories stay almost equally likely for every image: the second.
+# *Three trainings. The solid line is the mean entropy of the teacher's answers for single images, low if the answers are clear. The dashed line is the entropy of the mean of all its answers, low if they all name the same category.* With both safeguards each answer becomes clear and the answers differ: their mean has nearly the entropy of one category for each of the eight kinds. (That the categories *are* the kinds, entropies alone cannot show.) Without centring they are clear and nearly all the same: the first collapse. Without sharpening all sixteen categories stay almost equally likely for every image: the second.
 #
 # ## The trained network
 #
-# DINO's network is a *vision transformer* (ViT, [Dosovitskiy et al. 2020](https://arxiv.org/abs/2010.11929)). The image is cut into square *patches*. Each patch becomes one vector, a *token*, and a position code is added. From there on it is the encoder of `Transformers.ipynb`: blocks in which every token attends to all tokens. One extra token, [CLS], belongs to no patch; its output stands for the whole image. In a name such as ViT-S/8, S is the size (small) and 8 the side of a patch in pixels.
+# DINO's network is a *vision transformer* (ViT, [Dosovitskiy et al. 2020](https://arxiv.org/abs/2010.11929)). The image is cut into square *patches*. Each patch becomes one vector, a *token*, and a position encoding is added. From there on it works like the encoder of `Transformers.ipynb` (but with pre-norm, and with GELU, a smooth ReLU): blocks in which every token attends to all tokens. One extra token, [CLS], belongs to no patch; its output stands for the whole image. In a name such as ViT-S/8, S is the size (small) and 8 the side of a patch in pixels.
 #
-# We are done with CLIP; delete it to free memory. (The retrievers hold on to the model too, so they must go with it.) To run the cells above again, start from the top.
+# We are done with CLIP; the next cell deletes it to free memory. (The retrievers hold on to the model too, so they must go with it.) To run the cells above again, start from the top.
 
 # %%
 clip_model = retriever = shelf = None  # their memory is free again
@@ -106,7 +106,7 @@ print(f"{sum(p.numel() for p in dino_model.parameters()):,} parameters,",
 #
 # ## Where does it look?
 #
-# In each block, every token attends to all others. The [CLS] token stands for the whole image: its row in the last block says which patches that summary is made of. There is one map per head, and one value per patch of $8 \times 8$ pixels:
+# In each block, every token attends to all tokens, itself included. The [CLS] token stands for the whole image: its row in the last block says which patches it reads there. (As in `Transformers.ipynb`: read is not the same as used, and after the first block a position no longer holds its own patch alone.) There is one map per head, and one value per patch of $8 \times 8$ pixels:
 
 # %%
 sample = images[0] if REAL else images[2]  # a green tree on green grass: colour helps little
@@ -171,7 +171,7 @@ figure = draw.top_patches(
     "As many patches as the objects have, those with the highest attention")
 
 # %% [markdown]
-# *Eight scenes; below, bright, the patches to which the best head attends most: of the trained network in the second row, of the untrained one in the third.* In the second row you recognise most objects, with holes in some and stray patches beside others. In the third you mostly do not, but now and then you do: random filters respond to strong edges, and some objects have many. Judge by the mean over the 100 scenes, not by one of them.
+# *Eight scenes; below, bright, the patches to which the best head attends most: of the trained network in the second row, of the untrained one in the third.* In the second row you recognise most objects, with holes in some and stray patches beside others. In the third you mostly do not, but now and then you do: random filters respond to strong edges, and some objects have many. (So the untrained network can have a gain of about 1 and an IoU above chance: its weights hardly differ, but the IoU looks only at their order.) Judge by the mean over the 100 scenes, not by one of them.
 #
 # ## What is in a patch?
 #
@@ -494,7 +494,7 @@ for name, network in (("learnt", dino_model), ("untrained", untrained)):
 # %%
 learnt, fresh = (float(np.mean(values)) for values in hard_ious.values())
 lead = f"{learnt:.3f} against {fresh:.3f}"
-hard_guess.reveal(lead, "Shape and pattern have to be recognised; colour does not help.")
+hard_guess.reveal(lead, "Here the objects share their colours; shape and pattern have to be recognised.")
 session.record(hard_video_learnt=learnt, hard_video_untrained=fresh)
 session.target("the hard video", learnt >= 0.5, f"mean IoU {learnt:.3f}, limit 0.5")
 session.target("learning pays there", learnt - fresh >= 0.1, f"{lead}, limit 0.1 ahead")
@@ -536,7 +536,7 @@ session.target("attention goes with the objects", gains["trained"] >= 3, f"{gain
 session.target("without training not", gains["untrained"] < 1.5, f"{gains['untrained']:.2f}")
 
 # %% [markdown]
-# *Frames of the hard video from first to last; below each, the attention of the chosen head of the trained and of the untrained network. Each row has one colour scale, from black for 0 to bright for its largest weight.* In the middle row the bright patches travel with the objects, although every colour changes on the way. Some also lie on things that are no objects here, such as the umbrella: without labels, the network cannot know which of the shapes you want. The last row is bright everywhere: the untrained head spreads its attention almost evenly, wherever the objects are.
+# *Frames of the hard video from first to last; below each, the attention of the chosen head of the trained and of the untrained network. Each row has one colour scale, from black for 0 to bright for its largest weight in the whole video.* In the middle row the bright patches travel with the objects, although every colour changes on the way. Some also lie on things that are no objects here, such as the umbrella: without labels, the network cannot know which of the shapes you want. The last row is bright everywhere: the untrained head spreads its attention almost evenly, wherever the objects are.
 #
 # ## Sixteen hard videos, five kinds of features
 #
@@ -604,7 +604,7 @@ session.save_results()
 # * CLIP puts images and texts into one space, in which a cosine says how well they fit. A classifier is then a list of words, and a search engine a matrix product. Compare cosines with each other, never with a fixed threshold.
 # * Zero-shot knows what was learnt, not what was asked for. On pairs never seen it may fail, and unevenly; and which object has which colour it can only guess. Test for what you need, and look behind the mean.
 # * DINO learns from its own slow average. Centring and sharpening, together, keep it from always naming one category and from naming none.
-# * Attention maps and patch tokens can find objects without a label or a mask. A linear head and one labelled frame then go a long way.
+# * Attention maps and patch tokens can find objects without a label or a mask. (The small network's training crops had told it where objects are.) A linear head and one labelled frame then go a long way.
 # * Compare with an untrained network and with simple features before you praise the learnt ones. On easy data they may all look alike.
 #
 # **What next?** Swap two words in other sentences ("left of", "above") and measure. Train `DINOSegmentation` on two frames instead of one. With `DL_DATA=real`, run all of this on photographs, and see which of the claims carry over.

@@ -67,7 +67,7 @@ from dl.world.render import render
 session.exercises()
 
 # %% [markdown]
-# There are two kinds of data. With `DL_DATA=real`: photographs of COCO, the published CLIP ViT-B/32 and DINO ViT-S/8, and videos of DAVIS. With the sample data: drawn scenes and videos, and two small models that were trained on such scenes (never on those shown here). Their cards, `dl/weights/files/clip.md` and `dino.md`, say how.
+# There are two kinds of data. With `DL_DATA=real`: photographs of COCO, the published CLIP ViT-B/32 and DINO ViT-S/8 (Part II explains the names), and videos of DAVIS. With the sample data: drawn scenes and videos, and two small models that were trained on such scenes (never on those shown here). Their cards, `dl/weights/files/clip.md` and `dino.md`, say how.
 
 # %%
 REAL = session.data == "real"
@@ -317,7 +317,7 @@ session.target("all ten images are named correctly", all(named), f"{sum(named)} 
 figure = draw.titled_images(images, predictions, f"Which of {len(classes)} texts fits best?")
 
 # %% [markdown]
-# *The ten images, each under the class text that fits it best.* For the published CLIP this is *zero-shot* in the full sense: nobody trained a classifier of these classes. Our small model has met these very texts in training (see below). So its result here shows how the method works, not that it needs no training; the honest test follows, with pairs that were kept out of training.
+# *The ten images, each under the class text that fits it best.* For the published CLIP this is *zero-shot* in the full sense: nobody trained a classifier of these classes. Our small model has met these very texts in training (see below). So its result here shows how the method works, not that it needs no training; the real test follows, with pairs that were kept out of training.
 #
 # **A caveat about these weights:** the published model got there from captions alone, 400 million of them. The small model of the sample mode had help. From captions it learns colour and background long before it learns to tell a star from a boat, because those suffice to tell most pairs apart. It learnt the classes well only after two changes: a ResNet as image encoder in place of one that sees patches, and training that also compared every image with short texts that name one property: "a star", "something red", "something striped", "something in the snow". Which of the two did more was not measured; `dl/weights/files/clip.md` has the details.
 #
@@ -366,7 +366,7 @@ session.target("kept-out pairs differ", max(share_of_pair) - min(share_of_pair) 
 Table(by_pair)
 
 # %% [markdown]
-# The mean hides the differences. Some pairs that the model has never seen it names nearly always, others nearly never. So it can combine what it learnt separately, but you cannot rely on it, and nobody tells you beforehand which pair will fail. (A guess, not tested here: in training nothing purple was ever a tree, so purple may count as evidence *against* "a tree".)
+# The mean hides the differences. Some pairs that the model has never seen it names nearly always, others nearly never. So it can combine what it learnt separately, but you cannot rely on it, and nobody tells you beforehand which pair will fail. (A guess, not tested here: in training nothing purple was ever a tree, so purple may count as evidence *against* "a tree". But the same is true of orange and heart, which goes well, so this cannot be the whole reason.)
 #
 # Now texture. It was asked for in training, just like colour. What do the three texts look like to the model?
 
@@ -378,7 +378,7 @@ between = lesson.get_similarity_no_loop(words, words)
 session.target("three texts on texture, one vector", between.min() > 0.99, f"{between.min():.4f}")
 
 # %% [markdown]
-# With the sample model the three texts have practically the same vector, so that all three fit every image equally well. That is the cheapest answer as long as the images' vectors do not tell textures apart either: **asked for in training, and not learnt**, at least by the text encoder. (Do the image vectors hold the texture? A linear probe would tell.) Gaps like this show only if you look for them.
+# With the sample model the three texts have practically the same vector, so that all three fit every image equally well. If the images' vectors do not tell textures apart, equal texts even cost the least loss; whether they do, a linear classifier on these vectors would tell. So texture was **asked for in training, and not learnt**, at least by the text encoder. Gaps like this show only if you look for them.
 #
 # ## Retrieval: a search engine
 #
@@ -434,7 +434,7 @@ ranks = [rank for rank, hit in enumerate(hits, start=1) if hit]
 session.say(f"All {len(ranks)} images with a blue boat are at the ranks {ranks}.")
 
 # %% [markdown]
-# *The five best images for a query with a colour and a class, each with its rank and whether a blue boat is really in it.* With the sample model, the misses have half of what was asked for: a boat that is not blue, or something blue that is not a boat. Such images rank above several real blue boats. The whole query is one vector, and so is the whole image; their cosine says *how much* fits, not *what* does.
+# *The five best images for a query with a colour and a class, each with its rank and whether a blue boat is really in it.* With the sample model, the misses that are shown have half of what was asked for: a boat that is not blue, or something blue that is not a boat. They rank above several real blue boats. The whole query is one vector, and so is the whole image; their cosine says *how much* fits, not *what* does.
 #
 # ### The swap
 #
@@ -467,7 +467,7 @@ session.record(swap_right=share, swap_cosine_of_texts=alike)
 session.target("on swapped colours it only guesses", 0.35 <= share <= 0.65, f"{share:.2f}")
 
 # %% [markdown]
-# *Two images in which only the colours are exchanged, and the cosines of both sentences with both.* The two sentences have nearly the same vector, so their cosines with one image are almost equal. Which of them is ahead is luck, even where it comes out right. Over many such pairs the model is right about as often as a coin. The vector holds which words occur, but not which colour belongs to which object: a **bag of words**. Why did training not care? The loss only had to tell a pair from the others *in the batch*, and a batch hardly ever holds the swapped scene. The published CLIP suffers from the same gap, with photographs ([Yuksekgonul et al. 2023](https://arxiv.org/abs/2210.01936)); training with swapped sentences as additional negatives narrows it.
+# *Two images in which only the colours are exchanged, and the cosines of both sentences with both.* The two sentences have nearly the same vector, so their cosines with one image are almost equal. Which of them is ahead is luck, even where it comes out right. Over many such pairs the model is right about as often as a coin. The vector holds which words occur, but hardly which colour belongs to which object: a **bag of words**. Why did training not care? The loss only had to tell a pair from the others *in the batch*, and a batch hardly ever holds the swapped scene. The published CLIP suffers from the same gap, with photographs ([Yuksekgonul et al. 2023](https://arxiv.org/abs/2210.01936)); training with swapped sentences as additional negatives narrows it.
 #
 # ### Question 2
 #

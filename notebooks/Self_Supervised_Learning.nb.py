@@ -68,7 +68,7 @@ from dl.training import simclr_experiments as recorded
 session.exercises()
 
 # %% [markdown]
-# The network depends on the data. CIFAR-10 gets a ResNet-50. The sample images, close-ups of ten kinds of things at the same 32 x 32 pixels, get a small residual network that a CPU can train. Everything else is shared.
+# The network depends on the data. CIFAR-10 gets a ResNet-50. The sample images, close-ups of ten kinds of things (the classes) at the same 32 x 32 pixels, get a small residual network that a CPU can train. Everything else is shared.
 
 # %%
 REAL = session.data == "real"
@@ -222,7 +222,7 @@ for k in (0, 1):
 # %% [markdown]
 # ### One row against all others
 #
-# A batch of $N$ images gives $2N$ vectors. Stack them: rows $0$ to $N-1$ are the first views, rows $N$ to $2N-1$ the second views in the same order, so rows $k$ and $k+N$ are a pair. Row $i$ has one *positive*, $j$, the other view of its own image. All other rows are its *negatives*: views of other images, whatever they show. (With ten kinds of things, about one negative in ten shows the same kind.) Row $i$ must pick its positive out of all of them. That is a classification among $2N - 1$ candidates, so we take the cosines as logits, divide them by a temperature $\tau$, and use the cross entropy:
+# A batch of $N$ images gives $2N$ vectors. Stack them: rows $0$ to $N-1$ are the first views, rows $N$ to $2N-1$ the second views in the same order, so rows $k$ and $k+N$ are a pair. Row $i$ has one *positive*, $j$, the other view of its own image. All other rows are its *negatives*: views of other images, whatever they show. (With ten classes, about one negative in ten shows the same class.) Row $i$ must pick its positive out of all of them. That is a classification among $2N - 1$ candidates, so we take the cosines as logits, divide them by a temperature $\tau$, and use the cross entropy:
 #
 # $$\ell(i, j) = -\log p(j \mid i), \qquad p(k \mid i) = \frac{\exp(s(z_i, z_k)/\tau)}{\sum_{m \neq i} \exp(s(z_i, z_m)/\tau)}$$
 #
@@ -456,7 +456,7 @@ session.say(f"Guessing costs **{guess_loss:.2f}** nats. The first batch cost "
             f"kNN accuracy went from **{start_knn:.1f} %** to **{end_knn:.1f} %**.")
 
 # %% [markdown]
-# Why does the loss not go to 0? The images of a batch cannot all be opposite to each other. At best both views of an image coincide and any two images have the cosine $-1/(N-1)$ (this needs at least $N-1$ dimensions; our 128 are just enough for $N = 128$); that still costs $\ln\left(1 + (2N-2)\, e^{-(1 + 1/(N-1))/\tau}\right)$ nats. The lower the temperature, the lower this floor. The last row of the table is your run: its floor is far below your last loss. Much of what lies between the two is there because the training is short and the views are hard to match.
+# Why does the loss not go to 0? The images of a batch cannot all be opposite to each other. At best both views of an image coincide and any two images have the cosine $-1/(N-1)$ (this needs at least $N-1$ dimensions; our 128 are just enough for $N = 128$); that still costs $\ln\left(1 + (2N-2)\, e^{-(1 + 1/(N-1))/\tau}\right)$ nats. The lower the temperature, the lower this floor. The last row of the table is your run: its floor is far below your last loss. A short training and views that are hard to match would explain much of what lies between the two.
 
 # %%
 def floor(N, tau):
@@ -519,7 +519,7 @@ if not REAL:  # the recorded runs saw the sample images
 figure = draw.learning_curves(runs, shipped_knn)
 
 # %% [markdown]
-# *kNN accuracy against the number of images seen, counting an image again in every epoch.* Both curves are measured as in your run; the line of the shipped weights is measured on images of full size. The recorded run is a separate one, twice as long as yours; where both have points, the difference between them is chance. The green line is the shipped weights. They differ in several things at once (many more images, larger batches, views and test images of full size), so the plot cannot say how much each of these contributes.
+# *kNN accuracy against the number of images seen, counting an image again in every epoch.* Both curves are measured as in your run; the line of the shipped weights is measured on images of full size. The recorded run is a separate one, twice as long as yours; both use the same settings, so where both have points, the difference comes from the random numbers alone: it shows how far single runs can differ. The green line is the shipped weights. They differ in several things at once (many more images, larger batches, full-size views and full-size test images), so the plot cannot say how much each of these contributes.
 
 # %%
 beyond = REAL or shipped_knn > longer["knn_16"][-1]  # the recorded run saw the sample images
@@ -571,7 +571,7 @@ session.check("here cropping makes them worse, with colour changes and without",
 #
 # Compare with the losses in the table. (The loss is the mean over the epoch.) Without colour changes the puzzle is *easier*: the loss is far lower with and without cropping, and yet the linear probe is much worse. An explanation that fits: the network can match views by their colours and has less reason to look at shapes. But a low loss does not mean bad features either: "neither" has the lowest loss of all and is not the worst. **A low contrastive loss alone is no sign of good features**: the network finds the cheapest clue that tells views apart, and the augmentations decide which clues are left.
 #
-# Cropping is the surprise. On photographs, the paper finds, cropping together with colour changes beats every other pair of augmentations. In these runs the features are better *without* it, with colour changes and without them; by kNN that even matters more than the colours. Three reasons fit. Our images are close-ups of one object, and a crop cuts into the only shape there is. The harder puzzle is learnt more slowly, and one epoch may be too short for it. And the test images are uncropped, as the views of these runs are. The runs cannot tell these reasons apart. Which augmentations are right depends on the images, and has to be measured.
+# Cropping is the surprise. On photographs, the paper finds, cropping together with colour changes beats every other pair of augmentations. In these runs the features are better *without* cropping, whether or not colours are changed; by kNN, cropping even matters more than the colour changes. Three reasons fit. Our images are close-ups of one object, and a crop cuts into the only shape there is. The harder puzzle is learnt more slowly, and one epoch may be too short for it. And the test images are uncropped, as are the views of the runs without cropping. The runs cannot tell these reasons apart. Which augmentations are right depends on the images, and has to be measured.
 
 # %% [markdown]
 # ## A linear probe, with few labels
@@ -615,7 +615,7 @@ print(f"Best top-1 accuracy with self-supervised learning: {max(with_simclr):.2f
 figure = draw.probe_curves(without, with_simclr)
 
 # %% [markdown]
-# *Test accuracy of both probes over ten epochs.* The encoders have the same architecture, the probes the same labels and the same settings. What differs is where the encoder's weights come from. Longer training might well raise both: with the sample data, ten epochs are only 80 steps of Adam, on augmented images. The logistic regressions above and below are different probes: they are fitted to the end, on standardised features of images without augmentation. Those below score higher with as many labels or fewer, and those above bring even random weights to about a third, so part of the gap is a head that was not trained long enough. Compare probes only within one section. "Best" picks an epoch by its test accuracy, which flatters a little; that is why the last epoch is reported beside it.
+# *Test accuracy of both probes over ten epochs.* The encoders have the same architecture, the probes the same labels and the same settings. What differs is where the encoder's weights come from. Longer training might well raise both: with the sample data, ten epochs are only 80 steps of Adam, on augmented images. The logistic regressions above and below are different probes: they are fitted to the end, on standardised features of images without augmentation. Those below score higher with as many labels or fewer, and those above bring even random weights to about a third, so part of the gap comes from how this probe is trained, not from the encoder alone. Compare probes only within one section. "Best" picks an epoch by its test accuracy, which flatters a little; that is why the last epoch is reported beside it.
 
 # %%
 gain = max(with_simclr) - max(without)
@@ -655,8 +655,8 @@ session.target("SimCLR wins with 5 labels per class", REAL or few[0] > few[1] + 
 
 # %%
 losses = [supervised[str(n)]["train_loss"] for n in recorded.PER_CLASS]
-Table({"labels per class": list(recorded.PER_CLASS), **by_labels, "its training loss": losses},
-      digits={**dict.fromkeys(by_labels, 1), "its training loss": 2})
+Table({"labels per class": list(recorded.PER_CLASS), **by_labels, "supervised: training loss": losses},
+      digits={**dict.fromkeys(by_labels, 1), "supervised: training loss": 2})
 
 # %% [markdown]
 # *Test accuracy against labels per class, on a logarithmic axis; the table has the same numbers.* Pretraining is worth most with the fewest labels; with more of them, supervised learning catches up. Read the plot at one height to answer the question of the title: how many labels per class does supervised learning need for what SimCLR's features reach with 5? The comparison is fair about labels but not about everything else. SimCLR's encoder has also seen many thousands of images without labels, and at full size, while the supervised runs train on views of 16 x 16 pixels. And each of them has one seed, so differences of a few points may be chance. (With `DL_DATA=real` the supervised curve is still that of the sample images; do not compare the two then.)
@@ -681,7 +681,7 @@ keeps_more.reveal(winner, f"{on_h:.1f} % on h, {on_z:.1f} % on z")
 session.target("h keeps at least as much as z", on_h >= on_z - 0.5)
 
 # %% [markdown]
-# The loss asks $z$ to ignore whatever the augmentations change, for example colour. If $g$ does the ignoring, $h$ may keep it. That is the explanation of the SimCLR paper (its section 4.2), which finds a difference of more than ten points on ImageNet. On the sample images there is next to no difference: their ten classes are told apart by shape alone, and shape is what both must keep. A sharper test asks both for something that the augmentations change. **To think about:** take the mean red, green and blue of every image as the target, fit a linear regression once to $h$ and once to $z$, and compare the errors on test images. (`h` and `z` belong to `images[:1000]`, `asked` and `asked_z` to `test_images`.) What do you expect, and what do you find? (`session.answer("Colour in h and z")`)
+# The loss asks $z$ to ignore whatever the augmentations change, for example colour. If $g$ does the ignoring, $h$ may keep it. That is the explanation of the SimCLR paper (its section 4.2), which finds a difference of more than ten points on ImageNet. On the sample images there is next to no difference. Two reasons fit: the ten classes differ in shape, which both must keep; and with almost all images right there is little room for a difference. A sharper test asks both for something that the augmentations change. **To think about:** take the mean red, green and blue of every image as the target, fit a linear regression once to $h$ and once to $z$, and compare the errors on test images. (`h` and `z` belong to `images[:1000]`, `asked` and `asked_z` to `test_images`.) What do you expect, and what do you find? (`session.answer("Colour in h and z")`)
 
 # %% [markdown]
 # ## What the features look like
@@ -721,7 +721,7 @@ session.save_results()
 # 1. **Colours that matter.** Suppose colours matter, as with birds or ripe fruit. Which step would you weaken, and how would you notice that you should? (Name the step, the reason, and a measurement.)
 # 2. **Negatives of the same class.** Two different images of a boat are negatives of each other. How does the loss treat them, and why does it work all the same?
 # 3. **Temperature.** What does the temperature do to the gradients of similar and of dissimilar negatives? What goes wrong at either extreme?
-# 4. **Batch norm across devices.** When SimCLR trains on several devices, batch norm must use statistics over all of them. Which shortcut would the network find otherwise?
+# 4. **Batch norm across devices.** When SimCLR trains on several devices, batch norm must use statistics over all of them. Which shortcut would the network find otherwise? (Both views of an image lie on the same device. What else would they share that their negatives on other devices do not?)
 # 5. **A loss that is too low.** In the table of augmentations, the run without colour changes has a lower loss and worse features. Explain it to somebody who believes that a lower loss is always better.
 #
 # **What next?** Change one setting of `drawn` (say `scale=(1, 1)`, no cropping) and train from scratch again. Run `python -m dl.simclr.pretrain --epochs 5`, which does the whole training with batched views, on one device or, started by `torchrun`, on many. Or go on to `CLIP_DINO.ipynb`: there the two views become an image and its caption, and later the negatives disappear altogether.

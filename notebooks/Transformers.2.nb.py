@@ -35,7 +35,7 @@ session.check("16 rows give 16 x 4 predictions over 16 words", list(logits.shape
 #
 # $$ L = -\sum_t \log p_{t,c_t} $$
 #
-# Both functions take the logits of $T$ tokens, `(T, V)`, and the true words, `(T,)` or `(N, T / N)`, and return a single number. The loss is summed over the tokens; the curves below show it per token, in nats. Guessing evenly among 16 words costs $\ln 16 = 2.77$ per token. Cross-entropy keeps falling as $p_{t,c_t}$ approaches 1, so it rewards boundless confidence. **Label smoothing** asks for a little doubt: the target is no longer 1 for the true word and 0 for the others, but
+# Both functions take the logits of $T$ tokens, `(T, V)`, and the true words, `(T,)` or `(N, T / N)`, and return a single number. The loss is summed over the tokens; the curves below show it per token, in nats (the unit that goes with the natural logarithm). Guessing evenly among 16 words costs $\ln 16 = 2.77$ per token. Cross-entropy keeps falling as $p_{t,c_t}$ approaches 1, so it rewards boundless confidence. **Label smoothing** asks for a little doubt: the target is no longer 1 for the true word and 0 for the others, but
 #
 # $$ L = -\sum_t \sum_c q_{t,c} \log p_{t,c}, \qquad q_{t,c} = \begin{cases} 1 - \varepsilon & c = c_t \\ \varepsilon / (V - 1) & \text{otherwise} \end{cases} \qquad \varepsilon = 0.1 $$
 #
@@ -55,7 +55,7 @@ for line, result in zip(four_in, four_out):
 # %% [markdown]
 # ## First: overfit four rows
 #
-# A model that cannot memorise four rows has a bug. It is the cheapest test there is, so it comes first: a small model, four rows for training and, on purpose, the same four for validation. We do it from three seeds, to be sure that it was not luck.
+# If a model cannot memorise four rows, look for a bug or a bad learning rate. It is the cheapest test there is, so it comes first: a small model, four rows for training and, on purpose, the same four for validation. We do it from three seeds, to be sure that it was not luck.
 
 # %%
 for seed in (2, 1, 0):
@@ -75,7 +75,7 @@ columns = {key: [entry[key] for entry in small_history] for key in KEYS}
 figure = show.training_curves(columns, "Four rows are memorised")
 
 # %% [markdown]
-# *Left the loss on the same four rows with dropout (solid) and without (dashed), right the token accuracy, which reaches 1.* The training loss stays above: dropout disturbs the model while it learns.
+# *One of the three seeds. Left the loss on the same four rows with dropout (solid) and without (dashed), right the token accuracy, which reaches 1.* The training loss stays above: dropout disturbs the model while it learns.
 #
 # ### The two losses compared
 #
@@ -121,9 +121,9 @@ figure = show.schedules({
 })
 
 # %% [markdown]
-# *Left 900 updates at almost nothing, then a constant learning rate to the end. Right a short ramp to a higher learning rate, which then falls to 0 along a cosine.* A learning rate that falls lets the last details settle: with constant steps, the weights keep jumping around a minimum.
+# *Left 900 updates at almost nothing, then a constant learning rate to the end. Right a short ramp to a higher learning rate, which then falls to 0 along a cosine. (The scales differ.)* A learning rate that falls lets the last details settle: with constant steps, the weights keep jumping around a minimum.
 #
-# On a CPU core the reference training takes an hour or more. So by default (`DL_DATA=sample`) the next cell trains only the first epochs, with a short warm-up. To run all 800, set the environment variable `DL_DATA=real` before you start Jupyter; the rows are the same in both cases, and a stopped run goes on where it was. (`python -m dl train-weights transformer` is the same training and can be stopped and resumed; its weights are shipped.)
+# On a CPU core the reference training takes an hour or more. So by default (`DL_DATA=sample`) the next cell trains only the first epochs, with a short warm-up. To run all 800, set the environment variable `DL_DATA=real` before you start Jupyter; the rows are the same in both cases, and a stopped run resumes where it stopped. (`python -m dl train-weights transformer` is the same training and can be stopped and resumed; its weights are shipped.)
 
 # %%
 BATCH_SIZE = 256
@@ -147,7 +147,7 @@ columns = {key: [entry[key] for entry in history] for key in KEYS}
 figure = show.training_curves(columns, f"{EPOCHS} epochs from scratch, here and now")
 
 # %% [markdown]
-# *Loss (left) and token accuracy (right) of the training that just ran.* Notice how soon a quarter of the tokens is right: `EOS` always stands at the end and costs nothing to learn.
+# *Loss (left) and token accuracy (right) of the training that just ran.* Notice that 0.25 means little: every fourth token to predict is `EOS`, which always stands at the end.
 #
 # What becomes of it after 800 epochs? The shipped weights come from exactly that training, and their file keeps its history.
 
@@ -159,11 +159,11 @@ figure = show.training_curves(shipped["curves"], title, target=0.80)
 session.check("the recipe reaches its target, 0.80", best >= 0.80, f"best of 800 epochs {best:.3f}")
 
 # %% [markdown]
-# *Loss and token accuracy over 800 epochs, with the target of 0.80 as a dotted line.* Notice the bend at epoch 53: until then the learning rate is about 80 times smaller. And the training loss stays *above* the validation loss to the end, because dropout is on while training. The next section but one measures both without dropout.
+# *Loss and token accuracy over 800 epochs, with the target of 0.80 as a dotted line.* Notice the bend at epoch 53: until then the learning rate is about 80 times smaller. And but for a rare spike the training loss stays *above* the validation loss to the end, because dropout is on while training. The next section but one measures both without dropout.
 #
 # ## Inference: writing a result
 #
-# Without a known result the decoder has to read its own words: start with `BOS`, take the most likely next token, append it, go on (*greedy decoding*). The encoder runs once, the decoder four times. From here on we use the shipped weights (with `DL_DATA=real`, the model trained above).
+# Without a known result the decoder has to read its own words: start with `BOS`, take the most likely next token, append it, go on (*greedy decoding*). The encoder runs once, the decoder four times. The causal mask stays on: without it, the earlier tokens would also read the later ones, and their vectors would differ from those in training. From here on we use the shipped weights (with `DL_DATA=real`, the model trained above).
 
 # %%
 if session.data == "sample":
@@ -259,7 +259,7 @@ session.record(cross_attention_evenness=min(cross))
 session.target("cross-attention is flat in all heads", session.data == "real" or min(cross) > 0.9)
 
 # %% [markdown]
-# *One panel per kind of attention, one row per block, one column per head; yellow is flat.* Read the encoder from top to bottom: block 0 chooses, block 3 no longer does. By then the encoder has mixed the nine tokens until its outputs are nearly one and the same vector (the cosine printed above says so), and it makes hardly any difference which of them the decoder reads, and its cross-attention is flat in all sixteen heads. Keep this in mind for the model of Part V.
+# *One panel per kind of attention, one row per block, one column per head; yellow is flat.* Read the encoder from top to bottom: block 0 chooses, block 3 no longer does. By then the encoder has mixed the nine tokens until its outputs are nearly one and the same vector (the cosine printed above says so), and it makes hardly any difference which of them the decoder reads, and its cross-attention is nearly flat in all sixteen heads. Keep this in mind for the model of Part V.
 #
 # For your own question, the head of each kind that chooses most:
 
@@ -334,13 +334,13 @@ def kinds_of_mistakes(model_name):
 mistakes = kinds_of_mistakes("reference")
 adding = [row for row in mistakes if row["digits"].startswith("adds")]
 result = [f"{row['digits']}, {row['result']}: {row['wrong results']:.0%} wrong" for row in adding]
-why = "It does not seem to work digit by digit: a carry is no extra step for it."
+why = "In its additions a carry is no extra difficulty."
 carry.reveal("; ".join(result), why)
 Table(mistakes, digits=2, best={"wrong results": "max"})
 
 # %%
 wholes = {name: {e: all(ok) for e, ok in found.items()} for name, found in answers.items()}
-title = "All questions that can be asked: diagonals and squares of mistakes"
+title = "All questions that can be asked: diagonals and blocks of mistakes"
 figure = show.answer_map(wholes, title)
 
 by_result = {}
@@ -352,7 +352,7 @@ session.say(f"Of {len(shares)} possible results, **{easy}** come out right in mo
             f"of their questions and **{hard}** in fewer than 20 %.")
 
 # %% [markdown]
-# *All 19,602 questions, the first operand to the right and the second upwards; red where the result is not an exact match.* For a person a carry is the hard part; in this model's additions it makes nothing worse. A borrow does where the result is positive, but not where it is negative (compare the lines of the table). The map shows two patterns. Many mistakes lie along diagonals, and along a diagonal the *result* is the same: some results come out right in nearly all of their questions, others in hardly any. And there are squares that begin and end at multiples of ten: there the *tens digits* of both operands are the same. This model knows well how large a result is, and often guesses the last digit.
+# *All 19,602 questions, the first operand to the right and the second upwards; red where the result is not an exact match.* For a person a carry is the hard part; in this model's additions it makes nothing worse. A borrow does where the result is positive, but not where it is negative (compare the lines of the table). The map shows two patterns. Many mistakes lie along diagonals, and along a diagonal the *result* is the same: some results come out right in nearly all of their questions, others in hardly any. And there are blocks of mistakes, many with an edge at a multiple of ten: the mistakes begin or end where the *tens digit* of an operand changes. This model knows well how large a result is, and often guesses the last digit.
 
 # %% [markdown]
 # ## A recipe for the rule
@@ -450,7 +450,7 @@ said = "; ".join(f"{name}: **{share:.2%}** wrong" for name, share in wrong.items
 session.say(said)
 
 # %% [markdown]
-# Less than a quarter of all expressions was enough to get nearly all others right. Compare the two kinds of unseen expressions: a perfect rule would make no difference between them. In the recorded 120-epoch runs (table below), for each of the three seeds, the expressions that no training row states in any form are somewhat *harder*; after 200 epochs the difference is gone. The model profits from relatives of a question; in absolute terms it is little. ([Power et al. 2022](https://arxiv.org/abs/2201.02177) saw models of this kind memorise first and find the rule thousands of updates later, which they called *grokking*; here both come together.)
+# Less than a quarter of all expressions was enough to get nearly all others right. Compare the two kinds of unseen expressions: a perfect rule would make no difference between them. In each of the three recorded 120-epoch runs (the table below has their means), the expressions that no training row states in any form are somewhat *harder*; after 200 epochs the difference is gone. The model profits from relatives of a question; in absolute terms it is little. ([Power et al. 2022](https://arxiv.org/abs/2201.02177) saw models of this kind memorise first and find the rule thousands of updates later, which they called *grokking*; here both come together.)
 #
 # Which mistakes are left?
 
@@ -463,7 +463,7 @@ wholes["rule"] = {expression: all(ok) for expression, ok in answers["rule"].item
 figure = show.answer_map({"rule": wholes["rule"]}, "The same questions, the rule recipe")
 
 # %% [markdown]
-# *The same map for the rule recipe; each red dot is one wrong result.* Compare the diagonals of the map above, and the column of the table that says which token is wrong. What do the questions that are left have in common? (To think about: question 6.)
+# *The same map for the rule recipe; each red dot is one wrong result.* Compare with the diagonals of the reference recipe's map, and the column of the table that says which token is wrong. What do the questions that are left have in common? (To think about: question 6.)
 #
 # ### Where does this model look?
 #
@@ -485,7 +485,7 @@ session.say(f"Evenness of its cross-attention: **{min(cross):.2f}** to **{max(cr
 session.target("this model chooses what it reads", min(cross) < 0.8, f"{min(cross):.2f}")
 
 # %% [markdown]
-# *One panel per written token (sign, tens, ones, EOS: steps 0 to 3 of the slider, or from left to right without one); one row per head, named block.head; one column per token of the question.* This model chooses. Look at the panel that writes the ones digit (step 2 of the slider): which heads read positions 3 and 7, where the ones of the question stand? And where do heads look one step earlier, which writes the tens and has to know about a carry?
+# *One panel per written token (sign, tens, ones, EOS: steps 0 to 3 of the slider, or from left to right without one); one row per head, named block.head; one column per token of the question.* This model chooses. Look at the panel that writes the ones digit (step 2 of the slider): which heads read positions 3 and 7, where the ones of the question stand? And one step earlier, where the tens are written and the borrow must already be known? There the heads mostly read `BOS`, `subtract` and the two tens. The borrow can still arrive: after the encoder's blocks, these positions may also hold what the ones digits said.
 #
 # ## Which ingredient does it?
 #
@@ -550,7 +550,7 @@ ingredient.reveal(" · ".join(ends), why)
 session.record(own_seen=own["seen"][-1], own_unseen=own["unseen"][-1])
 
 # %% [markdown]
-# *Solid the rule recipe, dashed your choice.* Here are the recorded runs (seed 0) of four recipes over all 120 epochs:
+# *Solid the rule recipe, dashed your choice.* Here are the recorded runs (seed 0) of four recipes over all 120 epochs. (Even with the same seed they differ somewhat from your runs: rounding differs between machines, and training amplifies it.)
 
 # %%
 curves = {entry["recipe"]: entry["curve"] for entry in results if entry["seed"] == 0}
@@ -574,7 +574,7 @@ session.save_results()
 # * A decoder that is trained on true earlier tokens needs the causal mask, in training *and* when it writes.
 # * Say which accuracy you mean. Token accuracy flatters; exact match on questions that training never asked does not.
 # * Sort the mistakes before you explain them: they may follow the results, not the difficulty that you expected.
-# * The same modules and the same rows can half-learn a rule or master it: the recipe decides. Change one thing at a time, and ask what the model never saw.
+# * The same modules and the same rows can miss a rule or master it: the recipe decides. Change one thing at a time, and ask what the model never saw.
 #
 # ## Questions to think about
 #

@@ -96,7 +96,7 @@ session.exercises()
 figure = show.model_scheme()
 
 # %% [markdown]
-# *The whole model. Each block is repeated L times. The encoder (left) reads the sum and returns one vector per token. The decoder (right) reads the part of the result that is already written, fetches what it needs from the encoder through cross-attention, and predicts the next token.* You build it from the bottom up: tokens (Part I), the blocks (Part II), positions and data (Part III), the whole model (Part IV). Part V asks what it has learnt.
+# *The whole model. Each block is repeated L times. An embedding is a table with one learnt vector for each token of the vocabulary. The encoder (left) reads the sum and returns one vector per token. The decoder (right) reads the part of the result that is already written, fetches what it needs from the encoder through cross-attention, and predicts the next token.* You build it from the bottom up: tokens (Part I), the blocks (Part II), positions and data (Part III), the whole model (Part IV). Part V asks what it has learnt.
 
 # %% [markdown]
 # # Part I: from words to numbers
@@ -414,7 +414,7 @@ figure = show.block_scheme()
 # %% [markdown]
 # *The encoder block (left: self-attention, feed-forward) and the decoder block (right), which has cross-attention in the middle: its queries come from the result written so far, its keys and values from the encoder.* The dashed lines are the residual connections.
 #
-# **Pre-norm and post-norm.** With $f$ for a stage, this model (like the paper's) is *post-norm*; most models of today are *pre-norm*:
+# **Pre-norm and post-norm.** With $f$ for a stage, this model (like the paper's) is *post-norm*; most of today's models are *pre-norm*:
 #
 # * post-norm: $x \leftarrow \operatorname{norm}(x + f(x))$. Every residual connection passes through a normalisation; training from scratch usually needs a warm-up.
 # * pre-norm: $x \leftarrow x + f(\operatorname{norm}(x))$. A straight path of additions leads from the loss to the embedding; deep stacks train more easily.

@@ -157,7 +157,7 @@ with torch.no_grad():
     fine = model(some_images, some_captions).item(), model(shifted, some_captions).item()
 
 # %%
-p.reveal("no", "A model that ignores the image reaches ln 32 = 3.47.")
+p.reveal("no", "A model that ignores the image can reach ln 32 = 3.47.")
 session.target("at 1e-3 the LSTM uses the image", fine[0] < 1 and fine[1] > fine[0] + 3)
 session.target("mismatched images cost more at 1e-3", fine[1] - fine[0] > coarse[1] - coarse[0])
 session.record(lstm_true_overfit_loss=history[-1], lstm_wrong_pictures_loss=fine[1])
@@ -170,7 +170,7 @@ Table(
 )
 
 # %% [markdown]
-# Both runs meet the target, which a model that ignores the image would meet as well. So look at the column *difference*: it says how much a model relies on the image. The first run ends below $\ln 32$ and pays for mismatched images, so by now it looks a little. Its curve (first panel of the losses below) stays near $\ln 32$ for many epochs: there it met the target while it hardly looked. For the second run the difference is several times as large: it has tied every caption to its image. *Notice how a threshold alone can be met for the wrong reason.*
+# Both runs meet the target, which a model that ignores the image would meet as well. So look at the column *difference*: it says how much a model relies on the image. The first run ends below $\ln 32$ and pays for mismatched images, so by now it looks a little. Its curve (first panel of the losses below) stays near $\ln 32$ for many epochs: there it met the target with a loss that needs no image at all. For the second run the difference is many times as large: it has tied every caption to its image. *Notice how a threshold alone can be met for the wrong reason.*
 
 # %% [markdown]
 # ### Train and look
@@ -213,7 +213,7 @@ if SAMPLE_DATA:
 figure = draw.attention_step()
 
 # %% [markdown]
-# *The weights of an image sum to 1: more weight on one cell means less on the others.* The division by $\sqrt{H}$ keeps the scores from growing with the size of the vectors; without it the softmax would soon pick a single cell and pass on almost no gradient.
+# *The weights of an image sum to 1: more weight on one cell means less on the others.* The division by $\sqrt{H}$ keeps the scores from growing with the number of features $H$; without it the softmax would soon pick a single cell and pass on almost no gradient.
 #
 # **Fill in `dot_product_attention`.**
 #
@@ -256,7 +256,7 @@ session.check(
 #
 # **By hand.** One unit, as before $a = [0, 2, 0, 1]$ without attention. With $attn = 2$ and $W_{attn} = [1, 0, 0, 0]$ the input gate's argument rises from 0 to 2, so $i$ from 0.5 to 0.881: what is seen can decide what is written.
 #
-# **Common mistakes.** Computing attention once, before the loop: then it is no second look. Asking with $h_t$ instead of $h_{t-1}$. Starting the cell state at zero, as in the plain LSTM.
+# **Common mistakes.** Computing attention once, before the loop: then it is no second look. Using $h_t$ as the query instead of $h_{t-1}$. Starting the cell state at zero, as in the plain LSTM.
 
 # %%
 session.exercise("AttentionLSTM.step_forward")
@@ -314,7 +314,7 @@ check_reference("attn", 0.5)
 # %% [markdown]
 # ## All losses together
 #
-# How low can the loss go? Every scene can be described in five phrasings, and which one was used cannot be seen in the image: that costs $\ln 5 = 1.61$ nats. (The order of the objects costs nothing, because it can be seen: a large object is named first; otherwise they are named from left to right or from top to bottom.) In addition, 6 % of the captions of one object carry a rare word (`<UNK>`), and the image does not show which captions do. With $p = 0.06$ the entropy of that choice is $-p \ln p - (1-p) \ln (1-p) = 0.169 + 0.058 = 0.227$ nats, and it is paid in about half of the captions. Together this is the *floor*: a model that understands every image perfectly, but has not memorised the captions, cannot do better on average.
+# How low can the loss go? Every scene can be described in five phrasings, all equally frequent, and which one was used cannot be seen in the image: that costs $\ln 5 = 1.61$ nats. (The order of the objects costs nothing, because it can be seen: a large object is named first; otherwise they are named from left to right, or from top to bottom where they lie farther apart vertically.) In addition, 6 % of the captions of one object carry a rare word (`<UNK>`), and the image does not show which captions do. With $p = 0.06$ the entropy of that choice is $-p \ln p - (1-p) \ln (1-p) = 0.169 + 0.058 = 0.227$ nats, and it is paid in about half of the captions. Together this is the *floor*: a model that understands every image perfectly, but has not memorised the captions, cannot do better on average.
 
 # %%
 floor, p_rare = None, torch.tensor(RARE_SHARE)
@@ -383,7 +383,7 @@ for split, row in sheets:
     figure = draw.watch_decoding(image, grid, sentence.split(), title)
 
 # %% [markdown]
-# *Three images, one small map per word.* Follow the colour and class words: the bright cells should lie on the object being named, and move to the other one when the sentence does. Where a word is wrong, its map shows which cells the model read when it made the mistake. For "in the snow" the network looks at the background. The "a" before the second object often looks for it already; at the first "a" anything may be bright. (A cell sees a wider area than the tile that is drawn. Tiles in the first row and column are narrower, because the centres of the cells lie at pixels 0, 32, 64 and 96.)
+# *Three images, one small map per word.* Follow the colour and class words: the bright cells should lie on the object being named, and move to the other one when the sentence does. (Words for size and texture need not follow.) Where a word is wrong, its map shows which cells the model read when it made the mistake. For "in the snow" the network looks at the background. The "a" before the second object often looks for it already; at the first "a" anything may be bright. (A cell sees a wider area than the tile that is drawn. Tiles in the first row and column are narrower, because the centres of the cells lie at pixels 0, 32, 64 and 96.)
 #
 # Does attention really look at what it names? Measure it: the attention on the named object, where it is named correctly, over the object's share of the area. 1 would be chance.
 
@@ -422,7 +422,7 @@ if SAMPLE_DATA:
 # %%
 QUESTIONS = {"one_pair": "one object, colour and class", "one_content": "one object, all claims"}
 QUESTIONS |= {"two_first": "two, first pair", "two_both": "two, both pairs"}
-QUESTIONS |= {"swapped": "two, swapped\n(lower is better)", "two_relation": "two, relation"}
+QUESTIONS |= {"two_relation": "two, relation", "swapped": "two, swapped\n(lower is better)"}
 LIMITS = {"one_pair": 0.95, "one_content": 0.90, "two_first": 0.75, "two_both": 0.65}
 by_name = {NAMES_OF[cell]: values for cell, values in scores.items()}
 if SAMPLE_DATA:
@@ -442,7 +442,7 @@ if SAMPLE_DATA:
 
 # %%
 OVERALL = {"content": "all scenes, all claims", "exact": "all scenes, exact match"}
-COUNTED = {"swapped": "two, swapped", "two_named": "(captions counted for it)"}
+COUNTED = {"swapped": "two, swapped", "two_named": "captions counted for “swapped”"}
 draw.score_table(by_name, QUESTIONS | COUNTED | OVERALL)
 
 # %% [markdown]
@@ -499,7 +499,7 @@ session.target("all three are best at it", set(best.values()) == {recorded.COMMO
 session.target("the RNN suffers from half of it", half < 0.75 * whole, f"{half:.2f}, {whole:.2f}")
 
 # %% [markdown]
-# *The table: every model at its own best learning rate of those tried (the one with the lowest validation loss), and at 0.001.* By validation loss all three are best at 0.001, so here the two comparisons are one, and attention leads in it. It was trained at 0.0015 above, which gave it no advantage. But look at the RNN: at half its learning rate it gets about a third fewer captions right, and beside well-tuned models it would have looked even worse than it is. So tune all models with the same care before you compare them, the baseline too. (A caution: these are three learning rates and one run each, and the learning rates are chosen on the same validation images on which the models are compared.)
+# *The table: every model at its own best learning rate of those tried (the one with the lowest validation loss), and at 0.001.* By validation loss all three are best at 0.001, so here the two comparisons are one, and attention leads in it. It was trained at 0.0015 above, which gave it no advantage. But look at the RNN: at half its learning rate it gets more than a quarter fewer captions right, and beside well-tuned models it would have looked even worse than it is. So tune all models with the same care before you compare them, the baseline too. (A caution: these are three learning rates and one run each, and the learning rates are chosen on the same validation images on which the models are compared.)
 
 # %% [markdown]
 # ### Pairs that never occurred in training
@@ -539,7 +539,7 @@ if SAMPLE_DATA:
 # %% [markdown]
 # ## What none of them learns: the relation
 #
-# Look at the bars for "relation" again. Compare them with a captioner that does not look: it names the two things as the attention model does, and always claims the same relation.
+# Look at the bars for "relation" again. Compare them with a captioner that never checks the relation: it names the two things as the attention model does, and always claims the same one.
 
 # %%
 if SAMPLE_DATA:
@@ -608,7 +608,7 @@ if SAMPLE_DATA:
     session.target("relations are learnt", relation >= 0.75, f"{relation:.3f}, limit 0.75")
     session.target("the code alone does most of it", alone["position code"] > 0.65)
     session.target("practice alone is no help", alone["every image twice"] < chance + 0.1)
-    session.target("both pairs profit too", both > scores["attn"]["two_both"], f"{both:.3f}")
+    session.target("both pairs are no worse", both > scores["attn"]["two_both"], f"{both:.3f}")
     session.record(coded_relation=relation, coded_both=both, coded_content=with_both["content"])
 
 # %%
@@ -627,7 +627,7 @@ if SAMPLE_DATA:
 # %% [markdown]
 # *The attention model with neither change, with each alone, with both, and with mirrored images in place of the second showing.* Read the first row. More practice alone leaves the relation where guessing is: it did not make this model use the position that its features contain. The position code alone lifts it to about three quarters, and with both about four fifths of the claimed relations are right.
 #
-# The last column shows how easily such a table misleads. Mirrored images are further examples that nobody has to collect: turn an image left to right, and exchange "left" and "right" in its caption. Beside the code alone they seem to help a lot. But they also double the number of updates, and beside a run with as many updates only a few points are left, on about a hundred captions: too little to tell from chance. So compare a change with a run that lacks this change *and nothing else*. In the other rows the differences are a few scenes, and one run each cannot say which of them are real.
+# The last column shows how easily such a table misleads. Mirrored images are further examples that nobody has to collect: turn an image left to right, and exchange "left" and "right" in its caption. Beside the code alone they seem to help a lot. But they also double the number of updates, and beside a run with as many updates only a few points are left, on about a hundred captions: too little to tell from chance. So compare a change with a run that lacks this change *and nothing else*. The last row rises mostly with the relations. In the two rows between, the differences are 5 to 14 scenes, and one run each cannot say which of them are real.
 #
 # **To think about ("relations").** Would the same code help the plain LSTM? And what would you try next, to get from here to nearly all relations right?
 
@@ -655,7 +655,7 @@ session.save_results()
 #
 # 1. Why does `rnn_backward` need the states of the forward pass, and what would it cost to compute them again instead of keeping them? *A full answer names: where the states occur in the gradient, memory and time for both ways, one way between them.*
 # 2. The LSTM's forget gate can start open. Which part of the code would you change, why does it help, and when could it hurt? *A full answer names: the block of the bias, the factor per step, the measurement above, a drawback.*
-# 3. The captioner always takes the most likely word. When does that go wrong, and what else could it do? *A full answer names: an example, two alternatives, their price.*
+# 3. The captioner always takes the most likely word. When does that go wrong, and what else could it do? (Think of drawing the word at random, or of keeping several unfinished captions.) *A full answer names: an example, two alternatives, their price.*
 #
 # ## What next
 #

@@ -433,7 +433,7 @@ session.check_error("loss of the RNN captioner", loss, torch.tensor(150.60903930
 # %% [markdown]
 # ### Overfit first
 #
-# Before a long training, see whether the model can learn *anything*. A model that cannot memorise a few captions has a bug. We take 50 rows, in batches of 32. Like the reference setting, this run leaves out the last partial batch (`drop_last`), so the model sees the same **32 captions** in each of its 80 epochs; the other 18 are never shown.
+# Before a long training, see whether the model can learn *anything*. If a model cannot memorise a few captions, look for a bug or a bad learning rate. We take 50 rows, in batches of 32. Like the reference setting, this run leaves out the last partial batch (`drop_last`), so the model sees the same **32 captions** in each of its 80 epochs; the other 18 are never shown.
 #
 # There are two settings, here and for the full training. The **reference setting**, used with the real data, trains encoder and decoder together. For the **sample world** the encoder is already good, so it stays frozen: its features are computed once, and only the decoder learns. That makes the same run several times faster.
 
@@ -532,7 +532,7 @@ check_reference("rnn", 2.0)
 #
 # **Common mistakes.** Feeding `<START>` at every step. Starting from $h_0$ again for each word. Keeping `<START>` in the result, or stopping at `<END>`: the result always has `max_length` words.
 #
-# Four training images first, then four that the model has never seen. A generated caption can be right and still differ from the true one, since many sentences fit an image. So instead of comparing words we look at what a caption *claims*: with the sample world, **false words are red and bold**. (If a class is not in the scene, its colour is marked only if no object has that colour. A relation is that of the larger distance: an umbrella a little to the left of a heart and far above it is "above" it. And it is false if one of the two things that it relates is not in the scene.)
+# Four training images first, then four that the model has never seen. A generated caption can be right and still differ from the true one, since many sentences fit an image. So instead of comparing words we look at what a caption *claims*: with the sample world, **false words are red and bold**. (If a class is not in the scene, its colour is marked only if no object has that colour, its size and texture never. A relation is that of the larger distance: an umbrella a little to the left of a heart and far above it is "above" it. And it is false if one of the two things that it relates is not in the scene.)
 
 # %%
 shown = {split: torch.arange(8, 12) for split in ("train", "val")}
@@ -553,7 +553,7 @@ for split, rows in shown.items():
     figure = draw.show_generated(images, said, given, wrong, f"[{split}] RNN Generated:")
 
 # %% [markdown]
-# *Eight images, each with the caption that the RNN generated and one ground-truth caption (GT).* The sentences are well formed. Look at the red words instead: is it the class, the colour, the texture, the background or the relation that goes wrong?
+# *Eight images, each with the caption that the RNN generated and one ground-truth caption (GT).* The sentences are well formed. Look at the red words instead: is it the class, the colour, the size, the texture, the background or the relation that goes wrong?
 
 # %%
 if SAMPLE_DATA:

@@ -11,9 +11,10 @@ import pytest
 
 from dl import notebook, settings
 from dl.__main__ import main
-from dl.checks import course, overview
+from dl.checks import course
 from dl.checks.exercise import MODULES
 from dl.checks.judge import FAILED, MISSING, PASSED
+from dl.commands import overview
 from dl.console import SUCCESS, WRONG_USE
 from dl.student import leaks, markers, practice
 from tests.student_tree import LESSONS, PLACE, fill, run

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from dl.checks import course, overview
+from dl.checks import course
 from dl.checks.examiner import Examiner, Runner, hints
 from dl.checks.exercise import MODULES
 from dl.checks.judge import ERROR, FAILED, MISSING, PASSED, SKIPPED, Result
 from dl.checks.library import Broken
+from dl.commands import overview
 from dl.console import FAILURE, SUCCESS, UsageError, write_json
 from dl.sandbox.confine import Limits
 from dl.sandbox.processes import Children

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from dl.checks import course, overview
+from dl.checks import course
 from dl.checks.examiner import Examiner
+from dl.commands import overview
 from dl.commands.check import place_of
 from dl.console import SUCCESS, write_json
 from dl.sandbox.confine import Limits

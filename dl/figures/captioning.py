@@ -27,7 +27,7 @@ def unrolled_rnn(gradients: bool = False) -> Figure:
         x = 1.1 + 2.9 * t
         box(axis, x, 2.6, "$\\tanh$", fill=BLUE)
         box(axis, x, 0.6, f"$x_{t}$", width=1.2, fill=GREY)
-        arrow(axis, (x, 1.05), (x, 2.15), "$W_x$", text_at=(0.42, 0))
+        arrow(axis, (x, 1.05), (x, 2.15), f"$x_{t}\\,W_x$", text_at=(0.62, 0))
         arrow(axis, (x - (2.3 if t == 1 else 2.1), 2.6), (x - 0.8, 2.6), f"$h_{t - 1}\\,W_h$", text_at=(0, 0.35))
         box(axis, x, 4.6, f"$h_{t}$", width=1.2, fill=GREEN)
         arrow(axis, (x, 3.05), (x, 4.15))
@@ -96,7 +96,7 @@ def captioner() -> Figure:
     box(axis, 1.3, 2.6, "image\n112 x 112", width=2.0, height=1.5, fill=GREY)
     arrow(axis, (2.3, 2.6), (3.2, 2.6))
     box(axis, 4.4, 2.6, "RegNetX\n400 x 4 x 4", width=2.3, height=1.5, fill=BLUE)
-    arrow(axis, (5.55, 2.6), (6.6, 2.6), "project", text_at=(0, 0.3))
+    arrow(axis, (5.55, 2.6), (6.75, 2.6), "mean,\nproject", text_at=(-0.05, 0.6))
     words = ("<START>", "a", "red", "star"), ("a", "red", "star", "<END>")
     for position, (given, predicted) in enumerate(zip(*words)):
         x = 7.4 + 2.1 * position
@@ -109,8 +109,8 @@ def captioner() -> Figure:
             arrow(axis, (x - 1.45, 2.6), (x - 0.65, 2.6))
     return describe(
         figure,
-        "The captioner: an image of 112 by 112 pixels becomes a 400 by 4 by 4 grid, which is projected to the first state of "
-        "an RNN. The RNN reads START, a, red, star and predicts a, red, star, END.",
+        "The captioner: an image of 112 by 112 pixels becomes a 400 by 4 by 4 grid, whose mean is projected to the first "
+        "state of an RNN. The RNN reads START, a, red, star and predicts a, red, star, END.",
     )
 
 
@@ -130,13 +130,18 @@ def attention_step() -> Figure:
     arrow(axis, (6.4, 2.75), (7.5, 2.75), "softmax", text_at=(0, 0.3))
     axis.imshow(weights, extent=(7.7, 10.1, 1.55, 3.95), cmap="cividis", aspect="auto", zorder=2)
     axis.text(8.9, 1.2, "weights, sum 1", ha="center", fontsize=10, color="#555555")
-    arrow(axis, (10.2, 2.75), (11.4, 2.75), "$\\Sigma$ cells", text_at=(0, 0.3))
+    arrow(axis, (10.2, 2.75), (11.4, 2.75), "weights", text_at=(0, 0.3))
+    axis.plot([1.4, 1.4, 12.5], [0.8, 0.35, 0.35], color="#444444", linewidth=1.4)
+    arrow(axis, (12.5, 0.35), (12.5, 2.05))
+    axis.text(
+        7.0, 0.5, "the cells themselves: $attn = A\\,w$ is their weighted mean", ha="center", fontsize=10, color="#555555"
+    )
     box(axis, 12.5, 2.75, "result $attn$\n$(H)$", width=2.0, height=1.3, fill=PINK)
     axis.set(xlim=(0, 14), ylim=(0, 5.0))
     return describe(
         figure,
         "One attention step: the query h(t-1) and the grid A give one score per cell, the softmax turns the scores into "
-        "weights that sum to 1, and the weighted sum over the cells is the result attn.",
+        "weights that sum to 1, and the mean of the grid's cells with these weights is the result attn.",
     )
 
 
@@ -278,7 +283,7 @@ def loss_panels(
         small.plot(history, style, label=name, linewidth=1.6)
     small.axhline(np.log(32), color="#777777", linewidth=1)
     small.text(0.02, np.log(32) * 1.06, "ln 32", color="#555555", fontsize=9, transform=small.get_yaxis_transform())
-    small.set(title="Overfitting 32 captions", xlabel="step", ylabel="nats per caption", yscale="log")
+    small.set(title="Overfitting 32 captions", xlabel="epoch (one step each)", ylabel="nats per caption", yscale="log")
     small.legend(fontsize=9)
     for axis, (name, history) in zip(full, training.items()):
         _full_training(axis, name, history, validation[name], floor)
@@ -320,7 +325,7 @@ def learning_rate_curves(curves: dict[str, dict[float, tuple[float, float]]], co
             look = {"color": OKABE_ITO[number], "marker": "os^"[number]}
             axis.plot(rates, [points[rate][panel] for rate in rates], ("-", "--", "-.")[number], label=model, **look)
             axis.plot(best, points[best][panel], "o", markersize=15, fillstyle="none", markeredgewidth=1.6, color="#333333")
-        said.append(f"{model} {points[best][0]:.1f} at {best:g}, {points[common][0]:.1f} at {common:g}")
+        said.append(f"{model} " + ", ".join(f"{points[rate][0]:.1f} and {points[rate][1]:.2f} at {rate:g}" for rate in rates))
     for axis, label in zip(axes, labels):
         axis.axvline(common, color="#555555", linestyle=":", linewidth=1.6)
         axis.text(common, 0.02, " common", color="#444444", fontsize=9, transform=axis.get_xaxis_transform())
@@ -329,7 +334,7 @@ def learning_rate_curves(curves: dict[str, dict[float, tuple[float, float]]], co
         axis.set_xticks(every, [f"{rate:g}" for rate in every])
         axis.minorticks_off()
     axes[0].legend()
-    return describe(figure, f"Validation loss and right captions against the learning rate. Lowest loss: {'; '.join(said)}.")
+    return describe(figure, f"Validation loss and right captions against the learning rate: {'; '.join(said)}.")
 
 
 def score_bars(scores: dict[str, dict[str, float]], names: dict[str, str], title: str) -> Figure:
@@ -354,11 +359,17 @@ def score_bars(scores: dict[str, dict[str, float]], names: dict[str, str], title
 
 
 def score_table(scores: dict[str, dict[str, float]], names: dict[str, str]) -> Table:
-    """The same scores as a table: one row for each entry of `names` (score -> label), one column for each model."""
+    """The same scores, and counts, as a table: a row for each entry of `names` (score -> label), a column for each model."""
     rows = [
-        {"fraction": label} | {model: values.get(name) for model, values in scores.items()} for name, label in names.items()
+        {"fraction": label} | {model: _fraction(values.get(name)) for model, values in scores.items()}
+        for name, label in names.items()
     ]
     return Table(rows)
+
+
+def _fraction(value: float | None) -> str:
+    """With three decimals; a number of captions, above 1, without."""
+    return "" if value is None else f"{value:.{0 if value > 1 else 3}f}"
 
 
 def position_map(accuracy: Tensor) -> Figure:

@@ -280,7 +280,14 @@ def attention_maps(image: np.ndarray, rows: Mapping[str, np.ndarray], title: str
             axis.imshow(values, cmap="inferno")
             axis.set_title(f"head {head}", fontsize=9)
     figure.suptitle(title, fontsize=12)
-    return describe(figure, f"An image and {heads} attention maps of it, for each of: {', '.join(rows)}.")
+    brightest = "; ".join(f"{name}: {', '.join(map(_brightest, maps))}" for name, maps in rows.items())
+    return describe(figure, f"An image and {heads} attention maps of it in each row. Brightest patch of each: {brightest}.")
+
+
+def _brightest(values: np.ndarray) -> str:
+    """Where a map (h, w) is largest, in words."""
+    row, column = np.unravel_index(values.argmax(), values.shape)
+    return f"row {row + 1} of {values.shape[0]} and column {column + 1} of {values.shape[1]}"
 
 
 def attention_over_time(
@@ -308,7 +315,10 @@ def attention_over_time(
         axis.grid(False)
     figure.suptitle(title, fontsize=12)
     numbers = ", ".join(str(f) for f in shown)
-    return describe(figure, f"A video (frame {numbers}) and its attention maps below, for: {', '.join(rows)}.")
+    brightest = "; ".join(f"{name}: {', '.join(_brightest(maps[f]) for f in shown)}" for name, maps in rows.items())
+    return describe(
+        figure, f"Frames {numbers} of a video, and their attention maps below. Brightest patch of each: {brightest}."
+    )
 
 
 def watch_attention(frames: Sequence[np.ndarray], rows: Mapping[str, np.ndarray], title: str) -> Figure | None:
@@ -413,7 +423,8 @@ def sheet(rows: Mapping[str, Sequence[np.ndarray]], columns: Sequence[str], titl
     if classes:
         figure.legend(handles=_outlines(classes), loc="outside lower center", ncol=classes, fontsize=10)
     figure.suptitle(title, fontsize=12)
-    return describe(figure, alt)
+    rows_named = f" Rows: {', '.join(rows)}." if len(rows) > 1 else ""
+    return describe(figure, f"{alt}{rows_named} Columns: {', '.join(columns)}.")
 
 
 def _outlines(classes: int) -> list[Line2D]:

@@ -118,7 +118,7 @@ def loss_in_three_steps(out_left: Tensor, out_right: Tensor, tau: float) -> Figu
             Rectangle(((k + N) % size - 0.5, k - 0.5), 1, 1, fill=False, edgecolor="black", linewidth=2.2, clip_on=False)
         )
         third.text(k, k, "×", ha="center", va="center", color="white")
-    third.set(title="3. The same for every row", xlabel="row $k$", ylabel="row $i$", xticks=range(size), yticks=range(size))
+    third.set(title="3. Cosines of all rows", xlabel="row $k$", ylabel="row $i$", xticks=range(size), yticks=range(size))
     third.grid(False)
     figure.colorbar(image, ax=third, label="cosine", fraction=0.046)
     figure.tight_layout()

@@ -370,10 +370,14 @@ def sharpest_maps(
         kinds: name -> (heads of each block, words that are read, words that read). draw: `a2_helper.draw`.
     """
     figure, axes = plt.subplots(1, len(kinds), figsize=(9.8, 3.9), layout="constrained", squeeze=False)
+    said = []
     for axis, (name, (blocks, read, readers)) in zip(axes[0], kinds.items(), strict=True):
         heads = {(b, h): head.weights_softmax for b, row in enumerate(blocks) for h, head in enumerate(row)}
         block, head = min(heads, key=lambda at: evenness(heads[at], "masked" in name))
-        draw(heads[block, head][0].cpu().numpy(), _numbered(read), _numbered(readers), axis)
+        weights = heads[block, head][0].cpu().numpy()
+        draw(weights, _numbered(read), _numbered(readers), axis)
+        most = (f"{reader} reads {read[row.argmax()]}" for reader, row in zip(readers, weights))
+        said.append(f"{name}: {', '.join(most)}")
         axis.set_title(f"{name}\nblock {block}, head {head}", fontsize=11)
         axis.tick_params(labelsize=9)
         axis.tick_params("x", rotation=90)
@@ -382,7 +386,7 @@ def sharpest_maps(
     scale = plt.cm.ScalarMappable(plt.Normalize(0.0, 1.0), "viridis")
     figure.colorbar(scale, ax=axes, label="attention weight", shrink=0.7)
     figure.suptitle(title)
-    return describe(figure, f"Attention maps of the most selective head of each kind: {', '.join(kinds)}.")
+    return describe(figure, f"Attention maps of the most selective head of each kind. What is read most, {'; '.join(said)}.")
 
 
 def reading(blocks: Sequence[Sequence], asked: Sequence[str], written: Sequence[str], only: int | None = None) -> Figure:

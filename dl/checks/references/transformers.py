@@ -68,118 +68,93 @@ def fitting(mask, query, key):
     return mask
 
 
-@reference("SelfAttention.__init__")
-def build_head(self, dim_in, dim_q, dim_v):
-    nn.Module.__init__(self)
-    self.weights_softmax = None
-    self.q = xavier(dim_in, dim_q)
-    self.k = xavier(dim_in, dim_q)
-    self.v = xavier(dim_in, dim_v)
-
-
-@reference("SelfAttention.forward")
-def use_head(self, query, key, value, mask=None):
-    q = self.q(query)
-    k = self.k(key)
-    v = self.v(value)
-    y, weights = attend(q, k, v, fitting(mask, q, k))
-    self.weights_softmax = weights.detach()
-    return y
-
-
 class SelfAttention(nn.Module):
-    __init__ = build_head
-    forward = use_head
+    @reference("SelfAttention.__init__")
+    def __init__(self, dim_in, dim_q, dim_v):
+        nn.Module.__init__(self)
+        self.weights_softmax = None
+        self.q = xavier(dim_in, dim_q)
+        self.k = xavier(dim_in, dim_q)
+        self.v = xavier(dim_in, dim_v)
 
-
-@reference("MultiHeadAttention.__init__")
-def build_heads(self, num_heads, dim_in, dim_out):
-    nn.Module.__init__(self)
-    width = num_heads * dim_out
-    heads = [SelfAttention(dim_in, dim_out, dim_out) for _ in range(num_heads)]
-    self.heads = nn.ModuleList(heads)
-    self.merge = xavier(width, dim_in)
-
-
-@reference("MultiHeadAttention.forward")
-def use_heads(self, query, key, value, mask=None):
-    heads = [head(query, key, value, mask) for head in self.heads]
-    side_by_side = torch.cat(heads, -1)
-    return self.merge(side_by_side)
+    @reference("SelfAttention.forward")
+    def forward(self, query, key, value, mask=None):
+        q = self.q(query)
+        k = self.k(key)
+        v = self.v(value)
+        y, weights = attend(q, k, v, fitting(mask, q, k))
+        self.weights_softmax = weights.detach()
+        return y
 
 
 class MultiHeadAttention(nn.Module):
-    __init__ = build_heads
-    forward = use_heads
+    @reference("MultiHeadAttention.__init__")
+    def __init__(self, num_heads, dim_in, dim_out):
+        nn.Module.__init__(self)
+        width = num_heads * dim_out
+        heads = [SelfAttention(dim_in, dim_out, dim_out) for _ in range(num_heads)]
+        self.heads = nn.ModuleList(heads)
+        self.merge = xavier(width, dim_in)
+
+    @reference("MultiHeadAttention.forward")
+    def forward(self, query, key, value, mask=None):
+        heads = [head(query, key, value, mask) for head in self.heads]
+        side_by_side = torch.cat(heads, -1)
+        return self.merge(side_by_side)
 
 
 # --- The blocks around it ---
 
 
-@reference("LayerNormalization.__init__")
-def build_norm(self, emb_dim, epsilon=1e-10):
-    nn.Module.__init__(self)
-    self.epsilon = epsilon
-    scale = torch.ones(emb_dim)
-    shift = torch.zeros(emb_dim)
-    self.gamma = nn.Parameter(scale)
-    self.beta = nn.Parameter(shift)
-
-
-@reference("LayerNormalization.forward")
-def use_norm(self, x):
-    mean = x.mean(-1, keepdim=True)
-    variance = (x - mean).square().mean(-1, keepdim=True)
-    normal = (x - mean) / (variance + self.epsilon).sqrt()
-    return normal * self.gamma + self.beta
-
-
 class LayerNormalization(nn.Module):
-    __init__ = build_norm
-    forward = use_norm
+    @reference("LayerNormalization.__init__")
+    def __init__(self, emb_dim, epsilon=1e-10):
+        nn.Module.__init__(self)
+        self.epsilon = epsilon
+        scale = torch.ones(emb_dim)
+        shift = torch.zeros(emb_dim)
+        self.gamma = nn.Parameter(scale)
+        self.beta = nn.Parameter(shift)
 
-
-@reference("FeedForwardBlock.__init__")
-def build_feed(self, inp_dim, hidden_dim_feedforward):
-    nn.Module.__init__(self)
-    self.expand = xavier(inp_dim, hidden_dim_feedforward)
-    self.contract = xavier(hidden_dim_feedforward, inp_dim)
-
-
-@reference("FeedForwardBlock.forward")
-def use_feed(self, x):
-    hidden = self.expand(x)
-    active = hidden.relu()
-    return self.contract(active)
+    @reference("LayerNormalization.forward")
+    def forward(self, x):
+        mean = x.mean(-1, keepdim=True)
+        variance = (x - mean).square().mean(-1, keepdim=True)
+        normal = (x - mean) / (variance + self.epsilon).sqrt()
+        return normal * self.gamma + self.beta
 
 
 class FeedForwardBlock(nn.Module):
-    __init__ = build_feed
-    forward = use_feed
+    @reference("FeedForwardBlock.__init__")
+    def __init__(self, inp_dim, hidden_dim_feedforward):
+        nn.Module.__init__(self)
+        self.expand = xavier(inp_dim, hidden_dim_feedforward)
+        self.contract = xavier(hidden_dim_feedforward, inp_dim)
 
-
-@reference("EncoderBlock.__init__")
-def build_encoder_block(self, num_heads, emb_dim, feedforward_dim, dropout):
-    nn.Module.__init__(self)
-    head_size = emb_dim // num_heads
-    self.MultiHeadBlock = MultiHeadAttention(num_heads, emb_dim, head_size)
-    self.norm1 = LayerNormalization(emb_dim)
-    self.norm2 = LayerNormalization(emb_dim)
-    self.feed_forward = FeedForwardBlock(emb_dim, feedforward_dim)
-    self.dropout = nn.Dropout(dropout)
-
-
-@reference("EncoderBlock.forward")
-def use_encoder_block(self, x):
-    attended = self.MultiHeadBlock(x, x, x)
-    first = self.dropout(self.norm1(x + attended))
-    fed = self.feed_forward(first)
-    return self.dropout(self.norm2(first + fed))
+    @reference("FeedForwardBlock.forward")
+    def forward(self, x):
+        hidden = self.expand(x)
+        active = hidden.relu()
+        return self.contract(active)
 
 
 class EncoderBlock(nn.Module):
-    __init__ = build_encoder_block
-    forward = use_encoder_block
+    @reference("EncoderBlock.__init__")
+    def __init__(self, num_heads, emb_dim, feedforward_dim, dropout):
+        nn.Module.__init__(self)
+        head_size = emb_dim // num_heads
+        self.MultiHeadBlock = MultiHeadAttention(num_heads, emb_dim, head_size)
+        self.norm1 = LayerNormalization(emb_dim)
+        self.norm2 = LayerNormalization(emb_dim)
+        self.feed_forward = FeedForwardBlock(emb_dim, feedforward_dim)
+        self.dropout = nn.Dropout(dropout)
+
+    @reference("EncoderBlock.forward")
+    def forward(self, x):
+        attended = self.MultiHeadBlock(x, x, x)
+        first = self.dropout(self.norm1(x + attended))
+        fed = self.feed_forward(first)
+        return self.dropout(self.norm2(first + fed))
 
 
 @reference("get_subsequent_mask")
@@ -190,32 +165,27 @@ def get_subsequent_mask(seq):
     return later.repeat(N, 1, 1)
 
 
-@reference("DecoderBlock.__init__")
-def build_decoder_block(self, num_heads, emb_dim, feedforward_dim, dropout):
-    nn.Module.__init__(self)
-    head_size = emb_dim // num_heads
-    self.attention_self = MultiHeadAttention(num_heads, emb_dim, head_size)
-    self.attention_cross = MultiHeadAttention(num_heads, emb_dim, head_size)
-    self.norm1 = LayerNormalization(emb_dim)
-    self.norm2 = LayerNormalization(emb_dim)
-    self.norm3 = LayerNormalization(emb_dim)
-    self.feed_forward = FeedForwardBlock(emb_dim, feedforward_dim)
-    self.dropout = nn.Dropout(dropout)
-
-
-@reference("DecoderBlock.forward")
-def use_decoder_block(self, dec_inp, enc_inp, mask=None):
-    attended = self.attention_self(dec_inp, dec_inp, dec_inp, mask)
-    first = self.dropout(self.norm1(dec_inp + attended))
-    crossed = self.attention_cross(first, enc_inp, enc_inp)
-    second = self.dropout(self.norm2(first + crossed))
-    fed = self.feed_forward(second)
-    return self.dropout(self.norm3(second + fed))
-
-
 class DecoderBlock(nn.Module):
-    __init__ = build_decoder_block
-    forward = use_decoder_block
+    @reference("DecoderBlock.__init__")
+    def __init__(self, num_heads, emb_dim, feedforward_dim, dropout):
+        nn.Module.__init__(self)
+        head_size = emb_dim // num_heads
+        self.attention_self = MultiHeadAttention(num_heads, emb_dim, head_size)
+        self.attention_cross = MultiHeadAttention(num_heads, emb_dim, head_size)
+        self.norm1 = LayerNormalization(emb_dim)
+        self.norm2 = LayerNormalization(emb_dim)
+        self.norm3 = LayerNormalization(emb_dim)
+        self.feed_forward = FeedForwardBlock(emb_dim, feedforward_dim)
+        self.dropout = nn.Dropout(dropout)
+
+    @reference("DecoderBlock.forward")
+    def forward(self, dec_inp, enc_inp, mask=None):
+        attended = self.attention_self(dec_inp, dec_inp, dec_inp, mask)
+        first = self.dropout(self.norm1(dec_inp + attended))
+        crossed = self.attention_cross(first, enc_inp, enc_inp)
+        second = self.dropout(self.norm2(first + crossed))
+        fed = self.feed_forward(second)
+        return self.dropout(self.norm3(second + fed))
 
 
 # --- Positions and data ---
