@@ -41,7 +41,7 @@ def load_coco_captions(path: str | Path | None = None, verbose: bool = True) -> 
     Returns:
         `train_images`, `val_images` uint8 (n, 3, 112, 112); `train_captions`, `val_captions` int64 (n, 17); `vocab` with
         `idx_to_token` (list) and `token_to_idx` (dict). The sample world adds `held_out_images`, `held_out_captions`. With
-        DL_QUICK, n is at most 300.
+        DL_QUICK, n is at most 150.
     Raises:
         FileNotFoundError: if the file is absent. ValueError: if it is cut, foreign, lacks a key, or contradicts itself;
             every problem is named.
@@ -61,7 +61,7 @@ def load_coco_captions(path: str | Path | None = None, verbose: bool = True) -> 
     problems = coco_problems(data)
     if problems:
         raise ValueError(f"load_coco_captions: {path} is not what it should be: {'; '.join(problems)}. {remedy}")
-    data |= {key: value[: settings.shortened(len(value), 300)] for key, value in data.items() if isinstance(value, Tensor)}
+    data |= {key: value[: settings.shortened(len(value), 150)] for key, value in data.items() if isinstance(value, Tensor)}
     if verbose:
         for key, value in data.items():
             if isinstance(value, Tensor):
@@ -492,12 +492,12 @@ def right_tokens(
     """Which tokens of each row's result the model writes right, by greedy decoding.
 
     Args:
-        dataset: an `AddSubDataset`; with DL_QUICK, its first 500 rows are asked.
+        dataset: an `AddSubDataset`; with DL_QUICK, its first 200 rows are asked.
     Returns:
         (rows, tokens) bool on the CPU, BOS first.
     """
     model.to(device)
-    asked = Subset(dataset, range(settings.shortened(len(dataset), 500)))
+    asked = Subset(dataset, range(settings.shortened(len(dataset), 200)))
     right = []
     for inputs, input_positions, targets, target_positions in DataLoader(asked, batch_size):
         tokens, places, out_places = (tensor.to(device) for tensor in (inputs, input_positions, target_positions))
@@ -526,7 +526,7 @@ def ask(
     """Ask a model many questions: for each expression, which tokens of the result it writes right (greedy decoding).
 
     Args:
-        expressions: distinct; with DL_QUICK, the first 500 are asked. pos_encode: as the model was trained with.
+        expressions: distinct; with DL_QUICK, the first 200 are asked. pos_encode: as the model was trained with.
     Returns:
         expression -> five booleans: BOS, sign, tens, ones, EOS.
     """

@@ -134,7 +134,7 @@ def load_cifar10(
 
     Args:
         train: training images (50,000; sample 10,000) or test images (10,000; sample 2,000). With DL_QUICK, the first
-            2,000 or 600.
+            1,000 or 400.
         transform: PIL image -> tensor.
         pairs: True for a `CIFAR10Pair`, with items (x_i, x_j, target); False for items (x, target).
         root: folder that holds `cifar-10-batches-py`, which is only read; None takes the fetched data, or the sample
@@ -213,7 +213,7 @@ def unnormalise(views: Tensor) -> Tensor:
 
 
 def _few(dataset: CIFAR10) -> CIFAR10:
-    count = settings.shortened(len(dataset), 2000 if dataset.train else 600)
+    count = settings.shortened(len(dataset), 1000 if dataset.train else 400)
     dataset.data, dataset.targets = dataset.data[:count], dataset.targets[:count]
     return dataset
 

@@ -42,7 +42,7 @@ def train(
     on_batch: Callable[[int, float], None] | None = None,
     progress: bool = True,
 ) -> float:
-    """One epoch of SimCLR (Algorithm 1); with DL_QUICK, its first 8 batches.
+    """One epoch of SimCLR (Algorithm 1); with DL_QUICK, its first 4 batches.
 
     Each branch passes through the network by itself, so batch norm sees one view of every image at a time.
 
@@ -155,7 +155,7 @@ def train_probe(
     Args:
         classifier: the weights of `f` are frozen in place; those of `fc` are trained with Adam.
         train_loader, test_loader: yield (x, target).
-        epochs, rate, weight_decay: the reference setting. With DL_QUICK, at most 2 epochs of 8 batches.
+        epochs, rate, weight_decay: the reference setting. With DL_QUICK, at most 2 epochs of 4 batches.
     Returns:
         lists of one number per epoch: train_loss, train_acc@1, train_acc@5, test_loss, test_acc@1, test_acc@5.
     """
@@ -280,8 +280,8 @@ def _device_of(model: nn.Module) -> torch.device:
 
 
 def _few(loader: Iterable) -> Iterable:
-    """The batches of a training: all, or with DL_QUICK the first 8."""
-    return islice(loader, 8) if settings.quick() else loader
+    """The batches of a training: all, or with DL_QUICK the first 4."""
+    return islice(loader, 4) if settings.quick() else loader
 
 
 def _bar(loader: Iterable, shown: bool, text: str = "") -> Any:
