@@ -81,7 +81,10 @@ def test_mirrored_captions_exchange_left_and_right():
 def test_the_figure_rings_the_lowest_loss_and_says_it():
     curves = {"RNN": {1e-3: (6.0, 0.4), 5e-4: (7.0, 0.3)}, "LSTM": {1e-3: (5.0, 0.5), 5e-4: (4.0, 0.6)}}
     figure = draw.learning_rate_curves(curves, 1e-3)
-    assert "RNN 7.0 and 0.30 at 0.0005, 6.0 and 0.40 at 0.001; LSTM 4.0 and 0.60 at 0.0005, 5.0 and 0.50 at 0.001" in figure.alt_text
+    assert (
+        "RNN 7.0 and 0.30 at 0.0005, 6.0 and 0.40 at 0.001; LSTM 4.0 and 0.60 at 0.0005, 5.0 and 0.50 at 0.001"
+        in figure.alt_text
+    )
     rings = [[line.get_xydata()[0].tolist() for line in axis.lines if line.get_markersize() == 15] for axis in figure.axes]
     assert rings == [[[1e-3, 6.0], [5e-4, 4.0]], [[1e-3, 0.4], [5e-4, 0.6]]]
     plt.close(figure)
