@@ -28,7 +28,7 @@ def run(*command: str, cwd: Path, code: str = "", **environment: str) -> subproc
     own = {key: value for key, value in os.environ.items() if not key.startswith(("DL_", "PYTHONPATH"))}
     own |= {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "200", **environment}
     arguments = ["-c", code, *command] if code else ["-m", *command]
-    return subprocess.run([sys.executable, *arguments], cwd=cwd, env=own, capture_output=True, text=True, timeout=1200)
+    return subprocess.run([sys.executable, *arguments], cwd=cwd, env=own, capture_output=True, text=True, timeout=900)
 
 
 def fresh_tree(factory: pytest.TempPathFactory) -> Path:
