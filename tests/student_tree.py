@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 from filelock import FileLock
 
@@ -15,6 +16,7 @@ from dl.checks.exercise import MODULES
 from dl.student import markers
 from tests.variants import ROOT
 
+TIMEOUT = 900  # seconds for one command; four notebooks take less than 200 on two idle cores
 LESSONS = {
     path: text
     for path in sorted(f"{module.replace('.', '/')}.py" for names in MODULES.values() for module in names)
@@ -27,8 +29,16 @@ def run(*command: str, cwd: Path, code: str = "", **environment: str) -> subproc
     """A Python process in the student's tree, whose `dl` it must find although another one is installed."""
     own = {key: value for key, value in os.environ.items() if not key.startswith(("DL_", "PYTHONPATH"))}
     own |= {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "200", **environment}
-    arguments = ["-c", code, *command] if code else ["-m", *command]
-    return subprocess.run([sys.executable, *arguments], cwd=cwd, env=own, capture_output=True, text=True, timeout=900)
+    arguments = [sys.executable, *(["-c", code, *command] if code else ["-m", *command])]
+    process = subprocess.Popen(arguments, cwd=cwd, env=own, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        out, err = process.communicate(timeout=TIMEOUT)
+    except subprocess.TimeoutExpired:
+        for started in (*psutil.Process(process.pid).children(recursive=True), process):  # a kernel holds its pipes too
+            started.kill()
+        out, err = process.communicate()
+        raise AssertionError(f"{' '.join(command)} was not done after {TIMEOUT} s: {out[-2000:]} {err[-2000:]}") from None
+    return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
 
 def fresh_tree(factory: pytest.TempPathFactory) -> Path:

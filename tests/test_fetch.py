@@ -384,7 +384,8 @@ def test_a_damaged_file_is_replaced_and_again_replaces_any(server, home):
 def test_fifty_processes_fetch_once(server, home):
     address = server.give("/file", BODY, cuts=[60_000], stall=0.3)
     context = multiprocessing.get_context("fork")
-    all_of_them = [context.Process(target=fetch.fetch, args=(entry(address, digest=sha256(BODY)),)) for _ in range(50)]
+    thing = entry(address, digest=sha256(BODY))
+    all_of_them = [context.Process(target=fetch.fetch, args=(thing,), daemon=True) for _ in range(50)]
     for process in all_of_them:
         process.start()
     for process in all_of_them:
@@ -408,7 +409,7 @@ def test_killed_at_any_moment_the_same_call_finishes_and_nothing_partial_has_the
     thing = entry(address, digest=sha256(body), **changes)
     context, moments = multiprocessing.get_context("fork"), random.Random(1)
     for _ in range(KILLS):
-        process = context.Process(target=fetch.fetch, args=(thing,))
+        process = context.Process(target=fetch.fetch, args=(thing,), daemon=True)
         process.start()
         process.join(moments.uniform(0.0, 0.06))
         process.kill()

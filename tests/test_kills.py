@@ -43,7 +43,7 @@ forked = pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(
 
 def killed(work, longest: float, moments: random.Random) -> bool:
     """Let a forked process do some work and kill it after a random time up to `longest` seconds; whether it was killed."""
-    process = multiprocessing.get_context("fork").Process(target=work)
+    process = multiprocessing.get_context("fork").Process(target=work, daemon=True)
     process.start()
     process.join(moments.uniform(0.0, longest))
     process.kill()
@@ -54,7 +54,7 @@ def killed(work, longest: float, moments: random.Random) -> bool:
 def timed(work) -> float:
     """Seconds that a forked process needs for it, and half as many again."""
     started = time.monotonic()
-    process = multiprocessing.get_context("fork").Process(target=work)
+    process = multiprocessing.get_context("fork").Process(target=work, daemon=True)
     process.start()
     process.join(300)
     process.kill()  # does nothing to one that has ended
