@@ -59,7 +59,8 @@ print("Used below:", "your new_centre" if written else "the given version; yours
 
 # %%
 collapse_guess = session.predict("What happens without centring?", [
-    "nothing much", "nearly all images get the same category", "all categories become equally likely"])
+    "nothing much", "nearly all images get the same category",
+    "all categories become equally likely"])
 
 # %%
 runs = {
@@ -79,7 +80,7 @@ session.check("without centring: one answer for nearly all", without_centring < 
 session.check("without sharpening: no clear answer", without_sharpening > 0.9 * np.log(16))
 
 # %% [markdown]
-# *Three trainings. The solid line is the mean entropy of the teacher's answers for single images, low if the answers are clear. The dashed line is the entropy of the mean of all its answers, low if they all name the same category.* With both safeguards each answer becomes clear and the answers differ: their mean has nearly the entropy of one category for each of the eight kinds. (That the categories *are* the kinds, entropies alone cannot show.) Without centring they are clear and nearly all the same: the first collapse. Without sharpening all sixteen categories stay almost equally likely for every image: the second.
+# *Three trainings. The solid line is the mean entropy of the teacher's answers for single images, low if the answers are clear. The dashed line is the entropy of the mean of all its answers, low if they all name the same category.* With both safeguards each answer becomes clear and the answers differ: their mean ends at 1.91 nats, a little below $\ln 8$. Seven categories would give just that, if two of the eight kinds shared one: $\frac68 \ln 8 + \frac28 \ln 4 = 1.91$. (That the categories *are* the kinds, entropies alone cannot show.) Without centring they are clear and nearly all the same: the first collapse. Without sharpening all sixteen categories stay almost equally likely for every image: the second.
 #
 # ## The trained network
 #
@@ -216,9 +217,9 @@ session.say("Share of the variance that the three components hold: " + ", ".join
     f"{name} {share:.0%}" for name, share in variance.items()) + ".")
 
 # %% [markdown]
-# *The image, and its patches coloured by the three principal components of their tokens: trained and untrained.* Signs and order of the components are arbitrary, so a colour by itself means nothing, and colours of the two panels must not be compared. What counts is which patches *share* one. Do not be too impressed by a clear shape: on plain ground, or where colour or texture differ, the untrained network often separates the object, too.
+# *The image, and its patches coloured by the three principal components of their tokens: trained and untrained.* The signs of the components, and which one is shown as red, green or blue, are arbitrary, so a colour by itself means nothing, and colours of the two panels must not be compared. What counts is which patches *share* one. Do not be too impressed by a clear shape: on plain ground, or where colour or texture differ, the untrained network often separates the object, too.
 #
-# So again a number, on 60 scenes. The *silhouette* of a patch compares its mean distance to its own group, $a$, with that to the other group, $b$: $(b - a) / \max(a, b)$. It is near 1 if the patches of objects and those of the background form two separate clouds in these three dimensions, and near 0 if the clouds overlap. Patches on an outline are left out.
+# So again a number, on 60 scenes. The *silhouette* of a patch compares its mean distance to its own group, $a$, with that to the other group, $b$: $(b - a) / \max(a, b)$. It is near 1 if the patches of objects and those of the background form two separate clouds in these three dimensions, and near 0 if the clouds overlap. Patches on an outline are left out; the table gives the mean over patches and scenes.
 
 # %%
 silhouette = {
@@ -494,7 +495,8 @@ for name, network in (("learnt", dino_model), ("untrained", untrained)):
 # %%
 learnt, fresh = (float(np.mean(values)) for values in hard_ious.values())
 lead = f"{learnt:.3f} against {fresh:.3f}"
-hard_guess.reveal(lead, "Here the objects share their colours; shape and pattern have to be recognised.")
+hard_guess.reveal(
+    lead, "Here the objects share their colours; shape and pattern have to be recognised.")
 session.record(hard_video_learnt=learnt, hard_video_untrained=fresh)
 session.target("the hard video", learnt >= 0.5, f"mean IoU {learnt:.3f}, limit 0.5")
 session.target("learning pays there", learnt - fresh >= 0.1, f"{lead}, limit 0.1 ahead")
@@ -517,7 +519,7 @@ figure = draw.sheet(
 
 # %%
 follow_guess = session.predict(
-    "Gain of the trained network's head on this video? (Attention spread by chance: 1)")
+    "Gain of the trained network's attention head on this video? (Attention spread by chance: 1)")
 
 # %%
 on_objects = (hard_truth > 0).float()  # (T, P)
@@ -530,7 +532,8 @@ for name, network in (("trained", dino_model), ("untrained", untrained)):
 figure = draw.watch_attention(hard_frames, followed, "Does the attention go with the objects?")
 
 # %%
-follow_guess.reveal(gains["trained"], f"The untrained network's head has {gains['untrained']:.2f}.")
+beside = f"The untrained network's attention head has {gains['untrained']:.2f}."
+follow_guess.reveal(gains["trained"], beside)
 session.record(hard_attention=gains["trained"], hard_attention_untrained=gains["untrained"])
 session.target("attention goes with the objects", gains["trained"] >= 3, f"{gains['trained']:.2f}")
 session.target("without training not", gains["untrained"] < 1.5, f"{gains['untrained']:.2f}")
@@ -581,7 +584,7 @@ session.target("ahead of the untrained network", ahead[0] >= 0.08, f"{ahead[0]:+
 session.target("ahead of colour and position", ahead[1] >= 0.12, f"{ahead[1]:+.3f}, limit 0.12")
 
 # %% [markdown]
-# *Bars: the mean over the videos; dots: single videos, in the same order from left to right in every bar. The last column of the table counts the hard videos in which the learnt tokens have the higher score.* With the sample data, learnt features win on hard videos. Notice also how far the rivals get: random convolutions respond to edges and stripes too, and the contrast within a patch tells a patterned object from plain ground. Now look at the column of the easy video: **there the learnt tokens do not win**. The splendid film above was no evidence that training was worth it.
+# *Bars: the mean over the videos; dots: single videos, in the same order from left to right in every bar. The last column of the table counts the hard videos in which the learnt tokens have the higher score.* With the sample data, learnt features win on hard videos. Notice also how far the rivals get: random convolutions respond to edges and stripes too, and the contrast within a patch tells a patterned object from plain ground. Now look at the column of the easy video: **there the learnt tokens do not win**. (Their training varied hue and position so that the tokens would ignore both, and here colour and place give the objects away.) The splendid film above was no evidence that training was worth it.
 #
 # ### Question 5
 #
@@ -602,7 +605,7 @@ session.save_results()
 # ## What to remember
 #
 # * CLIP puts images and texts into one space, in which a cosine says how well they fit. A classifier is then a list of words, and a search engine a matrix product. Compare cosines with each other, never with a fixed threshold.
-# * Zero-shot knows what was learnt, not what was asked for. On pairs never seen it may fail, and unevenly; and which object has which colour it can only guess. Test for what you need, and look behind the mean.
+# * Zero-shot knows what was learnt, not what was asked for. On pairs never seen it may fail, and unevenly; and which object has which colour our model can only guess. Test for what you need, and look behind the mean.
 # * DINO learns from its own slow average. Centring and sharpening, together, keep it from always naming one category and from naming none.
 # * Attention maps and patch tokens can find objects without a label or a mask. (The small network's training crops had told it where objects are.) A linear head and one labelled frame then go a long way.
 # * Compare with an untrained network and with simple features before you praise the learnt ones. On easy data they may all look alike.

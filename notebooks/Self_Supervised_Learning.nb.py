@@ -9,7 +9,7 @@
 # %% [markdown]
 # # Learning to see without labels: SimCLR
 #
-# Images are easy to collect; labels are not, because a person has to write each one. This notebook trains a network on images alone. The network sees two altered copies of every image and has to find, among many other copies, which two belong together. To solve that puzzle it must notice what an image shows, and what it learns on the way turns out to be most of what a classifier needs.
+# Images are easy to collect; labels are not, because a person has to write each one. This notebook trains a network on images alone. The network sees two altered copies of every image and has to find, among many other copies, which two belong together. If the alterations are well chosen, it has to notice what an image shows, and what it learns on the way turns out to be most of what a classifier needs.
 #
 # **You will be able to**
 #
@@ -340,7 +340,7 @@ tiny = [loss(*single, 0.005) for loss in (lesson.simclr_loss_naive, lesson.simcl
 session.check("finite at temperature 0.005", all(loss.isfinite() for loss in tiny))
 
 # %% [markdown]
-# What should the number be? Before you train anything, know what guessing costs: it is the line that a training has to beat.
+# What should the number be? Before you train anything, know what guessing costs: it is the line that training has to beat.
 
 # %%
 chance = session.predict(
@@ -615,7 +615,7 @@ print(f"Best top-1 accuracy with self-supervised learning: {max(with_simclr):.2f
 figure = draw.probe_curves(without, with_simclr)
 
 # %% [markdown]
-# *Test accuracy of both probes over ten epochs.* The encoders have the same architecture, the probes the same labels and the same settings. What differs is where the encoder's weights come from. Longer training might well raise both: with the sample data, ten epochs are only 80 steps of Adam, on augmented images. The logistic regressions above and below are different probes: they are fitted to the end, on standardised features of images without augmentation. Those below score higher with as many labels or fewer, and those above bring even random weights to about a third, so part of the gap comes from how this probe is trained, not from the encoder alone. Compare probes only within one section. "Best" picks an epoch by its test accuracy, which flatters a little; that is why the last epoch is reported beside it.
+# *Test accuracy of both probes over ten epochs.* The encoders have the same architecture, the probes the same labels and the same settings. What differs is where the encoder's weights come from. Longer training might well raise both: with the sample data, ten epochs are only 80 steps of Adam, on augmented images. The logistic regressions above and below are different probes: they are fitted to the end, on standardised features of images without augmentation. Those below score higher with as many labels or fewer, and those above, with twice the labels, bring even random weights to about a third: how a probe is trained changes the height of both curves. Compare probes only within one section. "Best" picks an epoch by its test accuracy, which flatters a little; that is why the last epoch is reported beside it.
 
 # %%
 gain = max(with_simclr) - max(without)
@@ -655,7 +655,8 @@ session.target("SimCLR wins with 5 labels per class", REAL or few[0] > few[1] + 
 
 # %%
 losses = [supervised[str(n)]["train_loss"] for n in recorded.PER_CLASS]
-Table({"labels per class": list(recorded.PER_CLASS), **by_labels, "supervised: training loss": losses},
+columns = {**by_labels, "supervised: training loss": losses}
+Table({"labels per class": list(recorded.PER_CLASS), **columns},
       digits={**dict.fromkeys(by_labels, 1), "supervised: training loss": 2})
 
 # %% [markdown]
@@ -724,4 +725,4 @@ session.save_results()
 # 4. **Batch norm across devices.** When SimCLR trains on several devices, batch norm must use statistics over all of them. Which shortcut would the network find otherwise? (Both views of an image lie on the same device. What else would they share that their negatives on other devices do not?)
 # 5. **A loss that is too low.** In the table of augmentations, the run without colour changes has a lower loss and worse features. Explain it to somebody who believes that a lower loss is always better.
 #
-# **What next?** Change one setting of `drawn` (say `scale=(1, 1)`, no cropping) and train from scratch again. Run `python -m dl.simclr.pretrain --epochs 5`, which does the whole training with batched views, on one device or, started by `torchrun`, on many. Or go on to `CLIP_DINO.ipynb`: there the two views become an image and its caption, and later the negatives disappear altogether.
+# **What next?** Change one setting of `drawn` (say `scale=(1, 1)`, no cropping) and train from scratch again. Run `python -m dl.simclr.pretrain --epochs 5`, which trains with batched views in CIFAR-10's settings (crops from 8 %, temperature 0.5), on one device or, started by `torchrun`, on many. Or go on to `CLIP_DINO.ipynb`: there the two views become an image and its caption, and later the negatives disappear altogether.

@@ -159,7 +159,7 @@ figure = show.training_curves(shipped["curves"], title, target=0.80)
 session.check("the recipe reaches its target, 0.80", best >= 0.80, f"best of 800 epochs {best:.3f}")
 
 # %% [markdown]
-# *Loss and token accuracy over 800 epochs, with the target of 0.80 as a dotted line.* Notice the bend at epoch 53: until then the learning rate is about 80 times smaller. And but for a rare spike the training loss stays *above* the validation loss to the end, because dropout is on while training. The next section but one measures both without dropout.
+# *Loss and token accuracy over 800 epochs, with the target of 0.80 as a dotted line.* Notice the bend at epoch 53: until then the learning rate is about 80 times smaller. And but for a rare spike the training loss stays *above* the validation loss to the end, because dropout is on while training. The section "Which accuracy?" measures both without dropout.
 #
 # ## Inference: writing a result
 #
@@ -259,7 +259,7 @@ session.record(cross_attention_evenness=min(cross))
 session.target("cross-attention is flat in all heads", session.data == "real" or min(cross) > 0.9)
 
 # %% [markdown]
-# *One panel per kind of attention, one row per block, one column per head; yellow is flat.* Read the encoder from top to bottom: block 0 chooses, block 3 no longer does. By then the encoder has mixed the nine tokens until its outputs are nearly one and the same vector (the cosine printed above says so), and it makes hardly any difference which of them the decoder reads, and its cross-attention is nearly flat in all sixteen heads. Keep this in mind for the model of Part V.
+# *One panel per kind of attention, one row per block, one column per head; yellow is flat.* Read the encoder from top to bottom: block 0 chooses, block 3 no longer does. By then the encoder has mixed the nine tokens until its outputs are nearly one and the same vector (the cosine printed above says so). Nearly equal vectors give nearly equal keys, and so nearly equal scores: cross-attention is nearly flat in all sixteen heads, and it hardly matters which vector the decoder reads. Keep this in mind for the model of Part V.
 #
 # For your own question, the head of each kind that chooses most:
 
@@ -315,7 +315,7 @@ answers = {"reference": a2_helper.ask(model, everything, position_encoding_sinus
 scores = {name: a2_helper.exact_match(answers["reference"], exam[name]) for name in exam}
 session.record(**{f"recipe_{name}": score for name, score in scores.items()})
 result = ", ".join(f"{name} {score:.1%}" for name, score in scores.items())
-parrot.reveal(result, "It is underfitting; what it has memorised explains only the gap.")
+parrot.reveal(result, "It is underfitting; memorising explains at most the gap.")
 
 # %% [markdown]
 # The reference model does not simply memorise: it gets more than half of the unseen expressions right. But they are clearly harder for it than its training rows, the unrelated ones most of all. And it is far from calculating. What does it get wrong? Sort all its mistakes on unseen expressions by what the digits have to do on paper (-30 + 12 "subtracts", because one calculates 30 - 12), and by the sign of the result. "Wrong results" is a fraction of the questions; the last three columns say in which fraction of these wrong results the sign, the tens or the ones are wrong (several can be):
@@ -504,7 +504,7 @@ rows = sorted(rows, key=lambda row: -row["unseen"])
 Table(rows, digits=4, best={"seen": "max", "unseen": "max", "unrelated": "max"})
 
 # %%
-title = "Dropout, weight decay, batch size and learning rate decide"
+title = "Within 120 epochs, four changes cost 30 points or more"
 figure = show.ablation_bars(score, "rule recipe, 120 epochs", title)
 lowest = min(score["rule recipe, 200 epochs"])
 session.check("200 epochs: each of three seeds at least 99.5 %", lowest >= 0.995)
@@ -513,7 +513,7 @@ highest = max(max(score[name]) for name in costly)
 session.check("each of four changes costs 30 points or more", highest < 0.69)
 
 # %% [markdown]
-# *One bar per recipe, best first: exact match on unseen expressions, the mean of three seeds for the two rule recipes and one seed for the others; dots are seeds; green is the recipe that the others change.* Four changes cost 30 points or more: dropout, no weight decay, batches of 256, and the reference learning rate. Putting all of them back at once costs the most. Half-size initial weights end lower than all seeds of the rule recipe: to start with small weights is not the same as to be pulled towards them.
+# *One bar per recipe, best first: exact match on unseen expressions, the mean of three seeds for the two rule recipes and one seed for the others; dots are seeds; green is the recipe that the others change.* Four changes cost 30 points or more: dropout, no weight decay, batches of 256, and the reference learning rate. Putting all of them back at once costs the most. Half-size initial weights, with the weight decay kept, end lower than all seeds of the rule recipe: smaller initial weights did not help here (one seed).
 #
 # Mind what such a table says. Most rows have one seed, so small differences mean nothing. All but the first have 120 epochs, and a recipe that is merely slower looks as bad as one that never gets there. Batches of 256 mean half as many updates in as many epochs, and less noise in each; to tell which counts, run them for 240 epochs. And the reference learning rate differs in three ways at once (a lower top, a long start at almost nothing, no fall at the end); the table does not say which of them matters.
 
@@ -559,7 +559,7 @@ title = "Same modules, same rows: what is learnt depends on the recipe"
 figure = show.rule_curves({name: curves[name] for name in chosen}, title)
 
 # %% [markdown]
-# *Learning curves on training rows (left) and unseen expressions (right).* Compare the panels. Without weight decay, the training rows are soon known as well as with it, and the right curve stays far below: that is memorising. With dropout both curves rise together and slowly: little memorising, but after 120 epochs no rule either. The floored positions nearly keep up: no two of nine positions are exactly alike with the floor, so the rule can be learnt. In the table above they end one to two points lower. That positions six apart are nearly alike may be the reason, but one seed cannot show it.
+# *Learning curves on training rows (left) and unseen expressions (right).* Compare the panels. Without weight decay, the training rows are soon known as well as with it, and the right curve stops far below: part of a rule, and much memorising. With dropout both curves rise together and slowly: little memorising, but after 120 epochs no rule either. The floored positions nearly keep up: no two of nine positions are exactly alike with the floor, so the rule can be learnt. In the table above they end one to two points lower. That positions six apart are nearly alike may be the reason, but one seed cannot show it.
 
 # %% [markdown]
 # ## Save the results

@@ -17,7 +17,7 @@
 figure = draw.lstm_cell()
 
 # %% [markdown]
-# *The cell state runs along the top. The forget gate decides what is kept, the input gate what is written, the output gate what is shown.* With $f = 1$ and $i = 0$ the memory passes unchanged, and so does its gradient.
+# *The cell state runs along the top. The forget gate decides what is kept, the input gate what is written, the output gate what is shown.* With $f = 1$ and $i = 0$ the memory passes unchanged, and so does the gradient along this path.
 #
 # **Fill in `LSTM.step_forward`.** It is an RNN step with four times as many outputs, cut into four blocks.
 #
@@ -89,7 +89,7 @@ kept = {name: norms[20] for name, norms in reach.items()}
 best = max(kept, key=kept.get)
 p.reveal(
     best,
-    f"Of its {kept[best]:.2g}, {lane[20]:.2g} comes back along the cell state alone.",
+    f"It keeps {kept[best]:.2g}; the part along the cell state alone is {lane[20]:.2g}.",
 )
 session.target(
     "an open gate keeps 100 times more gradient",
@@ -101,7 +101,7 @@ session.target(
 )
 
 # %% [markdown]
-# *Gradient norm against distance, on a logarithmic scale: two straight lines down, which is exponential decay, and one that stays up. All norms are divided by that of the last input. The dotted curve is the part of the open LSTM's gradient that never leaves the cell state.* So the architecture alone does not remember longer. With zero biases $f$ is $\tfrac12$ on average, so about half of the memory is lost at every step. With the open gate, the lane of the cell state loses only some percent per step: the dotted curve is slow decay, and it alone keeps about a thousand times what the RNN keeps after 20 steps. The rest of the curve above it comes through the hidden state and the gates, a second path that we have not taken apart. What the LSTM has is a *way* to remember: one gate that can be opened, by training or by its initial bias ([Gers et al. 2000](https://doi.org/10.1162/089976600300015015), [Jozefowicz et al. 2015](https://proceedings.mlr.press/v37/jozefowicz15.html)).
+# *Gradient norm against distance, on a logarithmic scale: two straight lines down, which is exponential decay, and one that stays up. All norms are divided by that of the last input. The dotted curve is the part of the open LSTM's gradient that never leaves the cell state.* So the architecture alone does not remember longer. With zero biases $f$ is $\tfrac12$ on average, so about half of the memory is lost at every step. With the open gate, the lane of the cell state loses only some percent per step: the dotted curve is slow decay, and it alone keeps more than a thousand times what the RNN keeps after 20 steps. What the full curve has beyond it involves the hidden state and the gates, a second path that we have not taken apart. What the LSTM has is a *way* to remember: one gate that can be opened, by training or by its initial bias ([Gers et al. 2000](https://doi.org/10.1162/089976600300015015), [Jozefowicz et al. 2015](https://proceedings.mlr.press/v37/jozefowicz15.html)).
 #
 # Read this curve with care: it is about layers *before* training. Training changes the factors, and a vanilla RNN can learn to remember as well. What a vanishing gradient costs is a signal to learn *from*: an input 20 steps back hardly tells its weights what to change. Captions are short, 7 to 14 words here. So if the LSTM describes images better below, a longer memory is at most part of the reason: its recurrent layer also has four times as many weights.
 
@@ -137,7 +137,7 @@ p = session.predict("Does a loss below 4 show that this model uses the image?", 
 # %% [markdown]
 # Think about what a model could do that ignores the image. There are 32 captions in the batch. It can memorise all 32, guess which one is meant, and the rest follows: that costs $\ln 32 = 3.47$ nats. So a loss near 3.5 can be reached without the image.
 #
-# The way to find out is to give the model mismatched images: if the loss does not rise, it never looked. We do so for a learning rate of 0.001 as well.
+# The way to find out is to give the model mismatched images: if the loss does not rise, it does not use the image. We do so for a learning rate of 0.001 as well.
 
 # %%
 some_images, some_captions = (
@@ -524,7 +524,7 @@ if SAMPLE_DATA:
         values["swapped"] = 1 - values.get("two_bound", 1.0)
     p.reveal(
         NAMES_OF[max(kept_out, key=lambda cell: kept_out[cell]["two_both"])],
-        "It reads colour and class off one cell.",
+        "It can read colour and class off one cell.",
     )
 
 # %%
@@ -534,7 +534,7 @@ if SAMPLE_DATA:
     display(draw.score_table({NAMES_OF[cell]: kept_out[cell] for cell in kept_out}, HELD_OUT))
 
 # %% [markdown]
-# The three differ more here than anywhere else. Attention can read colour and class off the same cell, one word after the other, and put them together in a new way. Remember what made that easy: the encoder was trained to name the colour and the class of an object, each by itself, from the cell in which the object lies. Whole pairs it had to name only from the mean over all cells, and the held-out pairs were never among them. The RNN and the LSTM have nothing but that mean.
+# The three differ more here than anywhere else. Attention can read colour and class off the same cell, one word after the other, and put them together in a new way. Remember what made that easy: the encoder was trained to name the colour and the class of an object, each by itself, from the cell in which the object lies. Whole pairs it had to name only from the mean over all cells, and the held-out pairs were never among them. The RNN and the LSTM have nothing but that mean. They swap more than half of these pairs; that fits, since most swapped pairs are ones that they know from training. (The RNN names all four words of few scenes, so its number means little.)
 
 # %% [markdown]
 # ## What none of them learns: the relation
@@ -627,7 +627,7 @@ if SAMPLE_DATA:
 # %% [markdown]
 # *The attention model with neither change, with each alone, with both, and with mirrored images in place of the second showing.* Read the first row. More practice alone leaves the relation where guessing is: it did not make this model use the position that its features contain. The position code alone lifts it to about three quarters, and with both about four fifths of the claimed relations are right.
 #
-# The last column shows how easily such a table misleads. Mirrored images are further examples that nobody has to collect: turn an image left to right, and exchange "left" and "right" in its caption. Beside the code alone they seem to help a lot. But they also double the number of updates, and beside a run with as many updates only a few points are left, on about a hundred captions: too little to tell from chance. So compare a change with a run that lacks this change *and nothing else*. The last row rises mostly with the relations. In the two rows between, the differences are 5 to 14 scenes, and one run each cannot say which of them are real.
+# The last column shows how easily such a table misleads. Mirrored images are further examples that nobody has to collect: turn an image left to right, and exchange "left" and "right" in its caption. Beside the code alone they seem to help a lot. But they also double the number of updates, and beside a run with as many updates only a few points are left, on about a hundred captions: too little to tell from chance. So compare a change with a run that lacks this change *and nothing else*. The last row rises mostly with the relations. In the two rows between, the runs differ by at most 8 and 14 scenes, and one run each cannot say which differences are real.
 #
 # **To think about ("relations").** Would the same code help the plain LSTM? And what would you try next, to get from here to nearly all relations right?
 

@@ -19,7 +19,7 @@
 # * implement scaled dot-product attention and read its weights;
 # * find out what a model really uses: mismatched images, a computed floor for the loss, a linear probe, held-out combinations.
 #
-# **You need:** the chain rule, matrix products, and basic PyTorch (tensors, `nn.Module`, autograd).
+# **You need:** the chain rule, matrix products, what a convolution with zero padding does, and basic PyTorch (tensors, `nn.Module`, autograd).
 #
 # **Time:** 8 to 10 hours for you. The computer needs 10 to 15 minutes with the sample data; with the real data (`DL_DATA=real`) plan for a GPU. A good place to stop for a day is before the section on the LSTM: everything up to there needs only the vanilla RNN.
 #

@@ -134,7 +134,8 @@ def test_frames_of_a_sheet_are_at_least_300_pixels_wide():
     figure = draw.sheet({"one": [frame] * 3, "two": [frame] * 3}, ["a", "b", "c"], "?", "words", classes=3)
     figure.canvas.draw()
     assert min(axis.get_window_extent().width for axis in figure.axes) * 96 / figure.dpi >= 300
-    assert figure.alt_text == "words" and [text.get_text() for text in figure.legends[0].texts][-1] == "background: grey"
+    assert figure.alt_text == "words Rows: one, two. Columns: a, b, c."
+    assert [text.get_text() for text in figure.legends[0].texts][-1] == "background: grey"
 
 
 def test_attention_is_drawn_as_a_filmstrip_or_frame_by_frame(monkeypatch):
@@ -143,7 +144,9 @@ def test_attention_is_drawn_as_a_filmstrip_or_frame_by_frame(monkeypatch):
     frames = np.zeros((21, 9, 16, 3), np.uint8)
     monkeypatch.setenv("DL_UNATTENDED", "1")
     film = draw.watch_attention(frames, {"trained": maps, "untrained": maps / 2}, "title")
-    assert "frame 0, 4, 8, 12, 16, 20" in film.alt_text and "trained, untrained" in film.alt_text
+    row, column = np.unravel_index(maps[4].argmax(), maps[4].shape)
+    assert "frame 0, 4, 8, 12, 16, 20" in film.alt_text and "untrained: row" in film.alt_text
+    assert f"row {row + 1} of {maps.shape[1]} and column {column + 1} of {maps.shape[2]}" in film.alt_text
     shown = [axis.images[0] for axis in film.axes]
     assert np.array_equal(shown[6 + 1].get_array(), maps[4])
     assert {image.get_clim() for image in shown[6:12]} == {(0, maps.max())}  # one scale for a row

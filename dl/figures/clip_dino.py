@@ -316,9 +316,7 @@ def attention_over_time(
     figure.suptitle(title, fontsize=12)
     numbers = ", ".join(str(f) for f in shown)
     brightest = "; ".join(f"{name}: {', '.join(_brightest(maps[f]) for f in shown)}" for name, maps in rows.items())
-    return describe(
-        figure, f"Frames {numbers} of a video, and their attention maps below. Brightest patch of each: {brightest}."
-    )
+    return describe(figure, f"A video (frame {numbers}) and its attention maps below. Brightest patch of each: {brightest}.")
 
 
 def watch_attention(frames: Sequence[np.ndarray], rows: Mapping[str, np.ndarray], title: str) -> Figure | None:

@@ -89,7 +89,7 @@ def submit(
     _say_list("Missing, handed in without", missing)
     _say_list("Left out of dl/, as it is no code", snapshot.left_out)
     _say_list("Not shown in the PDF as in the notebook", notes)
-    _say_list("Findings; all is handed in as it is", findings)
+    _say_list("Notes (the submission was made all the same)", findings)
     say(
         f"Written to {_shown(folder)}: {', '.join(made)}; {_count(len(findings), 'finding')}, "
         f"{_count(len(missing), 'file')} missing."
