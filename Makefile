@@ -6,8 +6,11 @@ VENV ?= .venv
 TORCH ?= auto
 INSTALLED := $(VENV)/installed-$(TORCH)
 IN_VENV := $(VENV)/bin/python
-# Threads that wait sleep: a busy machine is not made busier.
-export OMP_WAIT_POLICY ?= PASSIVE
+# Threads that wait spin a moment, then sleep: a busy machine is not made busier (dl/__init__.py).
+ifndef OMP_WAIT_POLICY
+export OMP_WAIT_POLICY := PASSIVE
+export GOMP_SPINCOUNT ?= 1000
+endif
 
 .PHONY: run test check notebooks test-browser setup
 

@@ -39,21 +39,24 @@ for step in range({count} + 3):
     if step >= 3:
         print(time.perf_counter() - start)
 """
-COUNT, LOOPS = 20, 2
+COUNT, ROUNDS, LOOPS = 20, 3, 2
 LEFT_OUT = shutil.ignore_patterns(".*", "build", "results", "submissions", "artifacts", "pretrained_model")
-KINDS = (("active", 2), ("passive", 2), ("passive", 1))  # waiting, threads
+SPIN = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "1000"}  # as `dl` sets it
+KINDS = {  # name -> environment, threads
+    "active waiting, 2 threads": ({"OMP_WAIT_POLICY": "ACTIVE"}, 2),
+    "passive waiting, 2 threads": ({"OMP_WAIT_POLICY": "PASSIVE"}, 2),
+    "a moment's spinning, then passive, 2 threads": (SPIN, 2),
+    "1 thread": (SPIN, 1),
+}
 
 
 def main() -> None:
-    idle = {kind: _step_seconds(*kind, loops=0) for kind in KINDS}
-    busy = {kind: _step_seconds(*kind, loops=LOOPS) for kind in KINDS}
-    base = idle[KINDS[0]]
-    for kind in KINDS:
-        waiting, threads = kind
+    idle, busy = ({name: _step_seconds(*kind, loops) for name, kind in KINDS.items()} for loops in (0, LOOPS))
+    base = idle[next(iter(KINDS))]
+    for name in KINDS:
         print(
-            f"{waiting} waiting, {threads} threads: "
-            f"idle {1e3 * idle[kind]:.0f} ms ({idle[kind] / base:.2f} of the first line), "
-            f"beside {LOOPS} loops {1e3 * busy[kind]:.0f} ms, {busy[kind] / idle[kind]:.1f} times as long"
+            f"{name}: idle {1e3 * idle[name]:.0f} ms ({idle[name] / base:.2f} of the first line), "
+            f"beside {LOOPS} loops {1e3 * busy[name]:.0f} ms, {busy[name] / idle[name]:.1f} times as long"
         )
 
     for path in find_notebooks([]):
@@ -74,14 +77,17 @@ def _loops(count: int) -> Iterator[None]:
             loop.wait()
 
 
-def _step_seconds(waiting: str, threads: int, loops: int) -> float:
-    """Median wall time of a step in a fresh process, beside so many endless loops."""
-    environment = {**os.environ, "OMP_WAIT_POLICY": waiting.upper()}
-    environment.pop("OMP_NUM_THREADS", None)
+def _step_seconds(waiting: dict[str, str], threads: int, loops: int) -> float:
+    """Median wall time of a step in fresh processes, beside so many endless loops."""
+    unset = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+    environment = {name: value for name, value in os.environ.items() if name not in unset} | waiting
     command = [sys.executable, "-c", STEPS.format(threads=threads, count=COUNT)]
+    seconds: list[float] = []
     with _loops(loops):
-        run = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    return statistics.median(map(float, run.stdout.split()))
+        for _ in range(ROUNDS):
+            run = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+            seconds += map(float, run.stdout.split())
+    return statistics.median(seconds)
 
 
 def _notebook_seconds(name: str, loops: int) -> float:

@@ -3,12 +3,15 @@
 The two lesson modules at the top of the project (`rnn_lstm_captioning.py`, `transformers.py`) and
 the lessons inside this package (`dl.simclr`, `dl.clip_dino`) import these tools, never the reverse.
 Importing `dl` loads nothing else; `python -m dl --help` lists the commands. It asks OpenMP, which torch starts later, to
-let waiting threads sleep: on a machine with other work, threads that spin while they wait make everything crawl
-(`python -m benchmarks busy`). Set OMP_WAIT_POLICY to choose otherwise.
+let waiting threads sleep: on a machine with other work, threads that spin while they wait make everything crawl. GNU's
+OpenMP spins a moment first, which is as quick as spinning on an idle machine (`python -m benchmarks busy`). Set
+OMP_WAIT_POLICY to choose otherwise.
 """
 
 import os
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 __version__ = "0.1.0"

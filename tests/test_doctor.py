@@ -1,6 +1,10 @@
 """The doctor tells what is missing and what to do, and its exit code says whether that is serious."""
 
+import os
+import shutil
+import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -107,6 +111,20 @@ def test_a_foreign_transformers_is_named(tmp_path, monkeypatch):
     ours, foreign = list(doctor.modules())[1:]
     assert f"to {root / 'transformers.py'} in the notebooks" in ours.says
     assert str(tmp_path / "transformers.py") in foreign.says and "run that cell first" in foreign.says
+
+
+@pytest.mark.parametrize(("chosen", "set_to"), [({}, "PASSIVE 1000"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE None")])
+def test_waiting_threads_sleep_unless_the_user_chose_otherwise(chosen, set_to):
+    ask = "import dl, os; print(os.environ['OMP_WAIT_POLICY'], os.environ.get('GOMP_SPINCOUNT'))"
+    environment = {name: value for name, value in os.environ.items() if name not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
+    run = partial(subprocess.run, capture_output=True, text=True, cwd=settings.project_root(), env=environment | chosen)
+    assert run([sys.executable, "-c", ask]).stdout.strip() == set_to
+    if shutil.which("make"):
+        assert ("GOMP_SPINCOUNT" in run(["make", "--dry-run", "--print-data-base", "check"]).stdout) == (not chosen)
+
+
+def test_how_threads_wait_is_told():
+    assert any(f"OMP_WAIT_POLICY={os.environ['OMP_WAIT_POLICY']}" in finding.says for finding in doctor.device())
 
 
 def test_a_device_that_is_absent_or_unknown_is_serious(monkeypatch):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import os
 import platform
 import shutil
 import sys
@@ -172,6 +173,8 @@ def device() -> Iterator[Finding]:
 
     present = [name for name in settings.DEVICES if _has_device(name)]
     yield Finding(f"torch {torch.__version__}, {torch.get_num_threads()} threads; devices: {', '.join(present)}")
+    waiting = [f"{name}={os.environ[name]}" for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT") if name in os.environ]
+    yield Finding(f"how threads wait for each other: {', '.join(waiting)}")
     try:
         yield Finding(f"computations run on {settings.get_device()}")
     except (ValueError, RuntimeError) as error:
