@@ -39,7 +39,7 @@ for step in range({count} + 3):
     if step >= 3:
         print(time.perf_counter() - start)
 """
-COUNT, ROUNDS, LOOPS = 20, 3, 2
+COUNT, ROUNDS, LOOPS = 20, 5, 2
 LEFT_OUT = shutil.ignore_patterns(".*", "build", "results", "submissions", "artifacts", "pretrained_model")
 SPIN = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "1000"}  # as `dl` sets it
 KINDS = {  # name -> environment, threads
@@ -51,7 +51,7 @@ KINDS = {  # name -> environment, threads
 
 
 def main() -> None:
-    idle, busy = ({name: _step_seconds(*kind, loops) for name, kind in KINDS.items()} for loops in (0, LOOPS))
+    idle, busy = (_step_seconds(loops) for loops in (0, LOOPS))
     base = idle[next(iter(KINDS))]
     for name in KINDS:
         print(
@@ -77,17 +77,18 @@ def _loops(count: int) -> Iterator[None]:
             loop.wait()
 
 
-def _step_seconds(waiting: dict[str, str], threads: int, loops: int) -> float:
-    """Median wall time of a step in fresh processes, beside so many endless loops."""
+def _step_seconds(loops: int) -> dict[str, float]:
+    """Median wall time of a step for each kind, beside so many endless loops; all kinds in turn, for other work is about."""
     unset = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
-    environment = {name: value for name, value in os.environ.items() if name not in unset} | waiting
-    command = [sys.executable, "-c", STEPS.format(threads=threads, count=COUNT)]
-    seconds: list[float] = []
+    plain = {name: value for name, value in os.environ.items() if name not in unset}
+    seconds: dict[str, list[float]] = {name: [] for name in KINDS}
     with _loops(loops):
         for _ in range(ROUNDS):
-            run = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-            seconds += map(float, run.stdout.split())
-    return statistics.median(seconds)
+            for name, (waiting, threads) in KINDS.items():
+                command = [sys.executable, "-c", STEPS.format(threads=threads, count=COUNT)]
+                run = subprocess.run(command, env=plain | waiting, capture_output=True, text=True, check=True)
+                seconds[name] += map(float, run.stdout.split())
+    return {name: statistics.median(values) for name, values in seconds.items()}
 
 
 def _notebook_seconds(name: str, loops: int) -> float:
