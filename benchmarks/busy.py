@@ -39,7 +39,7 @@ for step in range({count} + 3):
     if step >= 3:
         print(time.perf_counter() - start)
 """
-COUNT, ROUNDS, LOOPS = 20, 5, 2
+COUNT, ROUNDS, LOOPS = 20, 3, 2
 LEFT_OUT = shutil.ignore_patterns(".*", "build", "results", "submissions", "artifacts", "pretrained_model")
 SPIN = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "1000"}  # as `dl` sets it
 KINDS = {  # name -> environment, threads
