@@ -4,8 +4,8 @@ The two lesson modules at the top of the project (`rnn_lstm_captioning.py`, `tra
 the lessons inside this package (`dl.simclr`, `dl.clip_dino`) import these tools, never the reverse.
 Importing `dl` loads nothing else; `python -m dl --help` lists the commands. It asks OpenMP, which torch starts later, to
 let waiting threads sleep: on a machine with other work, threads that spin while they wait make everything crawl. GNU's
-OpenMP spins a moment first, which an idle machine is mostly quicker with (`python -m benchmarks busy`). Set OMP_WAIT_POLICY
-to choose otherwise.
+OpenMP spins for a moment first, which is a little quicker on an idle machine (`python -m benchmarks busy`). Set
+OMP_WAIT_POLICY to choose otherwise.
 """
 
 import os

@@ -78,7 +78,7 @@ def test_mirrored_captions_exchange_left_and_right():
     assert mirrored(torch.tensor([[7, 1, 8], [0, 9, 2]]), words).tolist() == [[8, 1, 7], [0, 9, 2]]
 
 
-def test_the_figure_rings_the_lowest_loss_and_says_it():
+def test_the_figure_rings_the_lowest_loss_and_its_alt_text_has_all_points():
     curves = {"RNN": {1e-3: (6.0, 0.4), 5e-4: (7.0, 0.3)}, "LSTM": {1e-3: (5.0, 0.5), 5e-4: (4.0, 0.6)}}
     figure = draw.learning_rate_curves(curves, 1e-3)
     assert (

@@ -235,8 +235,12 @@ def test_what_a_child_of_an_exercise_has_started_in_turn_is_ended_too(tmp_path, 
 
 
 def test_a_process_that_does_not_start_is_given_up_in_words(tmp_path, monkeypatch):
-    monkeypatch.setattr(processes, "STARTING", 0.5)
-    (tmp_path / "dl" / "sandbox").mkdir(parents=True)
-    (tmp_path / "dl" / "sandbox" / "child.py").write_text("import time; time.sleep(600)")
+    monkeypatch.setattr(processes, "STARTING", 3.0)
+    room = tmp_path / "dl" / "sandbox"
+    room.mkdir(parents=True)
+    for file in (room.parent / "__init__.py", room / "__init__.py"):
+        file.touch()  # else Python takes the installed package
+    (room / "child.py").write_text("import time; open('begun', 'w').close(); time.sleep(600)")
     with Children(package=tmp_path) as children, pytest.raises(RuntimeError, match="did not start. Try python -c"):
         _ = children.layers
+    assert (tmp_path / "begun").exists()
