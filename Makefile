@@ -9,7 +9,7 @@ IN_VENV := $(VENV)/bin/python
 # Threads that wait spin a moment, then sleep: a busy machine is not made busier (dl/__init__.py).
 ifndef OMP_WAIT_POLICY
 export OMP_WAIT_POLICY := PASSIVE
-export GOMP_SPINCOUNT ?= 1000
+export GOMP_SPINCOUNT ?= 5000
 endif
 
 .PHONY: run test check notebooks test-browser setup

@@ -2,9 +2,10 @@
 
     python -m benchmarks busy        about a quarter of an hour
 
-Each measurement is a process of its own, since OpenMP reads its settings once. Beside it run no, or two, endless loops,
-as a browser and a call would. Wall time of a step (median) or of `python -m dl run NAME`; the ratio is that to the same
-process on an idle machine.
+OpenMP reads its settings once, so each kind of waiting is a process of its own. All of them live at the same time and
+take turns, five steps each, while the others are suspended: other work on the machine then disturbs every kind alike.
+Beside them run no, or two, endless loops, as a browser and a call would. What is printed is the wall time of a step
+(median), its ratio to OpenMP's own waiting (median over the turns), and the wall time of `python -m dl run NAME`.
 """
 
 from __future__ import annotations
@@ -17,32 +18,37 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+
+import psutil
 
 from dl import settings
 from dl.notebook_files import find_notebooks
 
 STEPS = """
-import time, torch
+import sys, time, torch
 from rnn_lstm_captioning import LSTM
 torch.set_num_threads({threads})
 torch.manual_seed(0)
 model, x, h0 = LSTM(256, 256), torch.randn(64, 16, 256), torch.zeros(64, 256)
 optimizer = torch.optim.AdamW(model.parameters())
-for step in range({count} + 3):
-    start = time.perf_counter()
-    loss = model(x, h0).square().mean()
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
-    if step >= 3:
-        print(time.perf_counter() - start)
+for turn in sys.stdin:
+    seconds = []
+    for _ in range(5):
+        start = time.perf_counter()
+        loss = model(x, h0).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        seconds.append(time.perf_counter() - start)
+    print(*seconds, flush=True)
 """
-COUNT, ROUNDS, LOOPS = 20, 3, 2
+ROUNDS, LOOPS = 40, 2
 LEFT_OUT = shutil.ignore_patterns(".*", "build", "results", "submissions", "artifacts", "pretrained_model")
-SPIN = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "1000"}  # as `dl` sets it
+SPIN = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "5000"}  # as `dl` sets it
 KINDS = {  # name -> environment, threads
+    "OpenMP's own waiting, 2 threads": ({}, 2),
     "active waiting, 2 threads": ({"OMP_WAIT_POLICY": "ACTIVE"}, 2),
     "passive waiting, 2 threads": ({"OMP_WAIT_POLICY": "PASSIVE"}, 2),
     "a moment's spinning, then passive, 2 threads": (SPIN, 2),
@@ -51,13 +57,14 @@ KINDS = {  # name -> environment, threads
 
 
 def main() -> None:
-    idle, busy = (_step_seconds(loops) for loops in (0, LOOPS))
-    base = idle[next(iter(KINDS))]
-    for name in KINDS:
-        print(
-            f"{name}: idle {1e3 * idle[name]:.0f} ms ({idle[name] / base:.2f} of the first line), "
-            f"beside {LOOPS} loops {1e3 * busy[name]:.0f} ms, {busy[name] / idle[name]:.1f} times as long"
-        )
+    for loops in (0, LOOPS):
+        print(f"A step beside {loops} loops:")
+        turns = _step_seconds(loops)
+        own = next(iter(turns.values()))
+        for name, seconds in turns.items():
+            ratio = statistics.median(one / other for one, other in zip(seconds, own, strict=True))
+            line = f"  {name}: median {1e3 * statistics.median(seconds):.0f} ms, slowest turn {1e3 * max(seconds):.0f} ms"
+            print(f"{line}, {ratio:.2f} of the first line", flush=True)
 
     for path in find_notebooks([]):
         alone, beside = (_notebook_seconds(path.stem, loops) for loops in (0, LOOPS))
@@ -77,18 +84,36 @@ def _loops(count: int) -> Iterator[None]:
             loop.wait()
 
 
-def _step_seconds(loops: int) -> dict[str, float]:
-    """Median wall time of a step for each kind, beside so many endless loops; all kinds in turn, for other work is about."""
+def _step_seconds(loops: int) -> dict[str, list[float]]:
+    """Wall time of a step (median of a turn's) for each kind and each turn, beside so many endless loops."""
     unset = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
     plain = {name: value for name, value in os.environ.items() if name not in unset}
     seconds: dict[str, list[float]] = {name: [] for name in KINDS}
-    with _loops(loops):
+    with ExitStack() as stack:
+        workers = {}
+        for name, (waiting, threads) in KINDS.items():
+            command = [sys.executable, "-c", STEPS.format(threads=threads)]
+            worker = subprocess.Popen(command, env=plain | waiting, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            workers[name] = stack.enter_context(worker)
+            stack.callback(worker.kill)
+            _turn(worker)  # the first steps are slower
+        stack.enter_context(_loops(loops))
         for _ in range(ROUNDS):
-            for name, (waiting, threads) in KINDS.items():
-                command = [sys.executable, "-c", STEPS.format(threads=threads, count=COUNT)]
-                run = subprocess.run(command, env=plain | waiting, capture_output=True, text=True, check=True)
-                seconds[name] += map(float, run.stdout.split())
-    return {name: statistics.median(values) for name, values in seconds.items()}
+            for name, worker in workers.items():
+                seconds[name].append(_turn(worker))
+    return seconds
+
+
+def _turn(worker: subprocess.Popen[str]) -> float:
+    """Five steps of a worker, which is suspended before and after them; the median of their wall times in seconds."""
+    process = psutil.Process(worker.pid)
+    process.resume()
+    assert worker.stdin and worker.stdout
+    worker.stdin.write("\n")
+    worker.stdin.flush()
+    seconds = [float(word) for word in worker.stdout.readline().split()]
+    process.suspend()
+    return statistics.median(seconds)
 
 
 def _notebook_seconds(name: str, loops: int) -> float:

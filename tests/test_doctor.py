@@ -113,7 +113,7 @@ def test_a_foreign_transformers_is_named(tmp_path, monkeypatch):
     assert str(tmp_path / "transformers.py") in foreign.says and "run that cell first" in foreign.says
 
 
-@pytest.mark.parametrize(("chosen", "set_to"), [({}, "PASSIVE 1000"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE None")])
+@pytest.mark.parametrize(("chosen", "set_to"), [({}, "PASSIVE 5000"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE None")])
 def test_waiting_threads_sleep_unless_the_user_chose_otherwise(chosen, set_to):
     ask = "import dl, os; print(os.environ['OMP_WAIT_POLICY'], os.environ.get('GOMP_SPINCOUNT'))"
     environment = {name: value for name, value in os.environ.items() if name not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
