@@ -3,8 +3,8 @@
 Radford et al. 2021, "Learning Transferable Visual Models From Natural Language Supervision" (arXiv:2103.00020), section
 2.3 and figure 3: text and image features of a pair point the same way, so their cosine says how well they fit.
 Caron et al. 2021, "Emerging Properties in Self-Supervised Vision Transformers" (arXiv:2104.14294): the tokens of a ViT
-trained without labels know which patches belong together. A head of a few thousand weights, trained on a single frame,
-then follows objects through a video.
+trained without labels know which patches belong together. A head of some hundred to a few thousand weights, trained on
+a single frame, then follows objects through a video.
 
 Axes: N texts, M images, D features, P patches of a frame (row by row), C classes.
 Notebook: notebooks/CLIP_DINO.ipynb. Videos, tokens and overlays: dl/video/. Checks of arguments: dl/guards/clip_dino.py.

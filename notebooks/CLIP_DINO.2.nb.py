@@ -3,7 +3,7 @@
 #
 # ## Learning from a copy of oneself
 #
-# DINO has no captions and, unlike SimCLR, no negatives. A **student** network sees crops of an image, small ones among them; a **teacher** network of the same shape sees the large crops only. Each answers with a distribution over $K$ made-up categories, and the student must give, for its crop, the teacher's answer for *another* crop of the same image. To do that from a small crop, it has to know what the whole is. The loss is the cross entropy of the two answers:
+# DINO has no captions and, unlike SimCLR, no negatives. A **student** network sees crops of an image, small ones among them; a **teacher** network of the same shape sees the large crops only. Each answers with a distribution over $K$ made-up categories, and the student must give, for its crop, the teacher's answer for *another* crop of the same image. To do that from a small crop, it has to know what the whole is. The loss is the cross-entropy of the two answers:
 #
 # $$L = -\sum_k p_{t,k} \ln p_{s,k}, \qquad p_s = \operatorname{softmax}\left(\frac{g_s}{\tau_s}\right), \qquad p_t = \operatorname{softmax}\left(\frac{g_t - C}{\tau_t}\right)$$
 #
@@ -17,7 +17,7 @@
 figure = draw.dino_method()
 
 # %% [markdown]
-# *From left to right: crops of one image go to the student (all of them) and to the teacher (the large ones). Both answer with a distribution. The cross entropy of the two trains the student alone, and the teacher follows it slowly.*
+# *From left to right: crops of one image go to the student (all of them) and to the teacher (the large ones). Both answer with a distribution. The cross-entropy of the two trains the student alone, and the teacher follows it slowly.*
 #
 # ## Two ways to cheat, and two safeguards
 #
@@ -80,7 +80,7 @@ session.check("without centring: one answer for nearly all", without_centring < 
 session.check("without sharpening: no clear answer", without_sharpening > 0.9 * np.log(16))
 
 # %% [markdown]
-# *Three trainings. The solid line is the mean entropy of the teacher's answers for single images, low if the answers are clear. The dashed line is the entropy of the mean of all its answers, low if they all name the same category.* With both safeguards each answer becomes clear and the answers differ: their mean ends at 1.91 nats, a little below $\ln 8$. Seven categories would give just that, if two of the eight kinds shared one: $\frac68 \ln 8 + \frac28 \ln 4 = 1.91$. (That the categories *are* the kinds, entropies alone cannot show.) Without centring they are clear and nearly all the same: the first collapse. Without sharpening all sixteen categories stay almost equally likely for every image: the second.
+# *Three training runs. The solid line is the mean entropy of the teacher's answers for single images, low if the answers are clear. The dashed line is the entropy of the mean of all its answers, low if they all name the same category.* With both safeguards each answer becomes clear and the answers differ: their mean ends at 1.91 nats, a little below $\ln 8$. Seven categories would give just that, if two of the eight kinds shared one: $\frac68 \ln 8 + \frac28 \ln 4 = 1.91$. (That the categories *are* the kinds, entropies alone cannot show.) Without centring they are clear and nearly all the same: the first collapse. Without sharpening all sixteen categories stay almost equally likely for every image: the second.
 #
 # ## The trained network
 #
@@ -169,10 +169,10 @@ for name, look in looks.items():
     marked[name] = scores.most_attended(of_head, truth.sum(dim=1)).reshape(-1, 20, 20).numpy()
 figure = draw.top_patches(
     scene_frames[:8], {name: marks[:8] for name, marks in marked.items()},
-    "As many patches as the objects have, those with the highest attention")
+    "The patches with the highest attention, as many as the objects cover")
 
 # %% [markdown]
-# *Eight scenes; below, bright, the patches to which the best head attends most: of the trained network in the second row, of the untrained one in the third.* In the second row you recognise most objects, with holes in some and stray patches beside others. In the third you mostly do not, but now and then you do: random filters respond to strong edges, and some objects have many. (So the untrained network can have a gain of about 1 and an IoU above chance: its weights hardly differ, but the IoU looks only at their order.) Judge by the mean over the 100 scenes, not by one of them.
+# *Eight scenes; below, bright, the patches to which the best head attends most: of the trained network in the second row, of the untrained one in the third.* In the second row you recognise most objects, with holes in some and stray patches beside others. In the third you mostly do not, but now and then you do. Random filters may respond to strong edges, which some objects have; but many of the marked patches lie along the border of the image, where there is nothing to see. (So the untrained network can have a gain of about 1 and an IoU above chance: its weights hardly differ, but the IoU looks only at their order.) Judge by the mean over the 100 scenes, not by one of them.
 #
 # ## What is in a patch?
 #
@@ -217,7 +217,7 @@ session.say("Share of the variance that the three components hold: " + ", ".join
     f"{name} {share:.0%}" for name, share in variance.items()) + ".")
 
 # %% [markdown]
-# *The image, and its patches coloured by the three principal components of their tokens: trained and untrained.* The signs of the components, and which one is shown as red, green or blue, are arbitrary, so a colour by itself means nothing, and colours of the two panels must not be compared. What counts is which patches *share* one. Do not be too impressed by a clear shape: on plain ground, or where colour or texture differ, the untrained network often separates the object, too.
+# *The image, and its patches coloured by the three principal components of their tokens: trained and untrained.* The signs of the components, and which one is shown as red, green or blue, are arbitrary, so a colour by itself means nothing, and colours of the two panels must not be compared. What counts is which patches *share* one. Do not be too impressed by a clear shape: in the right panel, of the untrained network, you can make out the tree, too.
 #
 # So again a number, on 60 scenes. The *silhouette* of a patch compares its mean distance to its own group, $a$, with that to the other group, $b$: $(b - a) / \max(a, b)$. It is near 1 if the patches of objects and those of the background form two separate clouds in these three dimensions, and near 0 if the clouds overlap. Patches on an outline are left out; the table gives the mean over patches and scenes.
 
@@ -322,7 +322,7 @@ for name, (iou, value) in cases.items():
 #
 # *The idea.* The head is linear, one layer from token to classes, with weight decay. A good start is AdamW with a learning rate of 0.01 and a weight decay of 0.1. The head could hardly be simpler, and that is the point: the rest must be in the tokens. (Whether it took *learnt* tokens is another question, which we come to.)
 #
-# *On paper.* A token $(2, 1)$ and two classes with the weights $(1, 0)$ and $(0, 3)$: the scores are 2 and 3, so the patch belongs to class 1, and the cross entropy for the label 1 is $\ln(1 + e^{-1}) = 0.31$.
+# *On paper.* A token $(2, 1)$ and two classes with the weights $(1, 0)$ and $(0, 3)$: the scores are 2 and 3, so the patch belongs to class 1, and the cross-entropy for the label 1 is $\ln(1 + e^{-1}) = 0.31$.
 #
 # | tensor | shape |
 # |---|---|
@@ -383,7 +383,7 @@ figure = draw.iou_through_time(
     {"prediction": ious}, train_fi, "How far from the training frame does it hold?")
 
 # %% [markdown]
-# *Mean IoU of every frame; the vertical line marks the frame that the head was trained on.* With the sample data it falls within some seven frames and then stays there to both ends. One reading: the first changes of pose and outline cost most, and more distance in time adds little.
+# *Mean IoU of every frame; the vertical line marks the frame that the head was trained on.* With the sample data it falls within about seven frames to about 0.8, and stays between 0.75 and 0.85 to both ends. One reading: the first changes of pose and outline cost most, and more distance in time adds little.
 #
 # Now the film: truth on the left, prediction on the right. Each pair of frames is drawn only when it is written. (A word of warning about OpenCV: its first channel is blue. Our writer reverses the channels, and reading the file back shows whether it did.)
 
@@ -443,7 +443,7 @@ fresh_first, _, fresh_last = (
 # %%
 easy_guess.reveal(
     (fresh_first + fresh_last) / 2,
-    f"Learnt tokens: {(first + last) / 2:.2f}. Colour and place give the objects away.")
+    f"Learnt tokens: {(first + last) / 2:.2f}. Colour and position give the objects away.")
 session.record(iou_first_untrained=fresh_first, iou_last_untrained=fresh_last)
 Table([{"tokens": "learnt", "first frame": first, "last frame": last},
        {"tokens": "untrained", "first frame": fresh_first, "last frame": fresh_last}])
@@ -453,7 +453,7 @@ Table([{"tokens": "learnt", "first frame": first, "last frame": last},
 #
 # ## A hard video
 #
-# So here is a hard one. Objects, background and *distractors* (things that are not to be found) share two colours; the objects are told apart by shape and pattern alone; they travel, turn and grow, and the hue of everything drifts.
+# So here is a hard one. Objects, background and *distractors* (things that are not to be found) share two colours; the objects are told apart by shape and pattern alone; they travel, some turn or grow, and the hue of everything drifts.
 
 # %%
 world = lesson.DavisDataset(sample_path("DAVIS"))  # the sample world's videos, whatever the data
@@ -473,7 +473,7 @@ figure = draw.sheet({"true mask": hard_outlined}, names, "These are the objects"
                     "The true outlines in the same three frames.", hard_classes)
 
 # %% [markdown]
-# *The same frames with the true outlines.* Neither colour nor position nor size stays what it was. Try to find the objects of the last frame from those of the middle one yourself. Then let *your* `DINOSegmentation` try: it is trained on the middle frame, once on learnt and once on untrained tokens.
+# *The same frames with the true outlines.* Neither colour nor position stays what it was, and the cup grows. Try to find the objects of the last frame from those of the middle one yourself. Then let *your* `DINOSegmentation` try: it is trained on the middle frame, once on learnt and once on untrained tokens.
 
 # %%
 hard_guess = session.predict(
@@ -584,7 +584,7 @@ session.target("ahead of the untrained network", ahead[0] >= 0.08, f"{ahead[0]:+
 session.target("ahead of colour and position", ahead[1] >= 0.12, f"{ahead[1]:+.3f}, limit 0.12")
 
 # %% [markdown]
-# *Bars: the mean over the videos; dots: single videos, in the same order from left to right in every bar. The last column of the table counts the hard videos in which the learnt tokens have the higher score.* With the sample data, learnt features win on hard videos. Notice also how far the rivals get: random convolutions respond to edges and stripes too, and the contrast within a patch tells a patterned object from plain ground. Now look at the column of the easy video: **there the learnt tokens do not win**. (Their training varied hue and position so that the tokens would ignore both, and here colour and place give the objects away.) The splendid film above was no evidence that training was worth it.
+# *Bars: the mean over the videos; dots: single videos, in the same order from left to right in every bar. The last column of the table counts the hard videos in which the learnt tokens have the higher score.* With the sample data, learnt features win on hard videos. Notice also how far the rivals get: random convolutions may respond to edges and stripes too, and the contrast within a patch tells a patterned object from plain ground. Now look at the column of the easy video: **there the learnt tokens do not win**. (One possible reason: their training varied hue and position so that the tokens would ignore both, and here colour and position give the objects away.) The splendid film above was no evidence that training was worth it.
 #
 # ### Question 5
 #

@@ -21,7 +21,7 @@
 #
 # **You need:** dot products, a little PyTorch, attention weights (`Transformers.ipynb`) and SimCLR's loss (`Self_Supervised_Learning.ipynb`).
 #
-# **Time:** four to six hours of yours, the five questions included. The computer needs some minutes with the sample data. With the real data (`DL_DATA=real`) plan for a GPU, after fetching them.
+# **Time:** five to seven hours of yours, the five questions included. The computer needs some minutes with the sample data. With the real data (`DL_DATA=real`) plan for a GPU, after fetching them.
 #
 # **Papers:** CLIP, [Radford et al. 2021](https://arxiv.org/abs/2103.00020). DINO, [Caron et al. 2021](https://arxiv.org/abs/2104.14294). The modality gap, [Liang et al. 2022](https://arxiv.org/abs/2203.02053). Bags of words, [Yuksekgonul et al. 2023](https://arxiv.org/abs/2210.01936). The data: COCO, [Lin et al. 2014](https://arxiv.org/abs/1405.0312), and DAVIS 2017, [Pont-Tuset et al. 2017](https://arxiv.org/abs/1704.00675).
 #
@@ -84,7 +84,7 @@ expected = json.loads((EXPECTED / "clip_dino.json").read_text(encoding="utf-8"))
 #
 # $$L = \frac{1}{2N} \sum_{n=1}^{N} \left[ -\log \frac{e^{s_{nn}/\tau}}{\sum_m e^{s_{nm}/\tau}} - \log \frac{e^{s_{nn}/\tau}}{\sum_m e^{s_{mn}/\tau}} \right], \qquad s_{nm} = \frac{I_n \cdot T_m}{\lVert I_n \rVert \, \lVert T_m \rVert}$$
 #
-# Here $I_n$ and $T_n$ are the vectors of image $n$ and of its caption, and $\tau$ is a temperature, which CLIP learns together with the weights. Write the $s_{nm}$ as a table with a row for each image and a column for each caption. Then these are two classification losses: cross entropy over each row, where an image picks its caption, and over each column, where a caption picks its image.
+# Here $I_n$ and $T_n$ are the vectors of image $n$ and of its caption, and $\tau$ is a temperature, which CLIP learns together with the weights. Write the $s_{nm}$ as a table with a row for each image and a column for each caption. Then these are two classification losses: cross-entropy over each row, where an image picks its caption, and over each column, where a caption picks its image.
 #
 # You know its relative from SimCLR; the caption takes the place of the second view. One thing differs: SimCLR compares a view with all others, while here images are compared with texts only, and texts with images only. A trained CLIP is a *zero-shot* classifier: it needs no labelled example of the classes, only their names. Write them down and see which one is most similar to the image.
 
@@ -197,7 +197,7 @@ by_hand = lesson.get_similarity_no_loop(
 session.check_error("the example on paper", by_hand, [[0.8, 0.6], [0.0, 1.0]], 1e-5)
 
 # %% [markdown]
-# Next, your result is compared with a reference table. (Where a comment says *reference setting*, it means the values that go with the real data.) The printed error is one number for the whole table: the largest difference of two entries, divided by the size of the largest ones.
+# Next, your result is compared with a reference table. (Where a comment says *reference setting*, it means the values that go with the real data.) The printed error is one number for the whole table: the largest difference between corresponding entries, divided by the size of the largest entries.
 
 # %%
 check = expected["similarity_check"]
@@ -231,7 +231,7 @@ session.record(
     diagonal=diagonal, off_diagonal=others.mean(), off_diagonal_largest=others.max())
 
 # %% [markdown]
-# *A row for each caption, a column for each image, the cosine in each cell; bright cells are high. (The lowest fifth has one colour, and so have all cells above the smallest on the diagonal.)* Read a row: the brightest cell is the image that CLIP would choose for the caption. **To think about:** look at the second best of each row. What do the two images share: the object, its colour, or the background? And why that? (`session.answer("The second best")`)
+# *A row for each caption, a column for each image, the cosine in each cell; bright cells are high. (The lowest fifth has one colour, and so have all cells above the smallest on the diagonal.)* Read a row: the brightest cell is the image that CLIP would choose for the caption. **To think about:** look at the second best of each row. What do the two images share: the object, its colour, or the background? And why? (`session.answer("The second best")`)
 #
 # ### Do not expect such numbers from the published CLIP
 #
@@ -319,7 +319,7 @@ figure = draw.titled_images(images, predictions, f"Which of {len(classes)} texts
 # %% [markdown]
 # *The ten images, each under the class text that fits it best.* For the published CLIP this is *zero-shot* in the full sense: nobody trained a classifier of these classes. Our small model has met these very texts in training (see below). So its result here shows how the method works, not that it needs no training; the real test follows, with pairs that were kept out of training.
 #
-# **A caveat about these weights:** the published model got there from captions alone, 400 million of them. The small model of the sample mode had help. From captions it learns colour and background long before it learns to tell a star from a boat, because those suffice to tell most pairs apart. It learnt the classes well only after two changes: a ResNet as image encoder in place of one that sees patches, and training that also compared every image with short texts that name one property: "a star", "something red", "something striped", "something in the snow". Which of the two did more was not measured; `dl/weights/files/clip.md` has the details.
+# **A caveat about these weights:** the published model got there from captions alone, 400 million of them. The small model of the sample mode had help. From captions it learns colour and background long before it learns to tell a star from a boat, presumably because those suffice to tell most pairs apart. It learnt the classes well only after two changes: a ResNet as image encoder in place of one that sees patches, and training that also compared every image with short texts that name one property: "a star", "something red", "something striped", "something in the snow". Which of the two did more was not measured; `dl/weights/files/clip.md` has the details.
 #
 # ### What does it really know?
 #
@@ -356,7 +356,7 @@ session.target("colour is named correctly", usual[0] >= 0.93, f"{usual[0]:.3f}, 
 session.target("class is named correctly", usual[1] >= 0.80, f"{usual[1]:.3f}, limit 0.80")
 
 # %% [markdown]
-# *Shares of right answers: usual pairs without hatching, kept-out pairs hatched; the dotted lines are what guessing gets.* Two things stand out: the class of kept-out pairs, and texture everywhere. First the kept-out pairs, one by one:
+# *Fraction of right answers: usual pairs without hatching, kept-out pairs hatched; the dotted lines are what guessing gets.* Two things stand out: the class of kept-out pairs, and texture everywhere. First the kept-out pairs, one by one:
 
 # %%
 by_pair = exams.right_by_pair(correct["kept-out pairs", "category"], objects["kept-out pairs"])
@@ -378,7 +378,7 @@ between = lesson.get_similarity_no_loop(words, words)
 session.target("three texts on texture, one vector", between.min() > 0.99, f"{between.min():.4f}")
 
 # %% [markdown]
-# With the sample model the three texts have practically the same vector, so that all three fit every image equally well. If the images' vectors do not tell textures apart, equal texts even cost the least loss; whether they do, a linear classifier on these vectors would tell. So texture was **asked for in training, and not learnt**, at least by the text encoder. Gaps like this show only if you look for them.
+# With the sample model the three texts have practically the same vector, so that all three fit every image equally well. If the images' vectors do not tell textures apart, equal text vectors even give the lowest loss; whether they do, a linear classifier on these vectors would tell. So texture was **asked for in training, and not learnt**, at least by the text encoder. Gaps like this show only if you look for them.
 #
 # ## Retrieval: a search engine
 #

@@ -19,7 +19,7 @@
 # 4. measure what features know without fine-tuning them: with nearest neighbours and with a linear probe;
 # 5. judge such measurements: against an untrained encoder, against supervised training, and with an ingredient removed.
 #
-# **You need** a little PyTorch (tensors, modules, a training step), the softmax and its cross entropy, and logarithms.
+# **You need** a little PyTorch (tensors, modules, a training step), the softmax and its cross-entropy, and logarithms.
 #
 # **Time:** about 4 hours for you. The computer needs some minutes with the sample images; with CIFAR-10 (`DL_DATA=real`) plan for a GPU.
 #
@@ -222,7 +222,7 @@ for k in (0, 1):
 # %% [markdown]
 # ### One row against all others
 #
-# A batch of $N$ images gives $2N$ vectors. Stack them: rows $0$ to $N-1$ are the first views, rows $N$ to $2N-1$ the second views in the same order, so rows $k$ and $k+N$ are a pair. Row $i$ has one *positive*, $j$, the other view of its own image. All other rows are its *negatives*: views of other images, whatever they show. (With ten classes, about one negative in ten shows the same class.) Row $i$ must pick its positive out of all of them. That is a classification among $2N - 1$ candidates, so we take the cosines as logits, divide them by a temperature $\tau$, and use the cross entropy:
+# A batch of $N$ images gives $2N$ vectors. Stack them: rows $0$ to $N-1$ are the first views, rows $N$ to $2N-1$ the second views in the same order, so rows $k$ and $k+N$ are a pair. Row $i$ has one *positive*, $j$, the other view of its own image. All other rows are its *negatives*: views of other images, whatever they show. (With ten classes, about one negative in ten shows the same class.) Row $i$ must pick its positive out of all of them. That is a classification among $2N - 1$ candidates, so we take the cosines as logits, divide them by a temperature $\tau$, and use the cross-entropy:
 #
 # $$\ell(i, j) = -\log p(j \mid i), \qquad p(k \mid i) = \frac{\exp(s(z_i, z_k)/\tau)}{\sum_{m \neq i} \exp(s(z_i, z_m)/\tau)}$$
 #
@@ -710,7 +710,7 @@ session.save_results()
 # ## What to remember
 #
 # * The augmentations say what must not matter, and so decide what the features are about. Without colour changes, colour becomes a cheap clue. Which augmentations are right depends on the images.
-# * The contrastive loss is a cross entropy: find your positive among $2N - 1$ candidates. Guessing costs $\ln(2N-1)$. More candidates make a harder question, and a low temperature concentrates on the hardest negatives.
+# * The contrastive loss is a cross-entropy: find your positive among $2N - 1$ candidates. Guessing costs $\ln(2N-1)$. More candidates make a harder question, and a low temperature concentrates on the hardest negatives.
 # * A falling loss shows that the views are being matched. Whether the features are good, only a measurement on the classes tells: kNN, a linear probe.
 # * Compare every such measurement: with random weights, with supervised training on the same labels, with an ingredient removed.
 # * The loss acts on $z$; what you keep is $h$, before the head.

@@ -112,7 +112,7 @@ session.record(confidence_smoothed=smoothed, confidence_plain=confidence["cross-
 #
 # ### Why warm-up?
 #
-# At the start, three things come together. Weights are random, so gradients point to where *this* random model would improve. Adam divides each gradient by an average of its own past size, and in the first updates this average rests on a handful of batches, while every weight already moves by about the full learning rate. And in a post-norm Transformer the gradients near the output are largest right at the start ([Xiong et al. 2020](https://arxiv.org/abs/2002.04745)). Large steps in a poor direction can push the softmaxes into all or nothing, from where they hardly come back. So one begins with small steps. The two recipes of this notebook do it in different ways:
+# At the start, three things come together. Weights are random, so gradients point to where *this* random model would improve. Adam divides each gradient by an average of its own past size, and in the first updates this average rests on a handful of batches, while every weight already moves by about the full learning rate. And in a post-norm Transformer the gradients of the layers near the output are large at initialisation ([Xiong et al. 2020](https://arxiv.org/abs/2002.04745)). Large steps in a poor direction can push the softmaxes into all or nothing, from where they hardly come back. So one begins with small steps. The two recipes of this notebook do it in different ways:
 
 # %%
 figure = show.schedules({
@@ -159,7 +159,7 @@ figure = show.training_curves(shipped["curves"], title, target=0.80)
 session.check("the recipe reaches its target, 0.80", best >= 0.80, f"best of 800 epochs {best:.3f}")
 
 # %% [markdown]
-# *Loss and token accuracy over 800 epochs, with the target of 0.80 as a dotted line.* Notice the bend at epoch 53: until then the learning rate is about 80 times smaller. And but for a rare spike the training loss stays *above* the validation loss to the end, because dropout is on while training. The section "Which accuracy?" measures both without dropout.
+# *Loss and token accuracy over 800 epochs, with the target of 0.80 as a dotted line.* Notice the bend at epoch 53: until then the learning rate is about 80 times smaller. Apart from a rare spike of the validation loss, the training loss stays *above* it to the end, because dropout is on while training. The section "Which accuracy?" measures both without dropout.
 #
 # ## Inference: writing a result
 #
@@ -229,7 +229,7 @@ session.target("the ones are the hardest token", min(greedy[1:4]) == greedy[3])
 #
 # ## Where does it look?
 #
-# Every head kept its attention weights of the last pass, so we can ask how it spreads its attention. The **evenness** of a head is 0 when each token reads just one token (perhaps itself), and 1 when it reads all that it may read equally (it is computed from the entropy of the weights, and averaged over the 500 validation rows).
+# Every head kept its attention weights of the last pass, so we can ask how it spreads its attention. The **evenness** of a head is 0 when each token reads just one token (perhaps itself), and 1 when it reads all that it may read equally (it is computed from the entropy of the weights, and averaged over the 500 validation rows; the decoder's `BOS`, which can read only itself, is left out).
 
 # %%
 flat = session.predict(
@@ -294,7 +294,7 @@ print("Saved to:", path.relative_to(session.root).as_posix())
 # %% [markdown]
 # # Part V: from memorising to calculating
 #
-# There are 99 · 2 · 99 = 19,602 expressions. A model that *calculates* gets all of them right, including those that it has never seen. One that *memorises* gets its training rows right and little else. The validation rows cannot tell the two apart well, because many of them also stand in the training split, as they are or in another form. So from here on the test set is *every* expression, sorted into
+# There are 99 · 2 · 99 = 19,602 expressions. A model that *calculates* gets all of them right, including those that it has never seen. One that *memorises* gets its training rows right and little else. The validation rows cannot tell the two apart well, because many of them also stand in the training split, as they are or in another form. So from here on we ask *every* expression, sorted into
 #
 # * **seen:** the 4,500 training rows (with repeats; 4,025 different expressions);
 # * **unseen:** every expression that is not a training row;
@@ -352,7 +352,7 @@ session.say(f"Of {len(shares)} possible results, **{easy}** come out right in mo
             f"of their questions and **{hard}** in fewer than 20 %.")
 
 # %% [markdown]
-# *All 19,602 questions, the first operand to the right and the second upwards; red where the result is not an exact match.* For a person a carry is the hard part; in this model's additions it makes nothing worse. A borrow does where the result is positive, but not where it is negative (compare the lines of the table). The map shows two patterns. Many mistakes lie along diagonals, and along a diagonal the *result* is the same: some results come out right in nearly all of their questions, others in hardly any. And there are blocks of mistakes, many with an edge at a multiple of ten: the mistakes begin or end where the *tens digit* of an operand changes. This model knows well how large a result is, and often guesses the last digit.
+# *All 19,602 questions, the first operand to the right and the second upwards; red where the result is not an exact match.* For a person a carry is the hard part; in this model's additions it makes nothing worse. A borrow does where the result is positive, but not where it is negative (compare the lines of the table). The map shows two patterns. Many mistakes lie along diagonals, and along a diagonal the *result* is the same: some results come out right in nearly all of their questions, others in hardly any. And there are blocks of mistakes, many with an edge at a multiple of ten, most clearly in the vertical direction: there the mistakes begin or end where the *tens digit* of the second operand changes. This model knows well how large a result is, and often guesses the last digit.
 
 # %% [markdown]
 # ## A recipe for the rule
@@ -450,7 +450,7 @@ said = "; ".join(f"{name}: **{share:.2%}** wrong" for name, share in wrong.items
 session.say(said)
 
 # %% [markdown]
-# Less than a quarter of all expressions was enough to get nearly all others right. Compare the two kinds of unseen expressions: a perfect rule would make no difference between them. In each of the three recorded 120-epoch runs (the table below has their means), the expressions that no training row states in any form are somewhat *harder*; after 200 epochs the difference is gone. The model profits from relatives of a question; in absolute terms it is little. ([Power et al. 2022](https://arxiv.org/abs/2201.02177) saw models of this kind memorise first and find the rule thousands of updates later, which they called *grokking*; here both come together.)
+# Less than a quarter of all expressions was enough to get nearly all others right. Compare the two kinds of unseen expressions: a perfect rule would make no difference between them. On average over three recorded 120-epoch runs (in the table below), the expressions that no training row states in any form are somewhat *harder*; after 200 epochs the difference is gone. The model profits from relatives of a question; in absolute terms it is little. ([Power et al. 2022](https://arxiv.org/abs/2201.02177) saw models of this kind memorise first and find the rule thousands of updates later, which they called *grokking*; here both come together.)
 #
 # Which mistakes are left?
 
@@ -463,7 +463,7 @@ wholes["rule"] = {expression: all(ok) for expression, ok in answers["rule"].item
 figure = show.answer_map({"rule": wholes["rule"]}, "The same questions, the rule recipe")
 
 # %% [markdown]
-# *The same map for the rule recipe; each red dot is one wrong result.* Compare with the diagonals of the reference recipe's map, and the column of the table that says which token is wrong. What do the questions that are left have in common? (To think about: question 6.)
+# *The same map for the rule recipe; each red dot is one wrong result.* Compare with the diagonals of the reference recipe's map, and the three columns of the table that say which token is wrong. What do the questions that are left have in common? (To think about: question 6.)
 #
 # ### Where does this model look?
 #
@@ -489,7 +489,7 @@ session.target("this model chooses what it reads", min(cross) < 0.8, f"{min(cros
 #
 # ## Which ingredient does it?
 #
-# `benchmarks/ablation_arithmetic.py` puts one ingredient at a time back to the reference recipe's and trains anew, with 2 + 2 layers and 120 epochs (one row, the rule recipe itself, also has 200; the last line puts all these ingredients back, but keeps AdamW's $\beta_2 = 0.98$). Two rows, half-size initial weights and label smoothing, are extras that neither recipe has. All of it takes an hour or two, so its results are kept in a file.
+# `benchmarks/ablation_arithmetic.py` puts one ingredient at a time back to the reference recipe's and trains anew, with 2 + 2 layers and 120 epochs (the rule recipe itself has a second row with 200; the row "reference recipe, 120 epochs" puts all these ingredients back at once, but keeps AdamW's $\beta_2 = 0.98$). Two rows, half-size initial weights and label smoothing, are extras that neither recipe has. All of it takes an hour or two, so its results are kept in a file.
 
 # %%
 results = json.loads((session.root / "benchmarks" / "ablation_arithmetic.json").read_text())
@@ -513,7 +513,7 @@ highest = max(max(score[name]) for name in costly)
 session.check("each of four changes costs 30 points or more", highest < 0.69)
 
 # %% [markdown]
-# *One bar per recipe, best first: exact match on unseen expressions, the mean of three seeds for the two rule recipes and one seed for the others; dots are seeds; green is the recipe that the others change.* Four changes cost 30 points or more: dropout, no weight decay, batches of 256, and the reference learning rate. Putting all of them back at once costs the most. Half-size initial weights, with the weight decay kept, end lower than all seeds of the rule recipe: smaller initial weights did not help here (one seed).
+# *One bar per recipe, best first: exact match on unseen expressions, the mean of three seeds for the two rule recipes and one seed for the others; dots are seeds; green is the recipe that the others change.* Four changes cost 30 points or more: dropout, no weight decay, batches of 256, and the reference learning rate. Putting all ingredients back at once costs the most. Half-size initial weights, with the weight decay kept, end lower than all seeds of the rule recipe: smaller initial weights did not help here (one seed).
 #
 # Mind what such a table says. Most rows have one seed, so small differences mean nothing. All but the first have 120 epochs, and a recipe that is merely slower looks as bad as one that never gets there. Batches of 256 mean half as many updates in as many epochs, and less noise in each; to tell which counts, run them for 240 epochs. And the reference learning rate differs in three ways at once (a lower top, a long start at almost nothing, no fall at the end); the table does not say which of them matters.
 
@@ -559,7 +559,7 @@ title = "Same modules, same rows: what is learnt depends on the recipe"
 figure = show.rule_curves({name: curves[name] for name in chosen}, title)
 
 # %% [markdown]
-# *Learning curves on training rows (left) and unseen expressions (right).* Compare the panels. Without weight decay, the training rows are soon known as well as with it, and the right curve stops far below: part of a rule, and much memorising. With dropout both curves rise together and slowly: little memorising, but after 120 epochs no rule either. The floored positions nearly keep up: no two of nine positions are exactly alike with the floor, so the rule can be learnt. In the table above they end one to two points lower. That positions six apart are nearly alike may be the reason, but one seed cannot show it.
+# *Learning curves on training rows (left) and unseen expressions (right).* Compare the panels. Without weight decay, the training rows are soon known as well as with it, and the right curve stops far below: part of a rule, and much memorising. With dropout both curves rise together and slowly: much less memorising than without weight decay, but after 120 epochs no rule either. The floored positions nearly keep up: no two of nine positions are exactly alike with the floor, so the rule can be learnt. In the table above they end one to two points lower. That positions six apart are nearly alike may be the reason, but one seed cannot show it.
 
 # %% [markdown]
 # ## Save the results

@@ -191,7 +191,7 @@ sharper = session.predict(
 )
 
 # %% [markdown]
-# **Fill in `scaled_dot_product_two_loop_single`**: one sequence, query by query and key by key. It is slow, but each line is a step of the table above; we will test the fast versions against it.
+# **Fill in `scaled_dot_product_two_loop_single`**: one sequence, query by query and key by key. It is slow, but each line is a step of the table above. The version without loops will be tested against the one with two loops.
 #
 # In shapes, here and below, $N$ is the number of sequences in a batch, $K$ the number of tokens (only in the formula above is it the matrix of keys), $M$ the number of features.
 #
@@ -284,7 +284,7 @@ session.check("time grows clearly faster than length", exponent > 1.2, f"exponen
 session.record(attention_time_exponent=exponent)
 
 # %% [markdown]
-# *Time of one call against the length, both axes logarithmic: the points lie close to a line, whose slope is the exponent.* The scores alone would give 2. Work that grows more slowly (reading the inputs, starting an operation) pulls the exponent down; weights that no longer fit into the processor's cache push it up. Our sums have 9 tokens: nothing to fear. A book has a hundred thousand.
+# *Time of one call against the length, both axes logarithmic: the points lie close to a line, whose slope is the exponent.* The scores alone would give 2. Work that grows more slowly (reading the inputs, starting an operation) can pull the exponent down; attention weights that no longer fit into the processor's cache can push it up. Our sums have 9 tokens: nothing to fear. A book has a hundred thousand.
 #
 # ## One head
 #
@@ -300,7 +300,7 @@ session.record(attention_time_exponent=exponent)
 #
 # *By hand:* two tokens with one feature each, 1 and 0, and layers without bias that multiply by 2 (`q`), 1 (`k`) and 10 (`v`). Token 1 has the query 2; the keys are 1 and 0, so its scores are 2 and 0, its weights $e^2/(e^2 + 1) = 0.88$ and 0.12, and with the values 10 and 0 it gets 8.8. Token 2 has the query 0, weighs both tokens alike and gets 5.
 #
-# *Common mistakes:* not passing `mask` on to `scaled_dot_product_no_loop_batch`; keeping `weights_softmax` without `.detach()`, which keeps the whole graph of the last pass in memory; using the key for all three.
+# *Common mistakes:* not passing `mask` on to `scaled_dot_product_no_loop_batch`; keeping `weights_softmax` without `.detach()`, which keeps the whole graph of the last pass in memory; passing the input `key` through all three layers, instead of `query`, `key` and `value`.
 
 # %%
 session.exercise("SelfAttention.__init__", "SelfAttention.forward")

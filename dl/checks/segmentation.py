@@ -26,7 +26,7 @@ SAYS = {
     "tokens-not-alone": "tokens act on each other (batch norm in train mode, attention, a mean), or chance acts on them",
     "does-not-learn": "with this head and this optimiser hardly anything is learned (rate, start values?)",
     "gradients-left-off": "gradients are switched off and not switched on again",
-    "softmax-before-loss": "a softmax is taken before the cross entropy, which takes one itself",
+    "softmax-before-loss": "a softmax is taken before the cross-entropy, which takes one itself",
     "no-logarithm-before-loss": "this loss expects logarithms of probabilities, and is given something else",
     "no-step": "the optimiser makes no step",
     "step-without-gradients": "the optimiser steps while the gradients of this loss are not there: not computed yet, or "
@@ -206,7 +206,7 @@ def _init(lesson, inputs: Values) -> Values:
 
 
 def _unheard_classes(model: object, classes: int) -> list[int]:
-    """Classes whose tokens cost nothing, however wrong their scores; [] without a cross entropy among the attributes."""
+    """Classes whose tokens cost nothing, however wrong their scores; [] without a cross-entropy among the attributes."""
     wrong = -9 * torch.eye(classes)
     every = range(classes if classes > 1 else 0)
     losses = _attributes(model, nn.CrossEntropyLoss)
@@ -388,7 +388,7 @@ def _judge_training_steps(inputs: Values, got: Values, right: Values) -> Fault |
     logarithms = "the loss is given numbers that are no logarithms of probabilities"
     return fault(
         (not got["gradients on afterwards"], "after the call torch records no gradients any more", "gradients-left-off"),
-        (got["probabilities"], "the rows that the cross entropy is given sum to 1", "softmax-before-loss"),
+        (got["probabilities"], "the rows that the cross-entropy is given sum to 1", "softmax-before-loss"),
         (got["raw scores"], logarithms, "no-logarithm-before-loss"),
         (still, f"steps of the optimiser: 0, expected {wanted}; the weights have not moved", "no-step"),
         (steps > wanted and rows == N, number, "number-of-steps"),

@@ -133,7 +133,7 @@ def dino_method() -> Figure:
     return describe(
         figure,
         "Diagram of DINO. All crops of an image go through the student and a softmax; the large crops go through the "
-        "teacher, whose scores lose the centre C and meet a sharper softmax. The cross entropy of both distributions sends "
+        "teacher, whose scores lose the centre C and meet a sharper softmax. The cross-entropy of both distributions sends "
         "its gradient to the student only; the teacher's weights are a slow average of the student's.",
     )
 
@@ -488,7 +488,7 @@ def scores_beside(names: Sequence[str], groups: Mapping[str, Sequence[float]], t
         label = None if position else "guessing"
         axis.plot([position - 0.4, position + 0.4], [share, share], color="black", linestyle=":", linewidth=1.5, label=label)
     axis.set_xticks(range(len(names)), names)
-    axis.set(ylabel="share right", ylim=(0, 1.12), title=title)
+    axis.set(ylabel="fraction right", ylim=(0, 1.12), title=title)
     figure.legend(fontsize=9, loc="outside right upper")
     said = (f"{group}: " + ", ".join(f"{n} {v:.2f}" for n, v in zip(names, values)) for group, values in groups.items())
     return describe(figure, f"Bars of the fractions that are right. {'; '.join(said)}.")

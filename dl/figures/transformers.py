@@ -66,8 +66,8 @@ def model_scheme() -> Figure:
     axis.text(4.0, 6.4, "one vector per token of the sum", ha="center", fontsize=10, color="#444444")
     return describe(
         figure,
-        "The whole model. Left, the encoder: embedding plus position, then N blocks of self-attention and feed-forward. "
-        "Right, the decoder: embedding plus position, then N blocks of masked self-attention, cross-attention, which takes "
+        "The whole model. Left, the encoder: embedding plus position, then L blocks of self-attention and feed-forward. "
+        "Right, the decoder: embedding plus position, then L blocks of masked self-attention, cross-attention, which takes "
         "keys and values from the encoder, and feed-forward; then a linear layer, a softmax and the next token.",
     )
 
@@ -409,8 +409,9 @@ def reading(blocks: Sequence[Sequence], asked: Sequence[str], written: Sequence[
     axes[0, 0].set_ylabel("block.head")
     figure.supxlabel("token of the question that is read", fontsize=11)
     figure.colorbar(image, ax=axes, label="attention weight")
-    most = [f"for {written[step + 1]} {_numbered(asked)[int(weights[:, step].mean(0).argmax())]}" for step in steps]
-    return describe(figure, f"Cross-attention of all heads for each written token; read most on average: {', '.join(most)}.")
+    read = [_numbered(asked)[at] for at in weights.mean(0).argmax(dim=1)]
+    most = [f"when writing {written[step + 1]}, the token {read[step]}" for step in steps]
+    return describe(figure, f"Cross-attention of all heads for each written token; most read on average: {'; '.join(most)}.")
 
 
 def watch_reading(blocks: Sequence[Sequence], asked: Sequence[str], written: Sequence[str], live: bool) -> Figure | None:

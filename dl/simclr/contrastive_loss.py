@@ -135,7 +135,7 @@ def simclr_loss_vectorized(
     """
     N = _check_branches("simclr_loss_vectorized", out_left, out_right, tau)
     out = torch.cat([out_left, out_right]).to(device)  # (2N, D)
-    # EXERCISE simclr_loss_vectorized, about 5 lines. Hint: l(i, j) is the cross entropy of a choice among 2N - 1 rows.
+    # EXERCISE simclr_loss_vectorized, about 5 lines. Hint: l(i, j) is the cross-entropy of a choice among 2N - 1 rows.
     # Which choice is the right one for row i, and what must the logit of a choice be that is not allowed?
     # BEGIN SOLUTION simclr_loss_vectorized
     logits = compute_sim_matrix(out) / tau  # (2N, 2N)

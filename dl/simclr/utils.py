@@ -108,7 +108,7 @@ def train_val(
             batch norm uses and updates batch statistics even where weights are frozen, as in the reference setting.
         epoch, epochs, device, progress: as for `train`.
     Returns:
-        mean cross entropy in nats, top-1 and top-5 accuracy in percent (top-C with fewer than 5 classes).
+        mean cross-entropy in nats, top-1 and top-5 accuracy in percent (top-C with fewer than 5 classes).
     Raises:
         ValueError: if a label has no logit, the loader is empty, or the loss is not finite.
     """
