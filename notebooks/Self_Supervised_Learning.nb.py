@@ -111,7 +111,7 @@ figure = draw.method()
 # | `x_i`, `x_j` | `(3, 32, 32)` float each |
 # | `target` | an integer, 0 to 9 |
 #
-# **By hand.** How often does a view keep its colours? The jitter is skipped with probability $0.2$ and the grey step with probability $0.8$, so $0.2 \cdot 0.8 = 0.16$ of all views. Both views of a pair keep them in $0.16^2 \approx 0.026$ of all pairs, so exactly equal colours are a rare clue. Roughly similar colours remain one: how strong the changes must be depends on the images, as you will see.
+# **By hand.** How often does a view keep its colours? The jitter is skipped with probability $0.2$ and the grey step with probability $0.8$, so $0.2 \cdot 0.8 = 0.16$ of all views. Both views of a pair keep them in $0.16^2 \approx 0.026$ of all pairs, so exactly equal colours are a rare clue. Roughly similar colours remain one: how strong the changes must be depends on the images, as you will see. And for a pair: if `transform` were a function that counts its calls, the first item would have `x_i` = 1 and `x_j` = 2.
 #
 # **Common mistakes.** Computing one random view and returning it twice, which makes every pair identical. Applying the jitter always: `ColorJitter` has no probability of its own. Changing the order of the steps, which changes the stream of random numbers.
 #
@@ -129,7 +129,7 @@ rows = {"one view": [x_i for x_i, _, _ in pairs], "another": [x_j for _, x_j, _ 
 figure = draw.views(images[:8], rows, "Two views of an image: what do they share?")
 
 # %% [markdown]
-# *Eight images and, below each, two random views of it.* Some pairs are easy to match; others hardly show the same part. Cover the top row and try it yourself: that is the network's task.
+# *Eight images and, below each, two random views of it.* Some pairs are easy to match; others hardly show the same part. Cover the top row. Would you have found, among the eight views in the bottom row, the partner of each view in the middle row? That is the network's task.
 
 # %%
 x_i, x_j, target = pair_data[0]
@@ -160,7 +160,7 @@ grey_pairs.reveal(either, "1 - 0.8 * 0.8 = 0.36: in these pairs, colours are no 
 # %% [markdown]
 # ### A whole batch at once
 #
-# Augmenting one image after another is slow: most of the time goes into function calls, not into pixels. `BatchAugmentation` (given) applies the same steps to a whole batch of tensors, with separate random numbers for every image. A crop with resizing becomes two matrix products, one for the rows and one for the columns.
+# Augmenting one image after another is slow: every image needs a dozen function calls of its own. `BatchAugmentation` (given) applies the same steps to a whole batch of tensors, with separate random numbers for every image. A crop with resizing becomes two matrix products, one for the rows and one for the columns.
 
 # %%
 augment = BatchAugmentation()
@@ -171,7 +171,7 @@ start = time.perf_counter()
 _ = augment(images[:1000].to(DEVICE)).cpu()
 batched = 1000 / (time.perf_counter() - start)
 session.say(f"Views per second: **{one_by_one:,.0f}** one by one, **{batched:,.0f}** batched.")
-session.record(views_a_second_one_by_one=one_by_one, views_a_second_batched=batched)
+session.record(views_per_second_one_by_one=one_by_one, views_per_second_batched=batched)
 
 # %% [markdown]
 # ## Encoder and head
@@ -206,7 +206,7 @@ session.check("both outputs have unit length", torch.allclose(lengths, torch.one
 #
 # **Your task.** Fill in `sim` in `contrastive_loss.py`. It takes two vectors, `(D,)` or `(1, D)`, and returns a single number, a tensor of shape `()`.
 #
-# **Common mistake.** Dividing by the squared lengths, or by only one of them: then multiplying a vector by 2 changes the result, and it should not.
+# **Common mistakes.** Dividing by the squared lengths, or by only one of them: then multiplying a vector by 2 changes the result, and it should not. Returning a vector with one entry for inputs of shape `(1, D)`.
 
 # %%
 session.exercise("sim")
@@ -234,16 +234,16 @@ for k in (0, 1):
 #
 # | row | cosine $s$ | $s/\tau$ | $e^{s/\tau}$ | probability |
 # |---|---|---|---|---|
-# | positive | 0.8 | 1.6 | 4.95 | 0.59 |
-# | negative | 0.5 | 1.0 | 2.72 | 0.33 |
-# | negative | -0.2 | -0.4 | 0.67 | 0.08 |
+# | positive | 0.8 | 1.6 | 4.95 | 0.594 |
+# | negative | 0.5 | 1.0 | 2.72 | 0.326 |
+# | negative | -0.2 | -0.4 | 0.67 | 0.080 |
 #
-# The loss of this row is $-\ln 0.59 \approx 0.52$ *nats*, the unit of natural logarithms ($\log$ means $\ln$ throughout). The next cell computes it again.
+# The loss of this row is $-\ln 0.594 \approx 0.52$ *nats*, the unit of natural logarithms ($\log$ means $\ln$ throughout). The next cell computes it again.
 
 # %%
 table = (torch.tensor([0.8, 0.5, -0.2]) / 0.5).softmax(dim=0)
-by_hand = torch.tensor([0.59, 0.33, 0.08])
-session.check("the probabilities by hand", torch.allclose(table, by_hand, atol=0.005))
+by_hand = torch.tensor([0.594, 0.326, 0.080])
+session.check("the probabilities by hand", torch.allclose(table, by_hand, atol=0.0005))
 session.check("the loss by hand", abs(-table[0].log().item() - 0.52) < 0.005)
 
 # %%
@@ -265,7 +265,8 @@ row_losses = -chosen[torch.arange(8), torch.arange(8).roll(4)].log()
 row = row_losses.argmax().item()
 session.check("row 3 has the largest loss", row == 3, f"{row_losses[row]:.2f}")
 closer = (chosen[3] > chosen[3, 7]).sum().item()
-worst.reveal(row, f"Its loss is {row_losses[3]:.2f}; {closer} negatives are closer than row 7.")
+worst.reveal(row, f"Its loss is {row_losses[3]:.2f}; "
+             f"{closer} negatives are more similar to it than its positive, row 7.")
 
 # %% [markdown]
 # **Your task.** Fill in `simclr_loss_naive`, with a loop over the rows.
@@ -396,7 +397,7 @@ if not settings.unattended():
 #
 # **Common mistakes.** Comparing the features instead of the projections. Forgetting `zero_grad`, so that gradients of all earlier steps add up. (The authors' own code joins both views to one batch and calls the network once. That is right, too, but batch norm then computes its statistics over both views together, so the numbers differ. The exercise expects two calls.)
 #
-# Now we train: random weights, no labels. A full training with a ResNet-50 takes many hours on a GPU; here you run one short epoch with the small encoder and a temperature of 0.2. To make that minute count, the views of the sample images have 16 x 16 pixels (a quarter of the work), and their colour changes are stronger than CIFAR-10's, because in these drawn images the colours of object and background would give the match away too easily. The crops are milder: they keep at least 30 % of the area instead of 8 %. Which changes are right depends on the images.
+# Now we train: random weights, no labels. A full training with a ResNet-50 takes many hours on a GPU; here you run one short epoch with the small encoder and a temperature of 0.2, about a minute on a CPU. To make that minute count, the views of the sample images have 16 x 16 pixels (a quarter of the work), and their colour changes are stronger than CIFAR-10's, because in these drawn images the colours of object and background would give the match away too easily. The crops are milder: they keep at least 30 % of the area instead of 8 %. Which changes are right depends on the images.
 
 # %%
 session.exercise("train")
@@ -441,7 +442,7 @@ scratch_loss = train(
 )
 
 # %% [markdown]
-# *Left: the loss of each batch. It starts at about the dotted line of guessing, or even above it, and falls below (the axis does not begin at 0). Right: the kNN accuracy before training, on the way and at the end.* No label was used, and yet the neighbours agree more and more often on the class.
+# *Left: the loss of each batch. It starts at about the dotted line of guessing (or above it, when the untrained network finds other images more similar than the other view) and falls below (the axis does not begin at 0). Right: the kNN accuracy before training, on the way and at the end.* No label was used, and yet the neighbours agree more and more often on the class.
 
 # %%
 start_knn, end_knn = live.accuracies[0], list(live.accuracies.values())[-1]
@@ -473,7 +474,7 @@ Table([{"N": N, "temperature": tau, "guessing": math.log(2 * N - 1), "floor": fl
 #
 # **A caveat about these weights:** with the sample data they were made by `python -m dl train-weights simclr` in a few minutes, from 40,000 other images of the sample world, with the same crops and colour changes as your run and a temperature of 0.2; `dl/weights/files/simclr.md` has the details. They are complete, so we evaluate them as they are. With CIFAR-10 (`DL_DATA=real`) the starting weights took about 18 hours, and the notebook trains them for one further epoch over half of the images. Two notes on the code below: the comment "reference setting" marks the numbers that go with the real data, and Adam takes the place of the paper's LARS, an optimiser made for batches of thousands.
 #
-# Weights are loaded strictly: every tensor of the network must be there and fit. Extra tensors in the file (thop's counters) are counted.
+# Weights are loaded strictly: every tensor of the network must be there and fit. The cell prints how many extra tensors (thop's counters) the file holds.
 
 # %%
 feature_dim, temperature, k = 128, 0.5, 200  # the reference setting
@@ -506,7 +507,7 @@ session.target("neighbours name the class of most test images", top1 > 60, f"{to
 session.record(knn_top1=top1, knn_top5=top5)
 
 # %% [markdown]
-# How does one get from the minute above to these *shipped* weights (those that come with the course)? By longer training, among other things. A script, `dl/training/simclr_experiments.py`, trained the same encoder for two epochs, on the same 10,000 images with the same augmentation, and recorded its kNN accuracy after every epoch. Its curve is measured as yours: with 2,000 training images, 1,000 test images, $k = 50$ and weights $\exp(s/0.1)$. The number above uses all images, $k = 200$ and $\exp(s/0.5)$, the reference setting, so it differs a little.
+# What lies between the minute above and these *shipped* weights (those that come with the course)? Several things differ. The length of the training is one that can be tried alone: a script, `dl/training/simclr_experiments.py`, trained the same encoder for two epochs, on the same 10,000 images with the same augmentation, and recorded its kNN accuracy after every epoch. Its curve is measured in the same way as yours: with 2,000 training images, 1,000 test images, $k = 50$ and weights $\exp(s/0.1)$. The number above uses all images, $k = 200$ and $\exp(s/0.5)$, the reference setting, so it differs a little.
 
 # %%
 experiments = recorded.read()
@@ -530,7 +531,7 @@ session.say(f"The recorded run ends at **{longer['knn_16'][-1]:.1f} %** after "
 # %% [markdown]
 # ## Which augmentation matters?
 #
-# The same script trained the encoder four times for one epoch, from the same random weights, and changed only the augmentation: with everything; without colour changes (no jitter, no grey); without cropping; and with neither, where only mirroring is left. Besides kNN, it fitted a logistic regression (one linear layer and a softmax) to the frozen features of 2,000 labelled images; this is called a *linear probe*, and there is more on it below. All runs are short and each has one seed, so read large differences and ignore small ones.
+# Next, we compare four runs of the same script after one epoch, the first of which is the recorded run above. They began with the same random weights and differ only in the augmentation: with everything; without colour changes (no jitter, no grey); without cropping; and with neither, where only mirroring is left. Besides kNN, the script fitted a logistic regression (one linear layer and a softmax) to the frozen features of 2,000 labelled images; this is called a *linear probe*, and there is more on it below. All runs are short and each has one seed, so read large differences and ignore small ones.
 
 # %%
 harmful = session.predict(
@@ -569,7 +570,7 @@ session.check("here cropping makes them worse, with colour changes and without",
 # %% [markdown]
 # *Accuracy of the linear probe after the four short runs and with random weights; the dotted line is chance.* (Every accuracy is for the better of two sizes of the test images, 16 and 32 pixels, so that no run suffers from the size of its training views.)
 #
-# Compare with the losses in the table. (The loss is the mean over the epoch.) Without colour changes the puzzle is *easier*: the loss is far lower with and without cropping, and yet the linear probe is much worse. An explanation that fits: the network can match views by their colours and has less reason to look at shapes. But a low loss does not mean bad features either: "neither" has the lowest loss of all and is not the worst. **A low contrastive loss alone is no sign of good features**: the network finds the cheapest clue that tells views apart, and the augmentations decide which clues are left.
+# Compare with the losses in the table. (The loss is the mean over the epoch.) Without colour changes the puzzle is *easier*: the loss is far lower with and without cropping, and yet the linear probe is much worse. An explanation that fits: the network can match views by their colours and has less reason to look at shapes. But a low loss does not mean bad features either: "neither" has the lowest loss of all and is not the worst. **A low contrastive loss alone is no sign of good features.** The network may match the views by any clue that tells one image from another, and the augmentations decide which clues are left.
 #
 # Cropping is the surprise. On photographs, the paper finds, cropping together with colour changes beats every other pair of augmentations. In these runs the features are better *without* cropping, whether or not colours are changed; by kNN, cropping even matters more than the colour changes. Three reasons fit. Our images are close-ups of one object, and a crop cuts into the only shape there is. The harder puzzle is learnt more slowly, and one epoch may be too short for it. And the test images are uncropped, as are the views of the runs without cropping. The runs cannot tell these reasons apart. Which augmentations are right depends on the images, and has to be measured.
 
@@ -626,9 +627,9 @@ session.record(probe_with_best=max(with_simclr), probe_with_last=with_simclr[-1]
                probe_without_best=max(without), probe_without_last=without[-1])
 
 # %% [markdown]
-# ## How many labels is it worth?
+# ## How many labels is SimCLR worth?
 #
-# Random weights are an easy opponent. A stronger one is *supervised learning*: the same encoder with a linear layer on top, trained from scratch on the same few labels. All weights are trained, with the augmentation of your run, for 1,200 steps of 64 images; by then the training loss is small. The script did this with 5, 20 and 100 labelled images per class. On SimCLR's features we fit a logistic regression to the same images.
+# Random weights are an easy opponent. A stronger one is *supervised learning*: the same encoder with a linear layer on top, trained from scratch on the same few labels. All weights are trained, with the augmentation of your run, for 1,200 steps of 64 views; by then the training loss is small. The script did this with 5, 20 and 100 labelled images per class. On SimCLR's features we fit a logistic regression to the same images.
 
 # %%
 advantage = session.predict(
@@ -660,7 +661,7 @@ Table({"labels per class": list(recorded.PER_CLASS), **columns},
       digits={**dict.fromkeys(by_labels, 1), "supervised: training loss": 2})
 
 # %% [markdown]
-# *Test accuracy against labels per class, on a logarithmic axis; the table has the same numbers.* Pretraining is worth most with the fewest labels; with more of them, supervised learning catches up. Read the plot at one height to answer the question of the title: how many labels per class does supervised learning need for what SimCLR's features reach with 5? The comparison is fair about labels but not about everything else. SimCLR's encoder has also seen many thousands of images without labels, and at full size, while the supervised runs train on views of 16 x 16 pixels. And each of them has one seed, so differences of a few points may be chance. (With `DL_DATA=real` the supervised curve is still that of the sample images; do not compare the two then.)
+# *Test accuracy against labels per class, on a logarithmic axis; the table has the same numbers.* Pretraining is worth most with the fewest labels; with more of them, supervised learning catches up. Read the plot at one height to answer the question of the heading: how many labels per class does supervised learning need for what SimCLR's features reach with 5? The comparison is fair about labels but not about everything else. SimCLR's encoder has also seen many thousands of images without labels, and at full size, while the supervised runs train on views of 16 x 16 pixels. And each of them has one seed, so differences of a few points may be chance. (With `DL_DATA=real` the supervised curve is still that of the sample images; do not compare the two then.)
 
 # %% [markdown]
 # ## Before or after the head?
@@ -709,7 +710,7 @@ session.save_results()
 # %% [markdown]
 # ## What to remember
 #
-# * The augmentations say what must not matter, and so decide what the features are about. Without colour changes, colour becomes a cheap clue. Which augmentations are right depends on the images.
+# * The augmentations say what must not matter, and so decide what the features are about. Without colour changes, colour can become a cheap clue. Which augmentations are right depends on the images.
 # * The contrastive loss is a cross-entropy: find your positive among $2N - 1$ candidates. Guessing costs $\ln(2N-1)$. More candidates make a harder question, and a low temperature concentrates on the hardest negatives.
 # * A falling loss shows that the views are being matched. Whether the features are good, only a measurement on the classes tells: kNN, a linear probe.
 # * Compare every such measurement: with random weights, with supervised training on the same labels, with an ingredient removed.
@@ -717,12 +718,24 @@ session.save_results()
 #
 # ## Questions to think about
 #
-# When you have an answer of your own, compare: run `session.answer("Colours that matter")` in a new cell, and so on with the titles in bold.
+# Write your answers in the text cell below, then compare: run `session.answer("Colours that matter")` in a new cell, and so on with the titles in bold.
 #
 # 1. **Colours that matter.** Suppose colours matter, as with birds or ripe fruit. Which step would you weaken, and how would you notice that you should? (Name the step, the reason, and a measurement.)
-# 2. **Negatives of the same class.** Two different images of a boat are negatives of each other. How does the loss treat them, and why does it work all the same?
-# 3. **Temperature.** What does the temperature do to the gradients of similar and of dissimilar negatives? What goes wrong at either extreme?
+# 2. **Negatives of the same class.** Two different images of a boat are negatives of each other. How does the loss treat them, and why does it work all the same? (Say which way they are pushed, how strongly, and name two reasons.)
+# 3. **Temperature.** What does the temperature do to the gradients of similar and of dissimilar negatives? What goes wrong at either extreme? (Give the gradient, or say it in words, and one failure at each end.)
 # 4. **Batch norm across devices.** When SimCLR trains on several devices, batch norm must use statistics over all of them. Which shortcut would the network find otherwise? (Both views of an image lie on the same device. What else would they share that their negatives on other devices do not?)
-# 5. **A loss that is too low.** In the table of augmentations, the run without colour changes has a lower loss and worse features. Explain it to somebody who believes that a lower loss is always better.
+# 5. **A loss that is too low.** In the table of augmentations, the run without colour changes has a lower loss and worse features. Explain it to somebody who believes that a lower loss is always better. (Name the shortcut, and say between which runs losses can be compared.)
+
+# %% [markdown]
+# **Your answers** *(for yourself, not graded; double-click this cell and write)*
 #
-# **What next?** Change one setting of `drawn` (say `scale=(1, 1)`, no cropping) and train from scratch again. Run `python -m dl.simclr.pretrain --epochs 5`, which trains with batched views in CIFAR-10's settings (crops from 8 %, temperature 0.5), on one device or, started by `torchrun`, on many. Or go on to `CLIP_DINO.ipynb`: there the two views become an image and its caption, and later the negatives disappear altogether.
+# 1.
+# 2.
+# 3.
+# 4.
+# 5.
+
+# %% [markdown]
+# ## What next
+#
+# Change one setting of `drawn` (say `scale=(1, 1)`, no cropping) and train from scratch again. Run `python -m dl.simclr.pretrain --epochs 5`, which trains with batched views in CIFAR-10's settings (crops from 8 %, temperature 0.5), on one device or, started by `torchrun`, on many. Or go on to `CLIP_DINO.ipynb`: there the two views become an image and its caption, and later the negatives disappear altogether.

@@ -578,7 +578,7 @@ session.save_results()
 #
 # ## Questions to think about
 #
-# Take a few minutes for each and write down an answer in a new text cell below. Then compare it with a model answer: run `session.answer("Q1")` in a new cell for question 1, and so on up to `"Q6"`.
+# Take a few minutes for each and write down an answer in the text cell below. Then compare it with a model answer: run `session.answer("Q1")` in a new cell for question 1, and so on up to `"Q6"`.
 #
 # 1. The encoder has no mask. What would the model lose if it had a causal one? *(Say which token could no longer read what, and whether the decoder could make up for it.)*
 # 2. Results are written with the tens before the ones. Why would the reverse order be easier, and what would you have to change? *(Think of how a person adds on paper.)*
@@ -586,7 +586,18 @@ session.save_results()
 # 4. With the floor, positions 0 and 6 are nearly alike, and positions 0 and 44 almost exactly. Let each number have $n$ digits. From which $n$ on are there two digits 6 apart, and from which two digits 44 apart? *(Give the angles, and say whether the two can still be told apart.)*
 # 5. Why does the model that underfits get more than half of the unseen expressions right, not far behind its training rows, and why is that no sign of a rule? *(Compare the two maps.)*
 # 6. What do the last mistakes of the rule recipe have in common? *(Use the table, the map, or list them: `[e for e, ok in wholes["rule"].items() if not ok]`.)*
+
+# %% [markdown]
+# **Your answers** *(for yourself, not graded; double-click this cell and write)*
 #
+# 1.
+# 2.
+# 3.
+# 4.
+# 5.
+# 6.
+
+# %% [markdown]
 # ## What next
 #
 # * Three-digit numbers: what does the model do with operands that it has never seen, and why?

@@ -230,7 +230,9 @@ session.check_error("attention, one sequence", y, wanted, TOLERANCE)
 # %% [markdown]
 # **Fill in `scaled_dot_product_two_loop_batch`**: now for a batch of $N$ sequences, `(N, K, M)`. Each query is compared with all keys at once, so the two loops that are left run over the batch and over the queries. One query `(M,)` against all keys `(K, M)` is a matrix-vector product, `(K,)`.
 #
-# *Common mistake:* mixing sequences: query and keys must come from the same row of the batch.
+# *By hand:* put the three keys of the example above into a (3, 4) matrix. Its product with the query is (2, 4, 0): all scores of that query at once.
+#
+# *Common mistakes:* mixing sequences, when query and keys must come from the same row of the batch; one softmax over the scores of all queries instead of one for each query.
 
 # %%
 session.exercise("scaled_dot_product_two_loop_batch")
@@ -251,6 +253,8 @@ session.check_error("attention, two loops", y, wanted, TOLERANCE)
 # | `value` | (N, K_K, M_V) |
 # | weights | (N, K_Q, K_K): a row per query, summing to 1 over the keys |
 # | output | (N, K_Q, M_V) |
+#
+# *By hand:* with $N = 1$, the queries (1, 0) and (0, 1) and the keys (1, 1) and (0, 2), the product of the queries with the transposed keys is $\begin{pmatrix}1 & 0\\ 1 & 2\end{pmatrix}$: a row per query, a column per key. The rows are divided by $\sqrt 2$, and each gets a softmax of its own.
 #
 # *Common mistakes:* transposing the batch axis as well (`.T` reverses *all* axes); `softmax(dim=1)`, which sums to one over the queries.
 
@@ -626,7 +630,7 @@ figure = show.position_maps({
 #
 # *By hand:* the first row of the data, printed in Part I, has the input tokens 14, 11, 3, 0, 13, 11, 3, 4, 15 and the target tokens 14, 10, 0, 4, 15.
 #
-# *Common mistake:* returning positions of shape (1, 9, M): the loader adds the batch axis.
+# *Common mistakes:* returning positions of shape (1, 9, M), when the loader adds the batch axis; taking `BOS` off the target, which training does later.
 
 # %%
 session.exercise("AddSubDataset.__getitem__")

@@ -68,9 +68,9 @@ from dl.world.scoring import attention_gain, constant_relation, score_captions
 # %% [markdown]
 # These are the exercises of this notebook, with their difficulty and the minutes to plan for each, in the order in which they stand in `rnn_lstm_captioning.py`. You will meet the last three, those of `CaptioningRNN`, earlier than the table suggests: you start them with the vanilla RNN and complete them once the LSTM and attention exist.
 #
-# A check that passes says so; one that fails stops the notebook and says what is wrong. Stuck? Run `hint()` in a new cell: it helps with the last exercise that did not pass, and each call reveals one more hint.
+# A check that passes says so; one that fails stops the notebook and reports what is wrong. Stuck? Run `hint()` in a new cell: it helps with the last exercise that did not pass, and each call reveals one more hint.
 #
-# Where a cell says **Predict**, choose an answer or type one *before* you run the next cell, which shows the result beside your guess. So run the cells one by one.
+# Where a cell says **Predict**, choose an answer or type one *before* you read on: one of the next cells shows the result beside your guess. So run the cells one by one.
 
 # %%
 session.exercises()
@@ -261,7 +261,7 @@ session.check_error("h", h, case.expected["h"], case.tolerance["h"])
 # %% [markdown]
 # ### Back-propagation through time
 #
-# Each hidden state affects the loss twice: through its own output, and as input to the next step. So its gradient is a sum of two. Walk backward from the last step; at each one, add what comes from both.
+# Each hidden state affects the loss twice: through its own output, and as input to the next step. So its gradient is a sum of two. Walk backward from the last step; at each step, add the two gradients that arrive there.
 
 # %%
 figure = draw.unrolled_rnn(gradients=True)
@@ -345,7 +345,7 @@ session.check("the encoder returns 400 channels", encoder.out_channels == 400)
 #
 # Word number $i$ becomes row $i$ of a table of learnt vectors. Nothing is computed; it is a lookup.
 #
-# The table has shape (V, W): V words in the vocabulary, W numbers per word. **Fill in `WordEmbedding.forward`:** indices (N, T) in, vectors (N, T, W) out; rows are counted from 0. **By hand:** with a table of three rows, the caption $(2, 0)$ becomes row 2 followed by row 0. **Common mistakes.** Multiplying the table by one-hot vectors: the result is the same, but V times slower. Forgetting that the indices may lie on another device than the table: move them there first.
+# The table has shape (V, W): V words in the vocabulary, W numbers per word. **Fill in `WordEmbedding.forward`:** indices (N, T) in, vectors (N, T, W) out; rows are counted from 0. **By hand:** with a table of three rows, the caption $(2, 0)$ becomes row 2 followed by row 0. **Common mistakes.** Multiplying the table by one-hot vectors: the result is the same, but takes about V times the work. Forgetting that the indices may lie on another device than the table: move them there first.
 
 # %%
 session.exercise("WordEmbedding.forward")
@@ -404,7 +404,7 @@ figure = draw.captioner()
 # | word vectors | (N, T, W) | (32, 16, 256) |
 # | hidden states | (N, T, H) | (32, 16, 512) |
 # | scores | (N, T, V) | (32, 16, V) |
-# | loss | a single number | about 11 words times $\ln V \approx 4$: 44 |
+# | loss | a single number | about 11 words (`<END>` counted) times $\ln V \approx 4$: 44 |
 #
 # **By hand.** The caption `<START> a red star <END> <NULL>` has 6 tokens. The network reads the first five, `<START> a red star <END>`, and must predict the last five, `a red star <END> <NULL>`. After reading `<START>` the right word is "a"; after "star" it is `<END>`; what it predicts after `<END>` does not count, since the target is `<NULL>`.
 #

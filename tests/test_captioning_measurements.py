@@ -54,6 +54,40 @@ def test_an_open_forget_gate_keeps_the_gradient_that_a_half_open_one_loses():
     assert far["o"] > 100 * far["c"]
 
 
+def test_marked_numbers_have_one_mark_in_the_first_half():
+    x, positive = measure.marked_numbers(200, 10, torch.Generator().manual_seed(0))
+    numbers, marks = x.unbind(2)
+    assert set(numbers.unique().tolist()) == {-1, 1} and set(marks.unique().tolist()) == {0, 1}
+    assert (marks.sum(1) == 1).all() and marks[:, 5:].sum() == 0 and (marks.sum(0)[:5] > 20).all()
+    assert torch.equal((numbers * marks).sum(1) > 0, positive) and 0.3 < positive.float().mean() < 0.7
+
+
+def test_gates_are_those_of_the_step():
+    torch.manual_seed(0)
+    layer, x = LSTM(2, 3), torch.randn(1, 6, 2)
+    kept = measure.gates(layer, x, 3)
+    first = (x[:, 0] @ layer.Wx + layer.b).chunk(4, dim=1)
+    torch.testing.assert_close(kept["input gate"][0], first[0][0].sigmoid())
+    torch.testing.assert_close(kept["forget gate"][0], first[1][0].sigmoid())
+    h = c = torch.zeros(1, 3)
+    for step in range(6):
+        h, c = layer.step_forward(x[:, step], h, c)
+    torch.testing.assert_close(kept["cell state"][-1], c[0])
+
+
+def test_an_open_forget_gate_learns_what_was_marked_and_the_clearest_unit_is_found():
+    torch.manual_seed(0)
+    layer = LSTM(2, 4)
+    with torch.no_grad():
+        layer.b[4:8] = 3
+    x, _ = measure.marked_numbers(1, 12, torch.Generator().manual_seed(0))
+    right, kept = measure.learn_to_remember(layer, 4, x, after=(0, 120))
+    assert right > 0.95 and list(kept) == [0, 120]
+    clear = {name: torch.full((12, 4), 0.5) for name in kept[0]}
+    clear["input gate"][:, 2], clear["forget gate"][:, 2] = x[0, :, 1], 1
+    assert measure.clearest_unit(x, clear) == (1, 3)
+
+
 def test_the_probe_finds_a_position_code_and_nothing_in_noise():
     noise = torch.randn(120, 20, 3, 3, generator=torch.Generator().manual_seed(0))
     blind = measure.probe_positions(noise[:80], noise[80:])

@@ -200,6 +200,15 @@ def test_pictures_fit_the_page_and_large_ones_become_small(typeset):
     assert re.findall(r"width: [\d.]+pt, alt", typst) == [f"width: {w}pt, alt" for w in ("500.0", "12.8", "75.0")]
 
 
+def test_the_alt_text_of_a_figure_reaches_the_pdf(typeset):
+    figure = shown(png=base64_of(picture(60, 40)))
+    figure["metadata"] = {"image/png": {"alt": "a red curve falls"}, "image/jpeg": {"alt": "no"}}
+    nothing = shown(png=base64_of(picture(60, 40))) | {"metadata": None}
+    content, notes, typst = typeset(code("a", figure, nothing, count=1))
+    assert notes == [] and re.findall(r"alt: (\".*?\")\)", typst) == ['"a red curve falls"', '""']
+    assert b"/Alt (a red curve falls)" in content
+
+
 def stored(picture: Image.Image, kind: str = "PNG", **options) -> dict:
     stream = io.BytesIO()
     picture.save(stream, kind, **options)

@@ -145,6 +145,7 @@ def test_scores_of_captions(pair_scene):
     assert scores["one_pair"] == scores["one_content"] == 1 and scores["exact"] == scores["content"] == 0.5
     if a.colour != b.colour:
         assert scores["two_misbound"] == 1 and scores["two_first"] == scores["two_both"] == 0
+        assert scores["two_scenes"] == 1 and scores["two_claimed"] == 0
         assert scores["two_named"] == (a.category != b.category) and scores.get("two_bound", 0) == 0
     with pytest.raises(ValueError, match="1 sentences for 2 scenes"):
         score_captions(["a"], [one, pair_scene])

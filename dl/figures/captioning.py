@@ -266,7 +266,55 @@ def gradient_reach(norms: dict[str, list[float]]) -> Figure:
     axis.legend()
     far = len(next(iter(norms.values()))) - 1
     ends = ", ".join(f"{name} {values[-1]:.1g}" for name, values in norms.items())
-    return describe(figure, f"Gradient norm against distance, logarithmic. After {far} steps it is, of the nearest: {ends}.")
+    return describe(figure, f"Gradient norm against distance, logarithmic. After {far} steps, relative to distance 0: {ends}.")
+
+
+def gates_over_time(x: Tensor, stages: dict[int, dict[str, Tensor]]) -> Figure:
+    """Input gate, forget gate and cell state of each unit over a sequence: a column for each number of updates.
+
+    Args:
+        x: (1, T, 2), numbers and the mark. stages: updates -> name -> (T, H), as `measure.learn_to_remember` keeps them.
+    """
+    names, marked = list(next(iter(stages.values()))), int(x[0, :, 1].argmax())
+    size = (2.2 + 2.9 * len(stages), 1.6 * len(names) + 0.4)
+    figure, axes = plt.subplots(len(names), len(stages), figsize=size, layout="constrained", squeeze=False, sharex=True)
+    for column, (updates, kept) in enumerate(stages.items()):
+        for row, (name, values) in enumerate(kept.items()):
+            axis, is_gate = axes[row, column], name.endswith("gate")
+            scale = {"vmin": 0, "vmax": 1, "cmap": "viridis"} if is_gate else {"vmin": -3, "vmax": 3, "cmap": "PuOr"}
+            drawn = axis.imshow(values.T, aspect="auto", **scale)
+            axis.plot([marked] * 2, [-0.5, len(values.T) - 0.5], color="#D55E00", linewidth=1.6, linestyle="--")
+            axis.set_yticks(range(len(values.T)), range(1, len(values.T) + 1))
+            axis.set_xticks(range(len(values)), ["+" if number > 0 else "−" for number in x[0, :, 0]], fontsize=9)
+            axis.grid(False)
+            if column == 0:
+                axis.set_ylabel(f"{name}\nunit")
+            if row == 0:
+                axis.set_title(f"after {updates} updates")
+            if column == len(stages) - 1:
+                figure.colorbar(drawn, ax=axis)
+    figure.supxlabel("numbers of the sequence; the dashed line is the marked one", fontsize=11)
+    last = next(reversed(stages.values()))
+    said = [f"{name} {at.min():.1f} to {at.max():.1f}" for name, values in last.items() for at in [values[marked]]]
+    return describe(
+        figure,
+        f"Gates and cell state of {len(values.T)} units over {len(values)} steps, step {marked + 1} is marked. "
+        f"In the last column, at the mark: {', '.join(said)}.",
+    )
+
+
+def watch_gates(x: Tensor, stages: dict[int, dict[str, Tensor]]) -> Figure | None:
+    """`gates_over_time` as a filmstrip; with a reader at the keyboard, one stage of the training at a time with a slider."""
+    if settings.unattended():
+        return gates_over_time(x, stages)
+    from ipywidgets import SelectionSlider, interact
+
+    def show(updates: int) -> None:
+        gates_over_time(x, {updates: stages[updates]})
+        plt.show()
+
+    interact(show, updates=SelectionSlider(options=list(stages)))
+    return None
 
 
 def loss_panels(
@@ -328,7 +376,7 @@ def learning_rate_curves(curves: dict[str, dict[float, tuple[float, float]]], co
         said.append(f"{model} " + ", ".join(f"{points[rate][0]:.1f} and {points[rate][1]:.2f} at {rate:g}" for rate in rates))
     for axis, label in zip(axes, labels):
         axis.axvline(common, color="#555555", linestyle=":", linewidth=1.6)
-        axis.text(common, 0.02, " common", color="#444444", fontsize=9, transform=axis.get_xaxis_transform())
+        axis.text(common, 0.02, " compared here", color="#444444", fontsize=9, transform=axis.get_xaxis_transform())
         every = sorted({rate for points in curves.values() for rate in points})
         axis.set(xscale="log", xlabel="learning rate", title=label, ylim=(0, 1.12 * axis.dataLim.y1))
         axis.set_xticks(every, [f"{rate:g}" for rate in every])

@@ -42,6 +42,74 @@ def gradient_by_distance(
     return (norms / norms[0]).tolist()
 
 
+def marked_numbers(n: int, steps: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Sequences of +1 and -1, one of which is marked in the first half.
+
+    Returns:
+        x: (n, steps, 2) float32, the numbers, and 1 where the mark is, else 0. positive: (n,) bool, whether the marked
+        number is +1.
+    """
+    numbers = torch.randint(0, 2, (n, steps), generator=generator) * 2.0 - 1.0
+    at = torch.randint(0, steps // 2, (n,), generator=generator)
+    return torch.stack([numbers, F.one_hot(at, steps).float()], dim=2), numbers[torch.arange(n), at] > 0
+
+
+def learn_to_remember(
+    layer: Any, hidden_dim: int, shown: Tensor, after: tuple[int, ...] = (0, 50, 300), seed: int = 0
+) -> tuple[float, dict[int, dict[str, Tensor]]]:
+    """Train an LSTM, with a linear layer on its last hidden state, to say which number of a sequence was marked.
+
+    Args:
+        layer: an `LSTM(2, hidden_dim)` as in the lesson. shown: (1, T, 2), the sequence for which gates are kept.
+        after: numbers of updates, ascending; the last is the length of the training. seed: of the sequences.
+    Returns:
+        accuracy on 1,000 new sequences at the end; for each entry of `after`, the `gates` for `shown`.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    steps, readout = shown.shape[1], nn.Linear(hidden_dim, 1)
+    nn.init.normal_(readout.weight, generator=generator)
+    nn.init.zeros_(readout.bias)
+    optimizer = torch.optim.Adam([*layer.parameters(), *readout.parameters()], lr=0.03)
+    kept = {}
+    for update in range(after[-1] + 1):
+        if update in after:
+            kept[update] = gates(layer, shown, hidden_dim)
+        x, positive = marked_numbers(64, steps, generator)
+        scores = readout(layer(x, torch.zeros(64, hidden_dim))[:, -1])[:, 0]
+        optimizer.zero_grad()
+        F.binary_cross_entropy_with_logits(scores, positive.float()).backward()
+        optimizer.step()
+    x, positive = marked_numbers(1000, steps, generator)
+    with torch.no_grad():
+        scores = readout(layer(x, torch.zeros(1000, hidden_dim))[:, -1])[:, 0]
+    return ((scores > 0) == positive).float().mean().item(), kept
+
+
+@torch.no_grad()
+def gates(layer: Any, x: Tensor, hidden_dim: int) -> dict[str, Tensor]:
+    """What an LSTM does with one sequence: its "input gate", "forget gate" and "cell state", each (T, H); x (1, T, D)."""
+    h = c = torch.zeros(1, hidden_dim)
+    opened: dict[str, list[Tensor]] = {"input gate": [], "forget gate": [], "cell state": []}
+    for step in range(x.shape[1]):
+        i, f = (x[:, step] @ layer.Wx + h @ layer.Wh + layer.b).sigmoid()[0, : 2 * hidden_dim].split(hidden_dim)
+        h, c = layer.step_forward(x[:, step], h, c)
+        for name, values in zip(opened, (i, f, c[0])):
+            opened[name].append(values)
+    return {name: torch.stack(values) for name, values in opened.items()}
+
+
+def clearest_unit(x: Tensor, kept: Mapping[str, Tensor]) -> tuple[float, int]:
+    """The unit, counted from 1, that lets in the marked number, little else, and forgets least: (how clear in [-1, 1], unit).
+
+    Args:
+        x: (1, T, 2), the numbers and the mark. kept: what `gates` returns for it.
+    """
+    mark = x[0, :, 1:]  # (T, 1)
+    let_in = (mark * kept["input gate"]).sum(0) - ((1 - mark) * kept["input gate"]).sum(0) / (len(mark) - 1)
+    clear, unit = (let_in * kept["forget gate"].min(dim=0).values).max(dim=0)
+    return clear.item(), unit.item() + 1
+
+
 def probe_positions(train_features: Tensor, val_features: Tensor, epochs: int = 12, seed: int = 0) -> Tensor:
     """Can a linear classifier tell from ONE cell's features where in the grid that cell lies?
 

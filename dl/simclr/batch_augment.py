@@ -30,7 +30,7 @@ CROP_TRIES = 10  # torchvision's RandomResizedCrop takes the whole image after s
 
 @dataclass(frozen=True)
 class BatchAugmentation:
-    """Draws a random view of every image of a batch; the defaults are those of `compute_train_transform`."""
+    """Samples a random view of every image of a batch; the defaults are those of `compute_train_transform`."""
 
     size: int = 32
     scale: tuple[float, float] = (0.08, 1.0)  # area of the crop as a share of the image's
@@ -44,7 +44,7 @@ class BatchAugmentation:
         """Draw one view of each image.
 
         Args:
-            images: (B, 3, h, w) uint8. generator: on the images' device; None draws from torch's global one.
+            images: (B, 3, h, w) uint8. generator: on the images' device; None samples with torch's global one.
         Returns:
             (B, 3, S, S) float32, normalised with CIFAR-10's mean and standard deviation.
         Raises:
@@ -83,7 +83,7 @@ def crop_boxes(
     """Random boxes as torchvision's RandomResizedCrop draws them: the first of `CROP_TRIES` that fits.
 
     Args:
-        u: (4, tries, B) uniform in [0, 1): area, ratio, and place of each try.
+        u: (4, tries, B) uniform in [0, 1): area, ratio, and position of each try.
     Returns:
         top, left, box height, box width: (B,) int64 each, inside the image.
     """
@@ -180,7 +180,7 @@ class PairBatches:
     Args:
         loader: yields (images uint8 (B, 3, h, w), targets (B,)).
         augmentation: makes the views. device: where to make them; None leaves the images where they are.
-        generator: on that device; None draws from torch's global one.
+        generator: on that device; None samples with torch's global one.
     """
 
     def __init__(

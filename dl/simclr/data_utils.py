@@ -53,7 +53,7 @@ def compute_train_transform(seed: int = 123456) -> transforms.Compose:
     0.5; with probability 0.8 its colours jittered (brightness, contrast and saturation by up to 0.4, hue by up to 0.1);
     grey with probability 0.2. Then to a tensor, and normalised.
 
-    **Seeds Python's `random` and torch's global generator**: weights and shuffles that are drawn after this call repeat
+    **Seeds Python's `random` and torch's global generator**: weights and shuffles that are sampled after this call repeat
     from run to run.
 
     Args:

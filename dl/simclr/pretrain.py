@@ -116,7 +116,7 @@ def pretrain(
 def _loader(
     dataset: Dataset, recipe: Recipe, device: torch.device, rank: int, world: int
 ) -> tuple[DataLoader, DistributedSampler]:
-    """This rank's part of every batch; the sampler draws the order, anew for each epoch."""
+    """This rank's part of every batch; the sampler shuffles, anew for each epoch."""
     size = len(dataset)  # type: ignore[arg-type]  # torch leaves __len__ out of Dataset
     if recipe.batch % world or not 0 < recipe.batch <= size:
         raise ValueError(

@@ -55,7 +55,7 @@ def read_notebook(name: str, content: bytes) -> Notebook:
         if kind == "markdown":
             section = last_heading(source) or section
         counts[kind] += kind != "code" or bool(source.strip())  # empty code cells are not executed, nor counted
-        metadata, count = _dict(raw.get("metadata")), raw.get("execution_count")
+        metadata, count = as_dict(raw.get("metadata")), raw.get("execution_count")
         tags = metadata.get("tags")
         cells.append(
             Cell(
@@ -67,7 +67,7 @@ def read_notebook(name: str, content: bytes) -> Notebook:
                 tags=tags if isinstance(tags, list) else [],
                 count=count if isinstance(count, int) else None,
                 outputs=[output for output in raw.get("outputs") or [] if isinstance(output, dict)],
-                attachments=_dict(raw.get("attachments")),
+                attachments=as_dict(raw.get("attachments")),
             )
         )
     return Notebook(name, cells)
@@ -89,5 +89,5 @@ def last_heading(markdown: str) -> str:
     return heading
 
 
-def _dict(value) -> dict:
+def as_dict(value) -> dict:
     return value if isinstance(value, dict) else {}

@@ -12,7 +12,7 @@ import typst
 
 from dl.console import BAR
 from dl.submit import markdown
-from dl.submit.cells import Cell, Notebook, joined
+from dl.submit.cells import Cell, Notebook, as_dict, joined
 from dl.submit.equations import Equations
 from dl.submit.examine import Finding, Result
 from dl.submit.pictures import Pictures, decoded
@@ -162,20 +162,21 @@ class _Document:
                 )
                 parts.append(self.output_text("complaint", trace, where))
             elif isinstance(output.get("data"), dict):
-                parts.append(self.shown(output["data"], where))
+                parts.append(self.shown(output, where))
         if printed:
             parts.append(self.output_text("printed", printed, where))
         return parts
 
-    def shown(self, data: dict, where: str) -> Part:
-        """The richest form of a result that can be printed."""
+    def shown(self, output: dict, where: str) -> Part:
+        """The richest form of a result that can be printed; an image keeps the alt text that its metadata has."""
+        data, metadata = output["data"], as_dict(output.get("metadata"))
         plain = joined(data.get("text/plain"))
         for kind in PICTURES:
             if kind not in data:
                 continue
             try:
                 content = joined(data[kind]).encode() if kind.endswith("xml") else decoded(data[kind])
-                return Part(where, plain, self.pictures.show(content))
+                return Part(where, plain, self.pictures.show(content, joined(as_dict(metadata.get(kind)).get("alt"))))
             except ValueError as error:
                 self.notes.append(f"{where}: an image: {error}")
                 return self.output_text("complaint", f"[image] {plain}", where)

@@ -25,9 +25,9 @@ def score_captions(sentences: list[str], scenes: list[Scene], truths: list[str] 
         (everything claimed is so). Two-object scenes: `two_first` (the first pair named is in the scene), `two_both`
         (both pairs are), `two_misbound` (the named colours and classes are the scene's, but paired wrongly), `two_bound`
         (of the captions that name all four words of a scene with two colours and two classes, those that pair them as they
-        are; chance is one half) and `two_named` (the number of those captions),
-        `two_relation` (of the captions that claim a relation and name both pairs, those in which it holds),
-        `two_content`. All scenes: `content`, and `exact` word for word.
+        are; chance is one half), `two_relation` (of the captions that claim a relation and name both pairs, those in which it
+        holds), `two_content`; and three counts: `two_scenes`, `two_named` and `two_claimed` (the captions behind
+        `two_bound` and `two_relation`). All scenes: `content`, and `exact` word for word.
     Raises:
         ValueError: if the numbers of sentences and scenes differ.
     """
@@ -61,8 +61,9 @@ def score_captions(sentences: list[str], scenes: list[Scene], truths: list[str] 
                 mark("two_bound", both)
             if both and claims.relation is not None:
                 mark("two_relation", relation_right(claims, scene))
-    named = float(len(marks.get("two_bound", ())))
-    return {**{name: float(np.mean(values)) for name, values in marks.items()}, "two_named": named}
+    behind = {"two_scenes": "two_both", "two_named": "two_bound", "two_claimed": "two_relation"}
+    counts = {count: float(len(marks.get(name, ()))) for count, name in behind.items()}
+    return {name: float(np.mean(values)) for name, values in marks.items()} | counts
 
 
 def constant_relation(sentences: list[str], scenes: list[Scene]) -> tuple[str, float]:
