@@ -383,7 +383,7 @@ figure = draw.iou_through_time(
     {"prediction": ious}, train_fi, "How far from the training frame does it hold?")
 
 # %% [markdown]
-# *Mean IoU of every frame; the vertical line marks the frame that the head was trained on.* With the sample data it falls within about seven frames to about 0.8, and stays between 0.75 and 0.85 to both ends. One reading: the first changes of pose and outline cost most, and more distance in time adds little.
+# *Mean IoU of every frame; the vertical line marks the frame that the head was trained on.* With the sample data it falls within about seven frames, and then hardly any further, to both ends. One reading: the first changes of pose and outline cost most, and more distance in time adds little.
 #
 # Now the film: truth on the left, prediction on the right. Each pair of frames is drawn only when it is written. (A word of warning about OpenCV: its first channel is blue. Our writer reverses the channels, and reading the file back shows whether it did.)
 

@@ -2,7 +2,7 @@
 
 import json
 import re
-from math import e, log, sin, tanh
+from math import cos, e, log, sin, tanh
 from pathlib import Path
 
 import nbformat
@@ -13,6 +13,7 @@ import a2_helper
 import transformers
 from dl.data import arithmetic
 from dl.notebook_files import find_notebooks
+from dl.training import simclr_experiments
 
 ROOT = Path(__file__).resolve().parent.parent
 NUMBER = re.compile(r"(?<![\w.^{\\-])(\d{1,3}(?:,\d{3})+|\d+)(\.\d+)?(\s?%)?(?!\w)")
@@ -23,32 +24,40 @@ NEAR = 8  # cells before and after, where a number has to stand that is quoted
 DATA = a2_helper.get_toy_data(ROOT / "datasets" / "two_digit_op.json")
 
 
+SUM = 1 + e + e**2
+
+
 def parameters(layers: int) -> int:
     model = transformers.Transformer(4, 64, 256, 0.0, layers, layers, 16)
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-# Worked examples, and what follows from the data: texts as they stand in the prose, rounded from what is computed.
+# Worked examples, and what follows from the data: the prose rounds them.
 COMPUTED = {
-    "CLIP_DINO": [128 - 1, 15 / 100, log(8), 6 / 14, 1 / 3, 2 / 3],
-    "Self_Supervised_Learning": [0.16**2, 0.8 / 0.5, e**1.6, e, e**-0.4],
+    "CLIP_DINO": [
+        *(128 - 1, 15 / 100, log(8), 6 / 14, 1 / 3, 2 / 3, 9 * 20),
+        *(log(1 + e**-1), -0.9 * log(0.6) - 0.1 * log(0.4), -0.9 * log(0.9) - 0.1 * log(0.1)),
+    ],
+    "Self_Supervised_Learning": [0.2 * 0.8, 0.16**2, 0.8 / 0.5, e**1.6, e, e**-0.4, simclr_experiments.UPDATES],
     "Transformers": [
-        *(e, e**2, 1 + e + e**2, e / (1 + e + e**2), e**2 / (1 + e + e**2)),  # attention of three tokens
-        *(e**2 / (e**2 + 1), 10 * e**2 / (e**2 + 1)),  # and of two
-        *(torch.linspace(-0.4, 0.6, 8)[:4].var(correction=0).item(), 3 / 4, sin(1), log(16)),
+        *(e, e**2, SUM, e / SUM, e**2 / SUM, (10 * e + 5) / SUM, (10 * e**2 + 5) / SUM),  # attention of three tokens
+        *(e**2 / (e**2 + 1), 1 / (e**2 + 1), 10 * e**2 / (e**2 + 1)),  # and of two
+        *(2 / torch.tensor([1.0, 1, 5, 5]).std().item(), torch.linspace(-0.4, 0.6, 8)[:4].var(correction=0).item()),
+        *(1 / 4, 3 / 4, sin(1), cos(1), log(2), log(16), 2 * 120),
         *(0.1 / 15, -0.9 * log(0.9), -0.1 * log(0.1 / 15), -0.9 * log(0.99), -0.1 * log(0.01 / 15)),  # label smoothing
+        *(-0.9 * log(0.9) - 0.1 * log(0.1 / 15), -0.9 * log(0.99) - 0.1 * log(0.01 / 15)),
         *(len(DATA["inp_expression"]), len(set(a2_helper.split_rows(DATA)[0])), len(arithmetic.all_expressions())),
         *(parameters(layers=2), parameters(layers=4)),
     ],
     "rnn_lstm_captioning": [
-        *(tanh(1) ** 2, 1.3 * 0.8, 1 / (1 + e**-2), log(4), log(2) + log(4)),
-        *(log(5), -0.06 * log(0.06), -0.94 * log(0.94)),  # the floor of the captioning loss
+        *(tanh(1), tanh(1) ** 2, 1 + 0.3, 1.3 * 0.8, 1.3 * 0.8 * 0.5, 0.6 + 1.3 * 0.8, 1 / (1 + e**-2)),
+        *(log(2), log(4), log(2) + log(4), log(5), -0.06 * log(0.06), -0.94 * log(0.94)),
     ],
 }
 # What no code of this project can compute: number -> its source.
 STATED = {
     "CLIP_DINO": {"32,768": "Radford et al. 2021, table 18", "0.04": "Caron et al. 2021, section 3.1"},
-    "rnn_lstm_captioning": {"10,000": "the reference setting"},
+    "rnn_lstm_captioning": {"1.8": "target of the reference setting", "0.0015": "a cell defines it as 15e-4"},
 }
 
 
