@@ -320,7 +320,7 @@ def expression_dataset(
 
 
 def step_schedule(warmup_lr: float, warmup_interval: int | None, lr: float) -> Callable[[int], float]:
-    """The course's rate of update t = 0, 1, …: `warmup_lr` for the first `warmup_interval` updates, then `lr`."""
+    """Learning rate (reference setting) at update t = 0, 1, …: `warmup_lr` for the first `warmup_interval` updates, then `lr`."""
     return lambda update: warmup_lr if warmup_interval is not None and update < warmup_interval else lr
 
 
@@ -438,7 +438,7 @@ def val(
     Args:
         as in `train`; batch_size is not used.
     Returns:
-        loss in nats a token, and the share of right tokens, in [0, 1]. Four tokens a row count: sign, two digits and
+        loss in nats per token, and the fraction of right tokens, in [0, 1]. Four tokens per row count: sign, two digits and
         EOS; the last is always the same, so a quarter is nearly free. `right_answers` asks for whole results.
     """
     model.to(device)
@@ -571,7 +571,7 @@ def watch_exact_match(
 def shrink_weights(model: Transformer, matrices: float, embedding: float) -> Transformer:
     """Scale a fresh `Transformer`: its weight matrices and its embedding by these factors, in place; returns it.
 
-    Biases and norms stay. Small weights at the start favour rules that many rows share over one special case a row.
+    Biases and norms stay. Small weights at the start favour rules that many rows share over one special case per row.
     """
     for parameter in model.parameters():
         if parameter.ndim > 1:

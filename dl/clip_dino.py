@@ -3,8 +3,8 @@
 Radford et al. 2021, "Learning Transferable Visual Models From Natural Language Supervision" (arXiv:2103.00020), section
 2.3 and figure 3: text and image features of a pair point the same way, so their cosine says how well they fit.
 Caron et al. 2021, "Emerging Properties in Self-Supervised Vision Transformers" (arXiv:2104.14294): the tokens of a ViT
-trained without labels know which patches belong together. A head of some hundred to a few thousand weights, trained on
-a single frame, then follows objects through a video.
+trained without labels know which patches belong together. A small head, trained on a single frame, then follows objects
+through a video.
 
 Axes: N texts, M images, D features, P patches of a frame (row by row), C classes.
 Notebook: notebooks/CLIP_DINO.ipynb. Videos, tokens and overlays: dl/video/. Checks of arguments: dl/guards/clip_dino.py.
@@ -208,9 +208,9 @@ def compute_iou(pred: Tensor | np.ndarray, gt: Tensor | np.ndarray, num_classes:
 
 
 class DINOSegmentation:
-    """A linear classifier of single patch tokens: which object does a patch belong to?
+    """A small classifier of single patch tokens: which object does a patch belong to?
 
-    One layer is enough if the tokens are good: then patches of one object lie together, and apart from the others.
+    Little is needed if the tokens are good: then patches of one object lie together, and apart from the others.
 
     Args:
         device: where to compute. num_classes: at least 1, with the background. inp_dim: D of the tokens.
@@ -221,11 +221,13 @@ class DINOSegmentation:
     def __init__(self, device: torch.device | str, num_classes: int, inp_dim: int = 384) -> None:
         self.device, self.num_classes, self.inp_dim = device, int(num_classes), int(inp_dim)
         guards.check_head_size(num_classes, inp_dim)
-        # EXERCISE DINOSegmentation.__init__, about 3 lines. Hint: what is the smallest layer that gives each token a score
-        # for each class, and what keeps it from fitting a single frame too closely?
+        # EXERCISE DINOSegmentation.__init__, about 5 lines. Hint: one or two linear layers that give each token a score for
+        # each class. What keeps them from fitting a single frame too closely?
         # BEGIN SOLUTION DINOSegmentation.__init__
-        self.head = nn.Linear(self.inp_dim, self.num_classes).to(device)
-        self.optimizer = torch.optim.AdamW(self.head.parameters(), lr=1e-2, weight_decay=0.1)
+        hidden = 128
+        layers = nn.Linear(self.inp_dim, hidden), nn.ReLU(), nn.Linear(hidden, self.num_classes)
+        self.head = nn.Sequential(*layers).to(device)
+        self.optimizer = torch.optim.AdamW(self.head.parameters(), lr=1e-3, weight_decay=0.1)
         self.loss = nn.CrossEntropyLoss()
         # END SOLUTION DINOSegmentation.__init__
 

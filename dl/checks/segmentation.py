@@ -425,21 +425,47 @@ def _inference_inputs(draw: Draw, N: int = 11, dtype=torch.float32, far: float =
 
 
 def _prepared(lesson, inputs: Values):
-    """An object with known weights if its head is linear, otherwise with what its batch norms saw of other tokens."""
-    model = _new(lesson, inputs)
+    """An object with known weights if its head can be made linear, otherwise with what its batch norms saw of other tokens."""
+    with torch.random.fork_rng(devices=[]):  # as if every head's first weights took equally many random numbers
+        model = _new(lesson, inputs)
     width, classes = inputs["X_train"].shape[1], inputs["num_classes"]
     head = _head(model, width, classes)
-    linear = False
+    linear = head is not None and _made_linear(head, inputs["weight"], inputs["bias"])
     if head is not None:
-        plain = all(isinstance(m, (nn.Linear, nn.Sequential, nn.Dropout, nn.Identity)) for m in head.modules())
-        shapes = [tuple(p.shape) for p in head.parameters()]
-        linear = plain and shapes in ([(classes, width)], [(classes, width), (classes,)])
-        for parameter in head.parameters() if linear else ():
-            parameter.data.copy_(inputs["weight"] if parameter.ndim == 2 else inputs["bias"])
         head.train()
         for _ in range(0 if linear else 20):
             head(3 * torch.randn(16, width) + 1)
     return model, head, linear
+
+
+@torch.no_grad()
+def _made_linear(head: nn.Module, weight: Tensor, bias: Tensor) -> bool:
+    """Set the weights of a head of one or two linear layers so that it returns x @ weight.T + bias, if it is one.
+
+    Between two layers stands a ReLU, GELU or SiLU: act(x) - act(-x) = x. So the first layer copies x and -x.
+    """
+    classes, width = weight.shape
+    containers = [module for module in head.modules() if list(module.children())]
+    leaves = [module for module in head.modules() if not list(module.children())]
+    match [module for module in leaves if not isinstance(module, (nn.Dropout, nn.Identity))]:
+        case [nn.Linear() as last] if last.weight.shape == weight.shape:
+            pass
+        case [nn.Linear() as first, nn.ReLU() | nn.GELU() | nn.SiLU(), nn.Linear() as last] if (
+            first.in_features == width and 2 * width <= first.out_features == last.in_features and last.out_features == classes
+        ):
+            weight = torch.cat([weight, -weight, weight.new_zeros(classes, first.out_features - 2 * width)], dim=1)
+            copies = torch.eye(width)
+            first.weight.zero_()[: 2 * width] = torch.cat([copies, -copies])
+            if first.bias is not None:
+                first.bias.zero_()
+        case _:
+            return False
+    if not all(isinstance(module, nn.Sequential) for module in containers):
+        return False
+    last.weight.copy_(weight)
+    if last.bias is not None:
+        last.bias.copy_(bias)
+    return True
 
 
 @torch.enable_grad()

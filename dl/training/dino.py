@@ -7,7 +7,7 @@ minutes in place of days, it does not get far alone. What is added here, and is 
 - positions that are fixed sines, a window of a larger table drawn at random for every view;
 - views that are also rotated by any angle and may change to any hue;
 - after a first part, still scenes that come as a pair, the same objects before two backgrounds, and InfoNCE on [CLS] too;
-- two losses on patches that show the same place of the image in two views: contrastive (InfoNCE; van den Oord et al.
+- two losses on patches that show the same position of the image in two views: contrastive (InfoNCE; van den Oord et al.
   2018, arXiv:1807.03748, Eq. 4), and DINO's with balanced targets (Sinkhorn-Knopp; Caron et al. 2020, arXiv:2006.09882).
 
     python -m dl train-weights dino        about 40 minutes on one core; stops and resumes at any time
@@ -456,8 +456,8 @@ pixels, {cells}x{cells} patches, into which video frames are squeezed; for other
 | DINO's recipe (`dl/models/dino.py`) | teacher = moving average of the student, momentum {FIRST_MOMENTUM} rising to 1; centring; temperatures {STUDENT_TEMPERATURE} (student) and {TEACHER_TEMPERATURE} (teacher); two global views ({GLOBAL_SIDE} pixels) and two local ones ({LOCAL_SIDE} pixels), the student sees all, the teacher the global ones; K = {CLS_OUTPUTS} |
 | views | global ones span {GLOBAL_SPAN[0]} to {GLOBAL_SPAN[1]} of the image's side, local ones {LOCAL_SPAN[0]} to {LOCAL_SPAN[1]}; any angle, mirrored, squeezed; any hue, more or less saturation, contrast, light, sometimes grey or solarised, noise |
 | stem | three 3x3 convolutions of stride 2 instead of one 8x8 patch map |
-| positions | fixed sines; each view takes a random window of the table, so that place means nothing |
-| patch losses | for patches of two views that show the same place: InfoNCE (temperature {CONTRAST_TEMPERATURE}, weight {WEIGHTS[contrast]}) and DINO's loss with Sinkhorn-balanced targets (weight {WEIGHTS[patch]}); DINO's [CLS] loss has weight {WEIGHTS[cls]} |
+| positions | fixed sines; each view takes a random window of the table, so that position means nothing |
+| patch losses | for patches of two views that show the same position: InfoNCE (temperature {CONTRAST_TEMPERATURE}, weight {WEIGHTS[contrast]}) and DINO's loss with Sinkhorn-balanced targets (weight {WEIGHTS[patch]}); DINO's [CLS] loss has weight {WEIGHTS[cls]} |
 | pairs | from step {PAIRS_FROM} on, {PAIRED:.0%} of the still scenes come as two images with the same objects before different backgrounds, views are taken around an object and nearly keep their hue, and only the [CLS] losses use them: DINO's, and InfoNCE between the views of a batch (weight {WEIGHTS[cls_contrast]}). Scenes that come once are left out of both. Before that, attention lay on grass and bricks, by which two views of one image are told most easily |
 | settings | AdamW, peak learning rate {PEAK_RATE}, warm-up of {WARM_UP} steps, then cosine; weight decay {WEIGHT_DECAY}; {steps:,} steps of {BATCH} images; gradient norm clipped at 3; bfloat16 |
 | seed | {SEED} |

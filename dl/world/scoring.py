@@ -16,12 +16,12 @@ SIDE = 112  # of the captioner's images
 
 
 def score_captions(sentences: list[str], scenes: list[Scene], truths: list[str] | None = None) -> dict[str, float]:
-    """Shares of captions that are right, by what they are asked for.
+    """Fractions of captions that are right, by what they are asked for.
 
     Args:
         sentences: one generated caption for each scene. truths: the scenes' own captions, for `exact`.
     Returns:
-        shares in [0, 1]. One-object scenes: `one_class`, `one_colour`, `one_pair` (both of the same pair), `one_content`
+        fractions in [0, 1]. One-object scenes: `one_class`, `one_colour`, `one_pair` (both of the same pair), `one_content`
         (everything claimed is so). Two-object scenes: `two_first` (the first pair named is in the scene), `two_both`
         (both pairs are), `two_misbound` (the named colours and classes are the scene's, but paired wrongly), `two_bound`
         (of the captions that name all four words of a scene with two colours and two classes, those that pair them as they
