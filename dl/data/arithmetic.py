@@ -33,7 +33,6 @@ FIRST_ROWS: tuple[Expression, ...] = (  # as in the published file; the notebook
 )
 _NUMBER = r"(POSITIVE|NEGATIVE) (\d\d)"
 _INPUT = re.compile(rf"BOS {_NUMBER} (add|subtract) {_NUMBER} EOS")
-_OUTPUT = re.compile(rf"BOS {_NUMBER} EOS")
 
 
 def input_text(expression: Expression) -> str:
@@ -58,11 +57,6 @@ def parse(line: str) -> Expression:
         )
     sign_a, digits_a, op, sign_b, digits_b = match.groups()
     return _value(sign_a, digits_a), op, _value(sign_b, digits_b)
-
-
-def is_result(line: str) -> bool:
-    """Whether a line is spelt like a result, "BOS SIGN dd EOS"."""
-    return _OUTPUT.fullmatch(line) is not None
 
 
 def all_expressions() -> list[Expression]:

@@ -7,7 +7,7 @@ Coordinates are relative to the image's side: x to the right, y downward, both i
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -151,10 +151,3 @@ def _naming_order(objects: list[SceneObject]):
     spread_x = max(o.x for o in objects) - min(o.x for o in objects)
     spread_y = max(o.y for o in objects) - min(o.y for o in objects)
     return lambda o: (o.size != "large", o.x if spread_x >= spread_y else o.y)
-
-
-def with_category(scene: Scene, position: int, category: str) -> Scene:
-    """The same scene with another class at one position: colour, texture, size, place and background stay."""
-    objects = list(scene.objects)
-    objects[position] = replace(objects[position], category=category)
-    return replace(scene, objects=tuple(objects))
