@@ -81,7 +81,7 @@ def test_all_expressions_have_one_spelling_each():
     lines = [arithmetic.input_text(expression) for expression in expressions]
     assert len(set(lines)) == len(expressions) == 19_602
     assert [arithmetic.parse(line) for line in lines] == expressions
-    result = re.compile("BOS (POSITIVE|NEGATIVE) [0-9] [0-9] EOS")
+    result = re.compile(r"BOS (POSITIVE|NEGATIVE) \d\d EOS")
     assert all(result.fullmatch(arithmetic.output_text(expression)) for expression in expressions)
 
 

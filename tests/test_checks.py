@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 
 import pytest
 
@@ -16,6 +17,7 @@ ALL = [(topic, variant) for topic in TOPICS for variant in variants_of(topic)]
 WRONG = [(topic, variant) for topic, variant in ALL if variant.diagnosis is not None]
 RIGHT = [(topic, variant) for topic, variant in ALL if variant.diagnosis is None]
 MOST_LINES = 5
+NOTED = re.compile("# note: (.+)")
 
 
 @functools.cache
@@ -47,6 +49,13 @@ def test_wrong_implementation_is_refused_and_named(topic, variant, tmp_path, see
 def test_right_implementation_passes(topic, variant, tmp_path, seed):
     result = examined(topic, variant, tmp_path, seed)
     assert result.status == PASSED, result.message
+    assert [words for words in NOTED.findall(variant.body) if words not in result.note] == []
+
+
+def test_every_note_is_said_to_some_right_implementation():
+    noted = [(variant.exercise, words) for _, variant in RIGHT for words in NOTED.findall(variant.body)]
+    notes = {case.note: exercise.name for exercise in course.find(()) for case in exercise.cases if case.note}
+    assert [note for note in notes if not any(words in note for _, words in noted)] == []
 
 
 def test_training_until_no_gradient_is_left_passes(tmp_path, seed):

@@ -3,7 +3,8 @@
 Most wrong ones are patches of the lesson's own text (`<topic>.toml`, in the form of `dl.checks.mistakes`: diagnosis = patch,
 or a list of patches; `unnamed` for what is refused without a name). The others, and the right ones, are functions in
 `<topic>.py`: their bodies are put between the markers of the exercise in a copy of the lesson. A function's name does not
-matter; its parameters are those of the exercise, for the reader only.
+matter; its parameters are those of the exercise, for the reader only. A right body with a comment `# note: words` passes
+with a note that has these words.
 """
 
 from __future__ import annotations

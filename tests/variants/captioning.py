@@ -19,7 +19,7 @@ RIGHT = {
         "h = torch.stack([torch.tanh(Wx.T.mv(row) + Wh.T.mv(state) + b) for row, state in zip(x, prev_h)])\n"
         "return h, (x, prev_h, Wx, Wh, h)",
         "s = F.linear(x, Wx.t(), b) + F.linear(prev_h, Wh.t())\n"
-        "up, down = s.exp(), (-s).exp()\nh = (up - down) / (up + down)\nreturn h, (x, prev_h, Wx, Wh, h)",
+        "up, down = s.exp(), (-s).exp()  # note: overflows there\nh = (up - down) / (up + down)\nreturn h, (x, prev_h, Wx, Wh, h)",
     ),
     "rnn_step_backward": (
         CACHE + "da = dnext_h - dnext_h * next_h.square()\nreturn [torch.einsum('nh,dh->nd', da, Wx), "
@@ -100,7 +100,7 @@ RIGHT = {
         "flat = A.flatten(2)\nM = (prev_h[:, None] @ flat).div(A.shape[1] ** 0.5)\nweights = F.softmax(M, dim=2)\n"
         "return (flat @ weights.mT).flatten(1), weights.unflatten(2, A.shape[2:])[:, 0]",
         "N, H, h, w = A.shape\nflat = A.view(N, H, -1)\nweights = torch.bmm(prev_h.view(N, 1, H), flat).div(math.sqrt(H)).softmax(2)\n"
-        "return (flat @ weights.transpose(1, 2)).view(N, H), weights.view(N, h, w)",
+        "return (flat @ weights.transpose(1, 2)).view(N, H), weights.view(N, h, w)  # note: refused by .view",
         "scores = torch.einsum('nh,nhij->nij', prev_h / math.sqrt(prev_h.shape[1]), A)\n"
         "weights = torch.exp(scores - scores.logsumexp((1, 2), keepdim=True))\nreturn torch.einsum('nij,nhij->nh', weights, A), weights",
         "cells, K = A.flatten(2).permute(0, 2, 1), A[0, 0].numel()\n"

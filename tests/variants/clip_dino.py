@@ -27,7 +27,7 @@ def _(text_features, image_features):
 @right("get_similarity_no_loop")
 def _(text_features, image_features):
     t, i = (f * torch.rsqrt(f.pow(2).sum(1, keepdim=True)) for f in (text_features, image_features))
-    return (t.unsqueeze(1) * i.unsqueeze(0)).sum(-1)
+    return (t.unsqueeze(1) * i.unsqueeze(0)).sum(-1)  # note: a row of zeros gives NaN
 
 
 @right("get_similarity_no_loop")
@@ -37,7 +37,7 @@ def _(text_features, image_features):
         rows /= torch.linalg.norm(rows, dim=1, keepdim=True) + 1e-6
         return rows
 
-    return torch.mm(unit(text_features), unit(image_features).t())
+    return torch.mm(unit(text_features), unit(image_features).t())  # note: no gradient can be taken
 
 
 @right("get_similarity_no_loop")
@@ -47,7 +47,13 @@ def _(text_features, image_features):
 
 @right("get_similarity_no_loop")
 def _(text_features, image_features):
-    return (F.normalize(text_features) @ F.normalize(image_features).T).cpu()
+    return (F.normalize(text_features) @ F.normalize(image_features).T).cpu()  # note: not on the device of the inputs
+
+
+@right("get_similarity_no_loop")
+def _(text_features, image_features):
+    lengths = text_features.norm(dim=1, keepdim=True) * image_features.norm(dim=1)
+    return text_features @ image_features.T / (lengths + 1e-6)  # note: rows are much shorter
 
 
 @wrong("get_similarity_no_loop", "python-loop")
@@ -212,7 +218,7 @@ def _(self, query, k):
 def _(self, query, k):
     text_features = self.clip_model.encode_text(guards.tokenize("retrieve", [query], self.device))
     scores = get_similarity_no_loop(text_features, self.image_features).squeeze(0).cpu().numpy()
-    return list(np.argsort(-scores)[:k])
+    return list(np.argsort(-scores)[:k])  # note: the first in the list does not come first
 
 
 @right("CLIPImageRetriever.retrieve")
@@ -256,7 +262,15 @@ def _(pred, gt, num_classes, skip_absent):
 def _(pred, gt, num_classes, skip_absent):
     p, g = (F.one_hot(labels.flatten(), num_classes) for labels in (pred, gt))
     inter, union = (p & g).sum(0).double(), (p | g).sum(0).double()
-    return float((inter / (union + 1e-8)).sum() / ((union > 0).sum() if skip_absent else num_classes))
+    return float((inter / (union + 1e-8)).sum() / ((union > 0).sum() if skip_absent else num_classes))  # note: one-byte labels
+
+
+@right("compute_iou")
+def _(pred, gt, num_classes, skip_absent):
+    p, g = (F.one_hot(labels.view(-1).long(), num_classes).bool() for labels in (pred, gt))  # note: after transpose
+    inter, union = ((one).sum(0, dtype=torch.int16) for one in (p & g, p | g))  # note: the counts overflow
+    iou = inter / (union + 1e-8)
+    return iou[union != 0].mean().item() if skip_absent else iou.mean().item()
 
 
 @right("compute_iou")

@@ -114,9 +114,9 @@ def _(z_i, z_j):
     return torch.dot(a, b) / torch.sqrt(torch.dot(a, a) * torch.dot(b, b))
 
 
-@right("sim")  # a note: (1,) for rows (1, D)
+@right("sim")
 def _(z_i, z_j):
-    return F.cosine_similarity(z_i, z_j, dim=-1)
+    return F.cosine_similarity(z_i, z_j, dim=-1)  # note: keeps an axis
 
 
 @right("sim")
@@ -135,14 +135,14 @@ def _(z_i, z_j):
     return torch.tensor(((z_i * z_j).sum() / (z_i.norm() * z_j.norm())).item(), dtype=z_i.dtype)
 
 
-@right("simclr_loss_naive")  # a note: overflows at small temperatures
+@right("simclr_loss_naive")
 def _(out_left, out_right, tau):
     out, total = torch.cat([out_left, out_right], dim=0), 0
     for i in range(2 * N):
         denominator = sum(torch.exp(sim(out[i], out[k]) / tau) for k in range(2 * N) if k != i)
         j = i + N if i < N else i - N
         total = total - torch.log(torch.exp(sim(out[i], out[j]) / tau) / denominator)
-    return total / (2 * N)
+    return total / (2 * N)  # note: below about 0.05
 
 
 @right("simclr_loss_naive")
@@ -164,13 +164,13 @@ def _(out_left, out_right, tau):
     return loss / (2 * N)
 
 
-@right("simclr_loss_naive")  # a note: its own term, added and subtracted again
+@right("simclr_loss_naive")
 def _(out_left, out_right, tau):
     total = z.new_zeros(())
     for i in range(2 * N):
         logits = z @ z[i] / tau
         total -= logits[(i + N) % (2 * N)] - torch.log(logits.exp().sum() - logits[i].exp())
-    return total / (2 * N)
+    return total / (2 * N)  # note: temperatures of 0.01
 
 
 @right("simclr_loss_naive")
@@ -286,18 +286,20 @@ def _(out_left, out_right, tau, device):
     return (torch.logsumexp(others, dim=-1) - positives).sum() / (2 * N)
 
 
-@right("simclr_loss_vectorized")  # a note: its own term, added and subtracted again
+@right("simclr_loss_vectorized")
 def _(out_left, out_right, tau, device):
     matrix = compute_sim_matrix(out)
     scaled = (matrix / tau).exp()
-    return torch.mean(torch.log(scaled.sum(dim=1) - scaled.diagonal()) - matrix.roll(N, dims=1).diagonal() / tau)
+    return torch.mean(
+        torch.log(scaled.sum(dim=1) - scaled.diagonal()) - matrix.roll(N, dims=1).diagonal() / tau
+    )  # note: temperatures of 0.01
 
 
-@right("simclr_loss_vectorized")  # a note: it stays where the inputs are
+@right("simclr_loss_vectorized")
 def _(out_left, out_right, tau, device):
     left, right = (F.normalize(branch, dim=1) for branch in (out_left, out_right))
     logits = (torch.cat([left, right]) @ torch.cat([left, right]).T / tau).fill_diagonal_(-torch.inf)
-    return F.cross_entropy(logits, torch.arange(2 * N, device=logits.device).roll(N))
+    return F.cross_entropy(logits, torch.arange(2 * N, device=logits.device).roll(N))  # note: where the inputs are
 
 
 @wrong("simclr_loss_vectorized", "python-loop")

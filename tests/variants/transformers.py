@@ -69,7 +69,9 @@ RIGHT = {
         "return torch.addcmul(self.beta, self.gamma, (x - mean) * torch.rsqrt(variance + self.epsilon))",
         "return F.layer_norm(x, (x.shape[-1],), self.gamma, self.beta, eps=self.epsilon)",
         "m = x.mean(-1, keepdim=True); v = (x**2).mean(-1, keepdim=True) - m**2; "
-        "return (x - m) / (v + self.epsilon) ** 0.5 * self.gamma + self.beta",
+        "return (x - m) / (v + self.epsilon) ** 0.5 * self.gamma + self.beta  # note: with a mean far from 0",
+        "one, two = (power.cumsum(-1)[..., -1:] / x.shape[-1] for power in (x, x * x)); "
+        "return (x - one) / (two - one * one + self.epsilon).sqrt() * self.gamma + self.beta  # note: a row of equal numbers",
         "y = x - x.mean(-1, True); y /= torch.sqrt(x.var(-1, False, True) + self.epsilon); "
         "y *= self.gamma; y += self.beta; return y",
     ),
@@ -385,7 +387,7 @@ def _(query, key, value, mask=None):
 @right("scaled_dot_product_no_loop_batch")
 def _(query, key, value, mask=None):
     scores = query @ key.transpose(-1, -2) * query.size(-1) ** -0.5
-    scores = scores if mask is None else scores.masked_fill(mask, float("-inf"))  # NaN where nothing is left: a note
+    scores = scores if mask is None else scores.masked_fill(mask, float("-inf"))  # note: with every key forbidden
     return scores.softmax(-1) @ value, scores.softmax(-1)
 
 
