@@ -68,10 +68,8 @@ RIGHT = {
         "variance, mean = torch.var_mean(x, dim=-1, unbiased=False, keepdim=True); "
         "return torch.addcmul(self.beta, self.gamma, (x - mean) * torch.rsqrt(variance + self.epsilon))",
         "return F.layer_norm(x, (x.shape[-1],), self.gamma, self.beta, eps=self.epsilon)",
-        "m = x.mean(-1, keepdim=True); v = (x**2).mean(-1, keepdim=True) - m**2; "
+        "m = x.mean(-1, keepdim=True); v = (x**2).mean(-1, keepdim=True) - m**2  # note: a row of equal numbers\n"
         "return (x - m) / (v + self.epsilon) ** 0.5 * self.gamma + self.beta  # note: with a mean far from 0",
-        "one, two = (power.cumsum(-1)[..., -1:] / x.shape[-1] for power in (x, x * x)); "
-        "return (x - one) / (two - one * one + self.epsilon).sqrt() * self.gamma + self.beta  # note: a row of equal numbers",
         "y = x - x.mean(-1, True); y /= torch.sqrt(x.var(-1, False, True) + self.epsilon); "
         "y *= self.gamma; y += self.beta; return y",
     ),
