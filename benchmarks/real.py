@@ -168,7 +168,7 @@ ROWS = (
     Row("Self_Supervised_Learning", "step of the probes", 2 * 10 * (60_000 // 128 + 1), simclr_probe),
     Row("Self_Supervised_Learning", "1,000 views", 50 + 2 * 10 * 50, augmentation),
     Row("CLIP_DINO", "features of 50 images", 4200 // 50, clip_images),  # three properties of 2 x 500 drawn ones and more
-    Row("CLIP_DINO", "two frames at 480 pixels", (70 + 7) // 2, dino_frames, (480, 2)),  # of a video of 70 frames
+    Row("CLIP_DINO", "two frames at 480 pixels", (99 + 7) // 2, dino_frames, (480, 2)),  # of a video of 99 frames
     Row("CLIP_DINO", "20 frames at 160 pixels", 1200 // 20, dino_frames, (160, 20)),  # the sample world's hard videos
 )
 

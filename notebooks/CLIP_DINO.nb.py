@@ -21,7 +21,7 @@
 #
 # **You need:** dot products, a little PyTorch, attention weights (`Transformers.ipynb`) and SimCLR's loss (`Self_Supervised_Learning.ipynb`).
 #
-# **Time:** five to seven hours of yours, the five questions included. The computer needs some minutes with the sample data. With the real data (`DL_DATA=real`) plan for a GPU, after fetching them.
+# **Time:** 4 hours for the exercises, 5 to 7 in all with reading and the five questions. The computer needs some minutes with the sample data. With the real data (`DL_DATA=real`) plan for a GPU, after fetching them.
 #
 # **Papers:** CLIP, [Radford et al. 2021](https://arxiv.org/abs/2103.00020). DINO, [Caron et al. 2021](https://arxiv.org/abs/2104.14294). The modality gap, [Liang et al. 2022](https://arxiv.org/abs/2203.02053). Bags of words, [Yuksekgonul et al. 2023](https://arxiv.org/abs/2210.01936). The data: COCO, [Lin et al. 2014](https://arxiv.org/abs/1405.0312), and DAVIS 2017, [Pont-Tuset et al. 2017](https://arxiv.org/abs/1704.00675).
 #

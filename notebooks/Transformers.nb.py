@@ -21,7 +21,7 @@
 #
 # **You need** matrix products, softmax, cross-entropy and a little PyTorch. The captioning notebook helps, since we start from its RNN. No GPU is needed.
 #
-# **Time:** about 8 to 9 hours for you. The computer needs 10 to 15 minutes in all; the longest cell, a whole training run in the last part, says how long it took.
+# **Time:** 7 hours for the exercises, 8 to 9 in all with reading. The computer needs 10 to 15 minutes in all; the longest cell, a whole training run in the last part, says how long it took.
 #
 # **Papers:** attention for translation: [Bahdanau et al. 2015](https://arxiv.org/abs/1409.0473) · the Transformer: [Vaswani et al. 2017](https://arxiv.org/abs/1706.03762) · layer normalisation: [Ba et al. 2016](https://arxiv.org/abs/1607.06450) · pre-norm and warm-up: [Xiong et al. 2020](https://arxiv.org/abs/2002.04745) · label smoothing: [Szegedy et al. 2015](https://arxiv.org/abs/1512.00567) · weight decay done right (AdamW): [Loshchilov and Hutter 2019](https://arxiv.org/abs/1711.05101) · generalising late: [Power et al. 2022](https://arxiv.org/abs/2201.02177).
 #

@@ -21,7 +21,7 @@
 #
 # **You need:** the chain rule, matrix products, what a convolution with zero padding does, and basic PyTorch (tensors, `nn.Module`, autograd).
 #
-# **Time:** 8 to 10 hours for you. The computer needs 10 to 15 minutes with the sample data; with the real data (`DL_DATA=real`) plan for a GPU. A good place to stop for a day is before the section on the LSTM: everything up to there needs only the vanilla RNN.
+# **Time:** 8 hours for the exercises, 9 to 10 in all with reading. The computer needs 10 to 15 minutes with the sample data; with the real data (`DL_DATA=real`) plan for a GPU. A good place to stop for a day is before the section on the LSTM: everything up to there needs only the vanilla RNN.
 #
 # **Papers:** LSTM, [Hochreiter and Schmidhuber 1997](https://doi.org/10.1162/neco.1997.9.8.1735), and its forget gate, [Gers et al. 2000](https://doi.org/10.1162/089976600300015015) · attention, [Bahdanau et al. 2015](https://arxiv.org/abs/1409.0473) · Show and Tell, [Vinyals et al. 2015](https://arxiv.org/abs/1411.4555) · Show, Attend and Tell, [Xu et al. 2015](https://arxiv.org/abs/1502.03044) · scaled dot product, [Vaswani et al. 2017](https://arxiv.org/abs/1706.03762) · the real data, [COCO captions, Chen et al. 2015](https://arxiv.org/abs/1504.00325).
 #

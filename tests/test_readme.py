@@ -44,8 +44,12 @@ def test_the_hours_are_those_of_the_exercises():
     from dl.checks import course
 
     said = re.search(
-        r"About (\d+) hours in all: captioning (\d+), Transformers (\d+), SimCLR (\d+), CLIP and DINO (\d+)", README
+        r"About (\d+) hours for the exercises: captioning (\d+), Transformers (\d+), SimCLR (\d+), CLIP and DINO (\d+)", README
     )
     topics = ("captioning", "transformers", "simclr", "clip_dino")
     hours = [sum(exercise.minutes for exercise in course.exercises(topic)) / 60 for topic in topics]
     assert [int(number) for number in said.groups()] == [round(sum(hours)), *map(round, hours)]
+    names = ("rnn_lstm_captioning", "Transformers", "Self_Supervised_Learning", "CLIP_DINO")
+    for name, number in zip(names, hours, strict=True):
+        text = (ROOT / "notebooks" / f"{name}.nb.py").read_text(encoding="utf-8")
+        assert f"**Time:** {round(number)} hours for the exercises" in text
