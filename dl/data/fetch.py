@@ -197,15 +197,20 @@ def _addresses(entry: Entry) -> list[str]:
 
 
 def _collect(entry: Entry, again: bool) -> None:
+    _addresses(entry)  # it has none itself; this refuses a DL_MIRROR that is no address
     try:
-        notes = examples.collect(again)
+        notes, failures = examples.collect(again)
     except (FileNotFoundError, ValueError) as error:
         raise FetchError(f"{entry.name}: {error}") from error
     for note in notes:
         say(f"{entry.name}: {note}")
-    problems = problems_of(entry)
+    problems = failures + problems_of(entry)
     if problems:
-        raise FetchError(f"{entry.name} could not be fetched: {'; '.join(problems)}. Check the network and run this again.")
+        raise FetchError(
+            f"{entry.name} could not be fetched:\n"
+            + "\n".join(f"  {problem}" for problem in problems)
+            + "\nCheck the network and run this again; what is there stays."
+        )
 
 
 # --- How it gets its place ---
