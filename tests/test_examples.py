@@ -138,6 +138,26 @@ def test_again_keeps_a_photograph_until_the_new_one_is_there(site, capsys, cause
     assert main(["data", "fetch", "coco_examples"]) == 0 and shades(read())[3] is None
 
 
+def test_photographs_of_another_folder_are_adopted_with_the_captions_that_name_them(site, tmp_path, monkeypatch, capsys):
+    del site.files["/3.jpg"]
+    assert main(["data", "fetch", "coco_examples"]) == 0
+    other = tmp_path / "other"
+    other.mkdir()
+    (tmp_path / "datasets" / examples.CACHE).rename(other / examples.CACHE)
+    site.requests.clear()
+    monkeypatch.setenv("DL_OFFLINE", "1")
+    assert main(["data", "adopt", str(other)]) == 0
+    assert "coco_examples: adopted to" in capsys.readouterr().out
+    assert shades(read()) == [0, 1, 2, None, *INDICES[4:]] and main(["data", "verify", "coco_examples"]) == 0
+    assert main(["data", "adopt", str(tmp_path / "datasets" / examples.CACHE)]) == 0  # where it is already
+    pictures.kept_file(f"{site.address}/5.jpg").unlink()
+    (other / examples.CACHE / pictures.kept_file(f"{site.address}/5.jpg").name).write_bytes(b"cut")
+    assert main(["data", "adopt", str(other)]) == 1
+    assert f"{other / examples.CACHE}: 1 of 10 are not fetched yet" in capsys.readouterr().out and site.requests == []
+    (tmp_path / "datasets" / "coco_captioning").unlink()
+    assert main(["data", "adopt", str(other)]) == 1 and "coco_captioning not found. Run" in capsys.readouterr().out
+
+
 def test_a_dead_proxy_is_named_once_and_no_picture_counts_as_vanished(site, monkeypatch, capsys):
     del site.files["/3.jpg"]
     assert main(["data", "fetch", "coco_examples"]) == 0

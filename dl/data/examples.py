@@ -6,9 +6,10 @@ world, with the drawing's own caption and answer, so that no dead address stops 
 
 from __future__ import annotations
 
+import functools
 import json
+import shutil
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -103,9 +104,24 @@ def collect(again: bool) -> tuple[list[str], list[str]]:
             failures.append(_reason(error))
             if isinstance(error, NoServerError):
                 break
-    content = json.dumps(vanished, indent=1)
-    write_whole(folder / VANISHED, lambda file: file.write_text(content, encoding="utf-8"))
+    _note_vanished(vanished)
     return [*notes, *(f"{url} is replaced by a drawing: {why}" for url, why in vanished.items())], failures
+
+
+def adopt(folder: Path) -> list[str]:
+    """Copy what is kept in another such folder and not here, and take over what vanished there; returns what is missing."""
+    try:
+        urls = _addresses()
+    except (FileNotFoundError, ValueError) as error:
+        return [str(error)]
+    vanished = {**_vanished(folder), **_vanished()}
+    for url in urls:
+        kept = kept_file(url)
+        source = folder / kept.name
+        if picture_problem(kept) and not picture_problem(source):
+            write_whole(kept, functools.partial(shutil.copyfile, source))
+    _note_vanished({url: vanished[url] for url in urls if url in vanished and not kept_file(url).is_file()})
+    return missing(folder)
 
 
 def missing(folder: Path) -> list[str]:
@@ -120,7 +136,7 @@ def missing(folder: Path) -> list[str]:
 # --- Helpers ---
 
 
-@cache
+@functools.cache
 def _published() -> tuple[tuple[int, str], ...]:
     """(caption index, class) of each image."""
     expected = json.loads(PUBLISHED.read_text(encoding="utf-8"))
@@ -161,9 +177,14 @@ def _folder() -> Path:
     return settings.data_home() / CACHE
 
 
-def _vanished() -> dict[str, str]:
+def _note_vanished(vanished: dict[str, str]) -> None:
+    content = json.dumps(vanished, indent=1)
+    write_whole(_folder() / VANISHED, lambda file: file.write_text(content, encoding="utf-8"))
+
+
+def _vanished(folder: Path | None = None) -> dict[str, str]:
     try:
-        kept = json.loads((_folder() / VANISHED).read_text(encoding="utf-8"))
+        kept = json.loads(((folder or _folder()) / VANISHED).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return kept if isinstance(kept, dict) else {}
