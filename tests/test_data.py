@@ -366,6 +366,25 @@ def test_coco_is_checked_for_keys_agreement_damage_and_holes(tmp_path):
     assert "is damaged" in content.coco(path)[0]
 
 
+@pytest.mark.parametrize(
+    "holes, words",
+    [
+        ({"train_images": torch.zeros(3, 3, 112, 112, dtype=torch.uint8)}, "train_images has 3 black ones"),
+        ({"val_captions": torch.zeros(2, 17, dtype=torch.int64)}, "val_captions has 2 without a word"),
+    ],
+    ids=["images", "captions"],
+)
+def test_zeros_in_coco_are_refused_by_its_reader_and_by_verify(offered, bodies, capsys, holes, words):
+    entry = offered("coco")
+    file = io.BytesIO()
+    torch.save({**coco_data(), **holes}, file)
+    assert len(file.getvalue()) == len(bodies("coco")) == entry.size  # nothing but the content tells
+    write(entry.location, file.getvalue())
+    check_refused(entry, words)
+    assert f"coco: {words}" in capsys.readouterr().out
+    assert main(["data", "fetch", "coco"]) == 0 and READERS["coco"]()
+
+
 def test_captioning_folder_is_checked_across_its_files(tmp_path):
     words = ["<NULL>", "<START>", "<END>", "<UNK>"]
     vocab = {"idx_to_word": words, "word_to_idx": {word: index for index, word in enumerate(words)}}
