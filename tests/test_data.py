@@ -7,6 +7,8 @@ import json
 import os
 import pickle
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -138,6 +140,40 @@ def test_every_entry_is_fetched_verified_and_read(offered, name, capsys):
     for file in found:
         relative = file.relative_to(entry.location).as_posix() if file != entry.location else ""
         assert recorded[relative] == hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+CHILD = """
+import sys
+import torch
+torch.set_default_dtype(getattr(torch, sys.argv[1]))
+from pytest import MonkeyPatch
+import a2_helper, rnn_lstm_captioning, stand_ins
+from dl.data import ENTRIES
+stand_ins.publish_cifar(MonkeyPatch(), ENTRIES["cifar10"].location)
+read = {name: stand_ins.READERS[name]() for name in sys.argv[2:]}
+assert all(read.values()) and read["coco_captioning"]["val_features"].dtype.name == "float32"
+images, captions = (read["coco"][f"train_{kind}"] for kind in ("images", "captions"))
+words = read["coco"]["vocab"]["token_to_idx"]
+model = rnn_lstm_captioning.CaptioningRNN(words, 400, 8, 8, "attn", image_encoder_pretrained=False)
+losses = a2_helper.train_captioner(model, images, captions, 2, 3, 1e-2, plot=False)[1]
+assert len(losses) == 2 and next(model.parameters()).dtype == torch.get_default_dtype()
+"""
+
+
+@pytest.mark.parametrize(
+    "dtype, environment",
+    [("float32", {"LC_ALL": "C", "PYTHONUTF8": "0"}), ("float64", {})],  # else Python takes UTF-8 where the locale is C
+    ids=["LC_ALL=C", "float64"],
+)
+def test_readers_and_a_training_need_no_locale_and_no_default_dtype(offered, tmp_path, monkeypatch, dtype, environment):
+    monkeypatch.setenv("DL_HOME", str(tmp_path / "Bücher"))
+    names = ("coco", "cifar10", "coco_captioning", "davis", "regnet")
+    for name in names:
+        fetch.fetch(offered(name))
+    environment = {**os.environ, **environment, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
+    command = [sys.executable, "-c", CHILD, dtype, *names]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
 
 
 @pytest.mark.parametrize("damage", [flip, cut, page, hostile, hostile_pickle])
