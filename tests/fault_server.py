@@ -68,6 +68,10 @@ class Handler(BaseHTTPRequestHandler):
             return self.answer(416, {"Content-Range": f"bytes */{len(body)}"})
         self.give(file, body, start, cut)
 
+    def do_CONNECT(self):  # noqa: N802
+        """As a proxy that opens no tunnel."""
+        self.answer(self.server.tunnel_status, {})
+
     def give(self, file, body, start, cut):
         end = min(len(body), start + 20_000) if file.ranges == "short" else len(body)
         partial = start > 0 or end < len(body)
@@ -111,6 +115,7 @@ class Handler(BaseHTTPRequestHandler):
 
 class Server(ThreadingHTTPServer):
     daemon_threads = True
+    tunnel_status = 407  # of what it answers as a proxy
 
     def give(self, path: str, body, **behaviour) -> str:
         """Offer a file; returns its address."""

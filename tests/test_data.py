@@ -7,6 +7,8 @@ import json
 import os
 import pickle
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -138,6 +140,40 @@ def test_every_entry_is_fetched_verified_and_read(offered, name, capsys):
     for file in found:
         relative = file.relative_to(entry.location).as_posix() if file != entry.location else ""
         assert recorded[relative] == hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+CHILD = """
+import sys
+import torch
+torch.set_default_dtype(getattr(torch, sys.argv[1]))
+from pytest import MonkeyPatch
+import a2_helper, rnn_lstm_captioning, stand_ins
+from dl.data import ENTRIES
+stand_ins.publish_cifar(MonkeyPatch(), ENTRIES["cifar10"].location)
+read = {name: stand_ins.READERS[name]() for name in sys.argv[2:]}
+assert all(read.values()) and read["coco_captioning"]["val_features"].dtype.name == "float32"
+images, captions = (read["coco"][f"train_{kind}"] for kind in ("images", "captions"))
+words = read["coco"]["vocab"]["token_to_idx"]
+model = rnn_lstm_captioning.CaptioningRNN(words, 400, 8, 8, "attn", image_encoder_pretrained=False)
+losses = a2_helper.train_captioner(model, images, captions, 2, 3, 1e-2, plot=False)[1]
+assert len(losses) == 2 and next(model.parameters()).dtype == torch.get_default_dtype()
+"""
+
+
+@pytest.mark.parametrize(
+    "dtype, environment",
+    [("float32", {"LC_ALL": "C", "PYTHONUTF8": "0"}), ("float64", {})],  # else Python takes UTF-8 where the locale is C
+    ids=["LC_ALL=C", "float64"],
+)
+def test_readers_and_a_training_need_no_locale_and_no_default_dtype(offered, tmp_path, monkeypatch, dtype, environment):
+    monkeypatch.setenv("DL_HOME", str(tmp_path / "Bücher"))
+    names = ("coco", "cifar10", "coco_captioning", "davis", "regnet")
+    for name in names:
+        fetch.fetch(offered(name))
+    environment = {**os.environ, **environment, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
+    command = [sys.executable, "-c", CHILD, dtype, *names]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
 
 
 @pytest.mark.parametrize("damage", [flip, cut, page, hostile, hostile_pickle])
@@ -364,6 +400,25 @@ def test_coco_is_checked_for_keys_agreement_damage_and_holes(tmp_path):
     assert content.coco(path)[0].startswith("it is cut or damaged")
     path.write_bytes(whole[:50_000] + bytes(9_000) + whole[59_000:])
     assert "is damaged" in content.coco(path)[0]
+
+
+@pytest.mark.parametrize(
+    "holes, words",
+    [
+        ({"train_images": torch.zeros(3, 3, 112, 112, dtype=torch.uint8)}, "train_images has 3 black ones"),
+        ({"val_captions": torch.zeros(2, 17, dtype=torch.int64)}, "val_captions has 2 without a word"),
+    ],
+    ids=["images", "captions"],
+)
+def test_zeros_in_coco_are_refused_by_its_reader_and_by_verify(offered, bodies, capsys, holes, words):
+    entry = offered("coco")
+    file = io.BytesIO()
+    torch.save({**coco_data(), **holes}, file)
+    assert len(file.getvalue()) == len(bodies("coco")) == entry.size  # nothing but the content tells
+    write(entry.location, file.getvalue())
+    check_refused(entry, words)
+    assert f"coco: {words}" in capsys.readouterr().out
+    assert main(["data", "fetch", "coco"]) == 0 and READERS["coco"]()
 
 
 def test_captioning_folder_is_checked_across_its_files(tmp_path):

@@ -76,7 +76,7 @@ def test_all_are_fetched_once_and_then_need_no_network(site, monkeypatch, capsys
 
 def test_a_vanished_picture_is_replaced_with_caption_and_answer_of_its_own(site, capsys):
     del site.files["/3.jpg"]
-    site.give("/8.jpg", b"<html>gone", kind="text/html")
+    site.give("/8.jpg", b"", statuses=[410] * 2)
     site.give("/5.jpg", b"", location=site.give("/photo_unavailable.png", picture(9)))
     assert main(["data", "fetch", "coco_examples"]) == 0
     out = capsys.readouterr().out
@@ -85,12 +85,112 @@ def test_a_vanished_picture_is_replaced_with_caption_and_answer_of_its_own(site,
     site.requests.clear()
     found = read()
     assert shades(found) == [0, 1, 2, None, 4, None, 6, 7, None, 9] and site.requests == []
-    assert "Image 3 cannot be had (vanished: " in capsys.readouterr().out
+    assert "Image 3 has vanished (http" in capsys.readouterr().out
     assert found[8].caption.split()[-1] == "fish" and found[8].answer == "an animal"
     assert found[3].caption.startswith("a drawing of a") and found[3].answer == "other"
     site.give("/3.jpg", picture(60))
     assert main(["data", "fetch", "--again", "coco_examples"]) == 0  # it has come back
     assert shades(read())[3] == 3
+
+
+TROUBLES = {
+    "403 Forbidden": dict(body=b"", statuses=[403] * 9),
+    "407 Proxy Authentication Required": dict(body=b"", statuses=[407] * 9),
+    "429 Too Many Requests": dict(body=b"", statuses=[429] * 9),
+    "500 Internal Server Error": dict(body=b"", statuses=[500] * 9),
+    "511 Network Authentication Required": dict(body=b"", statuses=[511] * 9),
+    "gives a web page": dict(body=b"<html>log in", kind="text/html"),
+    "gives no image": dict(body=b"cut"),
+    "its certificate is not accepted": dict(body=b"", location="https"),
+}
+
+
+@pytest.mark.parametrize("cause", TROUBLES)
+def test_what_the_server_does_not_call_gone_is_not_fetched_yet_and_the_next_call_fetches_it(site, capsys, cause):
+    with serving(tls=True) as unknown:
+        trouble = TROUBLES[cause]
+        site.give("/3.jpg", **{**trouble, "location": unknown.address} if "location" in trouble else trouble)
+        assert main(["data", "fetch", "coco_examples"]) == 1
+        out = capsys.readouterr().out
+        assert f"{site.address}/3.jpg" in out and cause in out and "1 of 10 are not fetched yet\nCheck the network" in out
+        assert "verified." not in out.splitlines()[-2] and "drawing" not in out
+        found = read()
+        assert shades(found) == [0, 1, 2, None, *INDICES[4:]]  # and no notebook stops
+        assert f"Image 3 is not fetched yet ({site.address}/3.jpg" in capsys.readouterr().out
+    site.give("/3.jpg", picture(60))
+    assert main(["data", "fetch", "coco_examples"]) == 0 and shades(read()) == list(INDICES)
+
+
+@pytest.mark.parametrize("cause", TROUBLES)
+def test_again_keeps_a_photograph_until_the_new_one_is_there(site, capsys, cause):
+    assert main(["data", "fetch", "coco_examples"]) == 0
+    with serving(tls=True) as unknown:
+        trouble = TROUBLES[cause]
+        site.give("/3.jpg", **{**trouble, "location": unknown.address} if "location" in trouble else trouble)
+        site.give("/4.jpg", picture(240))
+        assert main(["data", "fetch", "--again", "coco_examples"]) == 1
+        assert cause in capsys.readouterr().out and shades(read()) == [0, 1, 2, 3, 12, *INDICES[5:]]
+    del site.files["/3.jpg"]
+    assert main(["data", "fetch", "--again", "coco_examples"]) == 0
+    assert "longer there; the one that was fetched before stays" in capsys.readouterr().out
+    assert shades(read())[3] == 3 and main(["data", "verify", "coco_examples"]) == 0
+    pictures.kept_file(f"{site.address}/3.jpg").write_bytes(b"cut")
+    assert main(["data", "fetch", "coco_examples"]) == 0 and shades(read())[3] is None
+
+
+def test_photographs_of_another_folder_are_adopted_with_the_captions_that_name_them(site, tmp_path, monkeypatch, capsys):
+    del site.files["/3.jpg"]
+    assert main(["data", "fetch", "coco_examples"]) == 0
+    other = tmp_path / "other"
+    other.mkdir()
+    (tmp_path / "datasets" / examples.CACHE).rename(other / examples.CACHE)
+    site.requests.clear()
+    monkeypatch.setenv("DL_OFFLINE", "1")
+    assert main(["data", "adopt", str(other)]) == 0
+    assert "coco_examples: adopted to" in capsys.readouterr().out
+    assert shades(read()) == [0, 1, 2, None, *INDICES[4:]] and main(["data", "verify", "coco_examples"]) == 0
+    assert main(["data", "adopt", str(tmp_path / "datasets" / examples.CACHE)]) == 0  # where it is already
+    pictures.kept_file(f"{site.address}/5.jpg").unlink()
+    (other / examples.CACHE / pictures.kept_file(f"{site.address}/5.jpg").name).write_bytes(b"cut")
+    assert main(["data", "adopt", str(other)]) == 1
+    assert f"{other / examples.CACHE}: 1 of 10 are not fetched yet" in capsys.readouterr().out and site.requests == []
+    (tmp_path / "datasets" / "coco_captioning").unlink()
+    assert main(["data", "adopt", str(other)]) == 1 and "coco_captioning not found. Run" in capsys.readouterr().out
+
+
+def test_a_dead_proxy_is_named_once_and_no_picture_counts_as_vanished(site, monkeypatch, capsys):
+    del site.files["/3.jpg"]
+    assert main(["data", "fetch", "coco_examples"]) == 0
+    pictures.kept_file(f"{site.address}/4.jpg").unlink()
+    capsys.readouterr()
+    with monkeypatch.context() as patch:
+        for name in ("NO_PROXY", "no_proxy"):
+            patch.delenv(name, raising=False)
+        patch.setenv("http_proxy", "http://127.0.0.1:9")
+        for arguments in ((), ("--again",)):
+            assert main(["data", "fetch", *arguments, "coco_examples"]) == 1
+            out = capsys.readouterr().out
+            assert out.count("no connection through the proxy 127.0.0.1:9") == 1 and "1 of 10 are not fetched yet" in out
+        assert shades(read()) == [0, 1, 2, None, None, *INDICES[5:]]
+        assert "Image 4 is not fetched yet (http" in capsys.readouterr().out
+    assert main(["data", "fetch", "coco_examples"]) == 0 and shades(read()) == [0, 1, 2, None, *INDICES[4:]]
+
+
+def test_a_mirror_without_a_picture_does_not_make_it_vanish(site, monkeypatch, capsys):
+    site.give("/3.jpg", b"", statuses=[500] * 4)
+    with serving() as mirror:
+        monkeypatch.setenv("DL_MIRROR", mirror.address)
+        assert main(["data", "fetch", "coco_examples"]) == 1
+        assert "3.jpg: the server answered 500" in capsys.readouterr().out
+        site.give("/3.jpg", picture(60))
+        assert main(["data", "fetch", "coco_examples"]) == 0 and shades(read()) == list(INDICES)
+        monkeypatch.setattr(pictures, "addresses_of", lambda url: [f"{mirror.address}/x.jpg", "http://127.0.0.1:9/x.jpg"])
+        with pytest.raises(ConnectionError, match="x.jpg: no connection") as error:
+            image_from_url(f"{site.address}/x.jpg")
+        assert not isinstance(error.value, pictures.GoneError)
+    monkeypatch.setenv("DL_MIRROR", "/mnt/usb")
+    assert main(["data", "fetch", "--again", "coco_examples"]) == 2
+    assert "DL_MIRROR is '/mnt/usb'" in capsys.readouterr().err
 
 
 def test_the_drawings_are_always_the_same_and_differ():

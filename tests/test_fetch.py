@@ -197,12 +197,16 @@ def test_a_server_that_asks_to_wait_is_waited_for(server, home, monkeypatch, cap
 def test_redirects_are_followed_but_not_from_https_to_http(server, home, monkeypatch):
     target = server.give("/file", BODY)
     assert fetch.fetch(entry(server.give("/old", b"", location="/file")))
+    moved = {"statuses": [308] * 2, "headers": {"Location": "/file"}}
+    assert fetch.fetch(entry(server.give("/for-good", b"", **moved), digest=sha256(BODY)), again=True)
     with serving(tls=True) as secure:
         monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATE))
         assert fetch.fetch(entry(secure.give("/old", b"", location=secure.give("/file", BODY))), again=True)
         server.requests.clear()
         with pytest.raises(FetchError, match=f"it leads from https to {target}, which is not encrypted and not followed"):
             fetch.fetch(entry(secure.give("/down", b"", location=target)), again=True)
+        with pytest.raises(FetchError, match="which is not encrypted and not followed"):
+            fetch.fetch(entry(secure.give("/for-good", b"", statuses=[308], headers={"Location": target})), again=True)
     assert server.requests == []
 
 
@@ -273,6 +277,23 @@ def test_a_dead_proxy_is_named_without_its_password(home, monkeypatch):
         assert "secret" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    "status, words",
+    [
+        (407, r"no connection: the proxy of this network asks for a name and a password: HTTPS_PROXY=http://NAME:PASSWORD@"),
+        (403, r"no connection through the proxy 127.0.0.1:\d+ \(Tunnel connection failed: 403 Forbidden\). Correct HTTP"),
+    ],
+)
+def test_a_proxy_that_opens_no_tunnel_is_named_by_its_cause(server, home, monkeypatch, status, words):
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(server, "tunnel_status", status)
+    monkeypatch.setenv("https_proxy", server.address)
+    with pytest.raises(FetchError, match=words):
+        fetch.fetch(entry("https://example.invalid/file"))
+    assert left_in(home) == []
+
+
 def test_absent_hosts_are_told_and_what_can_be_done_by_hand(server, home, monkeypatch):
     real = socket.getaddrinfo
 
@@ -322,6 +343,25 @@ def test_offline_asks_nothing_and_takes_what_is_there(server, home, monkeypatch)
     (home / "thing.bin.part").write_bytes(BODY)
     assert fetch.fetch(thing) and not fetch.fetch(thing)
     assert left_in(home) == ["thing.bin"] and (home / "thing.bin").read_bytes() == BODY and server.requests == []
+
+
+@pytest.mark.parametrize("body", ["zip", "tar"])
+def test_offline_the_whole_part_of_an_archive_becomes_its_folder_and_a_cut_one_stays(home, monkeypatch, capsys, body):
+    monkeypatch.setenv("DL_OFFLINE", "1")
+    whole = {"zip": zipped(("folder/a/b.txt", "hello" * 99)), "tar": tarred(("folder/a/b.txt", "hello" * 99))}[body]
+    for digest in (None, sha256(whole)):
+        thing = entry("http://127.0.0.1:9/x", path="folder", archive=True, problems=lacks_b, digest=digest)
+        home.mkdir(parents=True, exist_ok=True)
+        part = home / "folder.part"
+        part.write_bytes(whole[: len(whole) // 2])
+        with pytest.raises(UsageError, match="folder, and DL_OFFLINE forbids the network"):
+            fetch.fetch(thing)
+        assert "folder.part is not used: " in capsys.readouterr().out
+        assert left_in(home) == ["folder.part"] and part.read_bytes() == whole[: len(whole) // 2]
+        part.write_bytes(whole)
+        assert fetch.fetch(thing) and not fetch.fetch(thing)
+        assert left_in(home) == ["folder"] and (home / "folder" / "a" / "b.txt").read_text() == "hello" * 99
+        shutil.rmtree(home)
 
 
 @pytest.mark.parametrize("where", ["beside", "torch", "clip"])

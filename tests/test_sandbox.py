@@ -104,6 +104,9 @@ def test_an_old_verdict_is_removed_before_anything_is_run(tmp_path, monkeypatch)
     monkeypatch.setattr("dl.commands.check.Children", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
     assert main(["check", "sim", "--json", str(old)]) == 130
     assert not old.exists()
+    old.write_text('{"passed": 55}')
+    assert main(["check", "sim", "--json", str(old), "--timeout", "0"]) == 2
+    assert not old.exists()
 
 
 def test_check_finds_the_project_from_a_folder_in_it(monkeypatch, capsys):

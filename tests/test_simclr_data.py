@@ -259,6 +259,15 @@ def test_with_real_data_it_is_the_fetched_folder_and_the_published_checksums(dam
     assert type(load_cifar10(train=False, pairs=True)) is CIFAR10Pair
 
 
+def test_pairs_are_loaded_by_workers_that_start_anew(sample_root):
+    """As on Windows and macOS: what the loader has must be sent to new processes."""
+    pairs = load_cifar10(train=True, pairs=True, transform=compute_train_transform(), root=sample_root)
+    loader = DataLoader(pairs, 4, num_workers=2, multiprocessing_context="spawn")
+    x_i, x_j, targets = next(iter(loader))
+    assert x_i.shape == x_j.shape == (4, 3, 32, 32) and not torch.equal(x_i, x_j)
+    assert targets.tolist() == pairs.targets[:4]
+
+
 # --- Augmentation, batch by batch ---
 
 

@@ -2,11 +2,13 @@
 
 import importlib
 import json
+import pickle
 import random
 import re
 import subprocess
 import sys
 import types
+from pathlib import Path
 
 import matplotlib
 import numpy as np
@@ -348,6 +350,33 @@ def test_the_checkpoint_of_another_training_is_set_aside(tmp_path, capsys):
         assert Checkpoint(path, {}).resume() == {}
         assert f"c.pt belongs to another training: it is now called c.pt.other{number}" in capsys.readouterr().out
         assert torch.load(f"{path}.other{number}", weights_only=True) == {"step": 3}
+
+
+@pytest.mark.parametrize(
+    "damage, why",
+    [
+        (lambda whole: whole[: len(whole) // 2], "it is cut or damaged"),
+        (lambda whole: whole[:700] + bytes(99) + whole[799:], "it is cut or damaged|its part .* is damaged"),
+        (lambda whole: b"", "it is cut or damaged"),
+        (lambda whole: b"<!DOCTYPE html><title>log in</title>", "it is a web page"),
+        (lambda whole: b"my notes", "it is cut or damaged, or"),
+        (lambda whole: pickle.dumps(Path("of another library")), "it is cut or damaged, or holds more than tensors"),
+    ],
+    ids=["cut", "hole", "empty", "page", "text", "pickle"],
+)
+def test_a_checkpoint_that_cannot_be_read_is_set_aside_in_words(tmp_path, capsys, damage, why):
+    path, layer = tmp_path / "c.pt", torch.nn.Linear(99, 9)
+    Checkpoint(path, {}, layer=layer).save(epoch=3)
+    damaged = damage(path.read_bytes())
+    path.write_bytes(damaged)
+    assert Checkpoint(path, {}, layer=layer).resume() == {}
+    out = capsys.readouterr().out
+    assert re.fullmatch(
+        rf"c.pt cannot be used \(({why}).*\): it is now called c.pt.other, and this training begins anew.\n", out
+    )
+    assert "weights_only" not in out and (tmp_path / "c.pt.other").read_bytes() == damaged
+    Checkpoint(path, {}, layer=layer).save(epoch=1)
+    assert Checkpoint(path, {}, layer=layer).resume() == {"epoch": 1}
 
 
 def test_every_shipped_weight_has_a_card():

@@ -5,6 +5,7 @@ import json
 import pickle
 import subprocess
 import sys
+import weakref
 from collections import Counter
 from dataclasses import replace
 
@@ -307,6 +308,24 @@ def test_coco_captioning_folder(small_world):
             assert file["features"].shape == (4, width) and file["features"].dtype == np.float32
     lines = (folder / "val2014_urls.txt").read_text().splitlines()
     assert len(lines) == 4 and all(Image.open(folder / line).size == (112, 112) for line in lines)
+
+
+def test_no_image_of_the_captioning_folder_is_kept_until_the_end(tmp_path, monkeypatch):
+    made, kept = [], []
+
+    class Watched(np.ndarray):
+        def __array_finalize__(self, _):
+            made.append(weakref.ref(self))
+
+    def watched(scene, side):
+        kept.append(sum(image() is not None for image in made))
+        picture, mask = render(scene, side)
+        return picture.view(Watched), mask
+
+    monkeypatch.setattr(export, "COCO_COUNTS", {"train": 9})
+    monkeypatch.setattr(export, "render", watched)
+    export.write_coco_captioning(tmp_path / "folder", {"train": 6, "val": 6})
+    assert len(made) > len(kept) == 12 and max(kept) == kept[1]
 
 
 def test_davis_folder(small_world):

@@ -36,10 +36,10 @@ def run(
     Args:
         timeout: seconds that an exercise may compute; on the clock it has four times as long, and at least 60 s.
     """
-    if timeout < 1:
-        raise UsageError(f"--timeout is {timeout}; it is the seconds that an exercise may compute. Give 1 or more.")
     if json_file:
         Path(json_file).unlink(missing_ok=True)  # an old verdict is none on this code, whatever happens next
+    if timeout < 1:
+        raise UsageError(f"--timeout is {timeout}; it is the seconds that an exercise may compute. Give 1 or more.")
     start = time.perf_counter()
     with Children(Limits(timeout, max(60.0, 4.0 * timeout)), fork=True) as children:
         wanted, examiner = _prepare(names, root, seed, children.ask)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import warnings
 import zipfile
 from functools import cache
 from pathlib import Path
@@ -45,7 +46,9 @@ def load_saved(path: Path) -> tuple[Any, list[str]]:
                 damaged = archive.testzip()
             if damaged:
                 return None, [f"its part {damaged} is damaged"]
-        return torch.load(path, map_location="cpu", weights_only=True), []
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a foreign pickle torch says more than whoever put it there can use
+            return torch.load(path, map_location="cpu", weights_only=True), []
     except pickle.UnpicklingError:  # torch's own words advise to read it all the same
         return None, ["it is cut or damaged, or holds more than tensors (objects, code), which is not read"]
     except Exception as error:  # a cut zip, a text file: torch has a different exception for each

@@ -47,15 +47,19 @@ REASONS = {
     410: "the file has been removed",
     511: "this network asks for a login (captive portal): open any page in a browser and log in",
 }
+GONE = (404, 410)
 TRY_AGAIN = (408, 425, 429, 500, 502, 503, 504)
 
 
 class DownloadError(Exception):
-    """This address does not give the file; the next one may. `answered`: whether there was a server at all."""
+    """This address does not give the file; the next one may.
 
-    def __init__(self, reason: str, answered: bool = True) -> None:
+    `answered`: whether there was a server at all. `gone`: it says that the file is no longer there.
+    """
+
+    def __init__(self, reason: str, answered: bool = True, gone: bool = False) -> None:
         super().__init__(reason)
-        self.answered = answered
+        self.answered, self.gone = answered, gone
 
 
 class WebPage(DownloadError):
@@ -299,7 +303,7 @@ def _refusal(error: urllib.error.HTTPError, wanted: Wanted) -> Exception:
     answer = f"the server answered {error.code} {error.reason}"
     if error.code in TRY_AGAIN:
         return _Cut(answer, wait=_retry_after(error.headers.get("Retry-After")))
-    return DownloadError(answer + (f": {REASONS[error.code]}" if error.code in REASONS else ""))
+    return DownloadError(answer + (f": {REASONS[error.code]}" if error.code in REASONS else ""), gone=error.code in GONE)
 
 
 def _retry_after(value: str | None) -> float | None:
@@ -318,11 +322,12 @@ def _no_connection(error: Exception, address: str) -> Exception:
         return DownloadError(f"its certificate is not accepted ({reason.verify_message}). {CERTIFICATES}")
     proxy = _proxy_of(address)
     if "Tunnel connection failed: 407" in str(reason):
-        return DownloadError(f"no connection: {REASONS[407]}")
+        return DownloadError(f"no connection: {REASONS[407]}", answered=False)
     if proxy and isinstance(reason, OSError) and not isinstance(reason, ssl.SSLError):
         return DownloadError(
             f"no connection through the proxy {proxy} ({reason}). Correct HTTP_PROXY and HTTPS_PROXY, or unset them; "
-            "NO_PROXY names hosts to be reached without it"
+            "NO_PROXY names hosts to be reached without it",
+            answered=False,
         )
     host = urlsplit(address).hostname
     if isinstance(reason, socket.gaierror):

@@ -1,26 +1,28 @@
 """The ten captioned images of the CLIP notebook: photographs named by address, each with a substitute that is stated.
 
-Photographs vanish from their site. One that cannot be had is replaced by a drawing of the sample world, with the
-drawing's own caption and answer, so that no dead address stops the notebook.
+Photographs vanish from their site. One that has vanished, or is not fetched yet, is replaced by a drawing of the sample
+world, with the drawing's own caption and answer, so that no dead address stops the notebook.
 """
 
 from __future__ import annotations
 
+import functools
 import json
+import shutil
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 
 from dl import settings
-from dl.console import say, say_once, write_whole
+from dl.console import say_once, write_whole
 from dl.data.access import require
 from dl.data.coco import read_folder
-from dl.data.pictures import CACHE, NoServerError, image_from_url, kept_file
+from dl.data.content import picture_problem
+from dl.data.pictures import CACHE, GoneError, NoServerError, fetch_image, image_from_url, kept_file
 
 PUBLISHED = Path(__file__).parent.parent / "checks" / "expected" / "clip_dino.json"
-VANISHED = "vanished.json"  # addresses that gave nothing, with the reason: not asked again by readers
+VANISHED = "vanished.json"  # addresses whose server says that the image is gone, with its words: asked by --again only
 DRAWN = ("star", "heart", "boat", "car", "cup", "umbrella", "flower", "house", "fish", "tree")  # one for each image
 ANSWERS = {"fish": "an animal", "tree": "a landscape"}  # of the drawings; all others are "other"
 SIDE = 240  # pixels of a drawing
@@ -49,7 +51,7 @@ def coco_examples(data: dict) -> list[Example]:
         asking = asking and answered
         if image is None:
             examples.append(drawing(position))
-            say_once(f"Image {position} cannot be had ({why}); in its place: {examples[-1].caption}.")
+            say_once(f"Image {position} {why}; in its place: {examples[-1].caption}.")
         else:
             examples.append(Example(image, _caption(data, caption_index), answer, True))
     return examples
@@ -70,30 +72,56 @@ def drawing(position: int) -> Example:
     return Example(render(scene, SIDE)[0], caption, ANSWERS.get(wanted, "other"), False)
 
 
-def collect(again: bool) -> list[str]:
-    """Fetch the photographs into the cache of `image_from_url`; returns what is to be told of those that vanished.
+def collect(again: bool) -> tuple[list[str], list[str]]:
+    """Fetch the photographs into the cache of `image_from_url`.
 
     Args:
-        again: fetch anew what is kept.
+        again: also what is kept, which stays until the new one is there, and what had vanished.
+    Returns:
+        what is to be told of those that have vanished; why others could not be fetched, which the next call tries again.
     Raises:
         FileNotFoundError: if the captions, which name the addresses, have not been fetched. OSError: if nothing can be kept.
     """
     folder, urls = _folder(), _addresses()
     folder.mkdir(parents=True, exist_ok=True)
-    vanished: dict[str, str] = {}
+    vanished = {url: why for url, why in _vanished().items() if url in urls}
+    notes, failures = [], []
     for url in urls:
-        if again:
-            kept_file(url).unlink(missing_ok=True)
+        kept = kept_file(url)
+        is_whole = not picture_problem(kept)
+        if not again and (is_whole if kept.is_file() else url in vanished):
+            continue
         try:
-            image_from_url(url)
-        except NoServerError as error:
-            say(f"coco_examples: {error}")
-            break
+            fetch_image(url)
+            vanished.pop(url, None)
+        except GoneError as error:
+            if is_whole:
+                notes.append(f"{_reason(error)}; the one that was fetched before stays")
+            else:
+                kept.unlink(missing_ok=True)
+                vanished[url] = _reason(error)
         except (ConnectionError, ValueError) as error:
-            vanished[url] = _reason(error)
-    content = json.dumps(vanished, indent=1)
-    write_whole(folder / VANISHED, lambda file: file.write_text(content, encoding="utf-8"))
-    return [f"{url} is replaced by a drawing: {why}" for url, why in vanished.items()]
+            failures.append(_reason(error))
+            if isinstance(error, NoServerError):
+                break
+    _note_vanished(vanished)
+    return [*notes, *(f"{url} is replaced by a drawing: {why}" for url, why in vanished.items())], failures
+
+
+def adopt(folder: Path) -> list[str]:
+    """Copy what is kept in another such folder and not here, and take over what vanished there; returns what is missing."""
+    try:
+        urls = _addresses()
+    except (FileNotFoundError, ValueError) as error:
+        return [str(error)]
+    vanished = {**_vanished(folder), **_vanished()}
+    for url in urls:
+        kept = kept_file(url)
+        source = folder / kept.name
+        if picture_problem(kept) and not picture_problem(source):
+            write_whole(kept, functools.partial(shutil.copyfile, source))
+    _note_vanished({url: vanished[url] for url in urls if url in vanished and not kept_file(url).is_file()})
+    return missing(folder)
 
 
 def missing(folder: Path) -> list[str]:
@@ -108,7 +136,7 @@ def missing(folder: Path) -> list[str]:
 # --- Helpers ---
 
 
-@cache
+@functools.cache
 def _published() -> tuple[tuple[int, str], ...]:
     """(caption index, class) of each image."""
     expected = json.loads(PUBLISHED.read_text(encoding="utf-8"))
@@ -116,19 +144,21 @@ def _published() -> tuple[tuple[int, str], ...]:
 
 
 def _photograph(data: dict, caption_index: int, asking: bool) -> tuple[np.ndarray | None, str, bool]:
-    """The photograph, or None and the reason; and whether there is a network."""
+    """The photograph, or None and what is the matter with it; and whether there is a network."""
     if caption_index >= len(data["val_captions"]):
-        return None, "the data are shorter than COCO's", True
+        return None, "cannot be had (the data are shorter than COCO's)", True
     url = str(data["val_urls"][data["val_image_idxs"][caption_index]])
     if not kept_file(url).is_file():
         if url in _vanished():
-            return None, f"vanished: {_vanished()[url]}", True
+            return None, f"has vanished ({_vanished()[url]})", True
         if not asking and "://" in url:
-            return None, "not fetched, and no network", False
+            return None, "is not fetched yet (no network)", False
     try:
         return image_from_url(url), "", True
+    except GoneError as error:
+        return None, f"has vanished ({_reason(error)})", True
     except (ConnectionError, FileNotFoundError, ValueError) as error:
-        return None, _reason(error), not isinstance(error, NoServerError)
+        return None, f"is not fetched yet ({_reason(error)})", not isinstance(error, NoServerError)
 
 
 def _caption(data: dict, index: int) -> str:
@@ -147,9 +177,14 @@ def _folder() -> Path:
     return settings.data_home() / CACHE
 
 
-def _vanished() -> dict[str, str]:
+def _note_vanished(vanished: dict[str, str]) -> None:
+    content = json.dumps(vanished, indent=1)
+    write_whole(_folder() / VANISHED, lambda file: file.write_text(content, encoding="utf-8"))
+
+
+def _vanished(folder: Path | None = None) -> dict[str, str]:
     try:
-        kept = json.loads((_folder() / VANISHED).read_text(encoding="utf-8"))
+        kept = json.loads(((folder or _folder()) / VANISHED).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return kept if isinstance(kept, dict) else {}

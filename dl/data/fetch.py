@@ -81,13 +81,11 @@ def adopt(path: Path) -> dict[str, list[str]]:
         raise UsageError(f"there is no {path}. Name a file, or a folder with archives or unpacked data in it.")
     found: dict[str, list[str]] = {}
     for entry in ENTRIES.values():
-        if entry.collection:
-            continue
         for candidate in _candidates(entry, path):
             try:
                 entry.location.parent.mkdir(parents=True, exist_ok=True)
                 with _locked(entry):
-                    problems = _install(entry, candidate, keep=True)
+                    problems = examples.adopt(candidate) if entry.collection else _install(entry, candidate, keep=True)
             except OSError as error:
                 raise FetchError(_disk_message(entry, error)) from error
             found[entry.name] = [f"{candidate}: {problem}" for problem in problems]
@@ -143,7 +141,7 @@ def _candidates(entry: Entry, path: Path) -> list[Path]:
         found += [here / name for name in (*folders, *files) if name in names and here / name not in found]
         deep = len(here.relative_to(path).parts) >= DEEPEST
         folders[:] = [] if deep else [name for name in folders if name not in names and not name.startswith(".")]
-    return [candidate for candidate in found if not candidate.is_dir() or entry.archive]
+    return [candidate for candidate in found if not candidate.is_dir() or entry.is_folder]
 
 
 def _from_first_good_address(entry: Entry) -> None:
@@ -197,15 +195,20 @@ def _addresses(entry: Entry) -> list[str]:
 
 
 def _collect(entry: Entry, again: bool) -> None:
+    _addresses(entry)  # it has none itself; this refuses a DL_MIRROR that is no address
     try:
-        notes = examples.collect(again)
+        notes, failures = examples.collect(again)
     except (FileNotFoundError, ValueError) as error:
         raise FetchError(f"{entry.name}: {error}") from error
     for note in notes:
         say(f"{entry.name}: {note}")
-    problems = problems_of(entry)
+    problems = failures + problems_of(entry)
     if problems:
-        raise FetchError(f"{entry.name} could not be fetched: {'; '.join(problems)}. Check the network and run this again.")
+        raise FetchError(
+            f"{entry.name} could not be fetched:\n"
+            + "\n".join(f"  {problem}" for problem in problems)
+            + "\nCheck the network and run this again; what is there stays."
+        )
 
 
 # --- How it gets its place ---

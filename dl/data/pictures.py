@@ -41,11 +41,7 @@ def image_from_url(url: str) -> np.ndarray:
     parts = urllib.parse.urlsplit(url)
     if not parts.scheme:
         return _decode(_local(url).read_bytes(), url)
-    if parts.scheme not in ("http", "https") or not parts.netloc:
-        raise ValueError(
-            f"image_from_url: wanted an address that begins with http:// or https://, got {url!r}. "
-            "Pass an address from val_urls."
-        )
+    _want_http(url)
     kept = kept_file(url)
     if kept.is_file():
         try:
@@ -61,13 +57,22 @@ def image_from_url(url: str) -> np.ndarray:
             f"image_from_url: {url} was not fetched before, and DL_OFFLINE forbids the network. "
             "Unset DL_OFFLINE, or use another image."
         )
-    content = _download(_in_ascii(str(url)))
-    image = _decode(content, url)
+    content, image = _fetched(url)
     try:
         write_whole(kept, lambda file: file.write_bytes(content))
     except OSError as error:
         say_once(f"image_from_url: images cannot be kept in {settings.shown(kept.parent)} ({error.strerror}); going on.")
     return image
+
+
+def fetch_image(url: str) -> None:
+    """Fetch an image anew and keep it; what was kept before stays until the new one is there.
+
+    Raises:
+        GoneError, NoServerError, ConnectionError, ValueError: why it did not come. OSError: if it cannot be kept.
+    """
+    content, _ = _fetched(url)
+    write_whole(kept_file(url), lambda file: file.write_bytes(content))
 
 
 def kept_file(url: str) -> Path:
@@ -81,6 +86,15 @@ def addresses_of(url: str) -> list[str]:
     flickr = re.fullmatch(r"https?://(?:farm\d+|c\d+|live)\.static\.?flickr\.com/(?:\d+/)?(\d+/\d+_\w+\.jpg)", url)
     moved = f"https://live.staticflickr.com/{flickr[1]}" if flickr else None
     return [address for address in (mirror and f"{mirror}/{name}", moved, url) if address]
+
+
+def _want_http(url: str) -> None:
+    parts = urllib.parse.urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.netloc:
+        raise ValueError(
+            f"image_from_url: wanted an address that begins with http:// or https://, got {url!r}. "
+            "Pass an address from val_urls."
+        )
 
 
 def _local(path: str) -> Path:
@@ -109,29 +123,41 @@ def _in_ascii(url: str) -> str:
     return urllib.parse.urlunsplit((parts.scheme, server, *rest, ""))
 
 
+def _fetched(url: str) -> tuple[bytes, np.ndarray]:
+    content = _download(_in_ascii(str(url)))
+    return content, _decode(content, url)
+
+
 def _download(url: str) -> bytes:
-    failures: list[tuple[str, DownloadError]] = []
+    failures: list[DownloadError] = []
     for address in addresses_of(url):
         file = io.BytesIO()
         try:
             wanted = Wanted(name="image", address=address, limit=LARGEST, timeout=TIMEOUT, attempts=ATTEMPTS)
             came_from = download(wanted, file).address
             if "unavailable" in urllib.parse.urlsplit(came_from).path:  # Flickr's stand-in for what was removed
-                raise DownloadError("it has been removed")
+                raise DownloadError("it has been removed", gone=True)
             return file.getvalue()
         except DownloadError as error:
-            failures.append((address, error))
-    address, last = failures[-1]
+            failures.append(error)
+    own = failures[1:] if settings.mirror() else failures  # what a mirror lacks may well be at its own address
+    gone = any(failure.gone for failure in own) and all(failure.gone for failure in failures if failure.answered)
+    last = next(failure for failure in reversed(failures) if failure.gone == gone)
     if isinstance(last, WebPage):
         raise ValueError(
             f"image_from_url: {url} gives a web page, wanted an image. Open the address in a browser to see "
             "what is there, or use another one."
         ) from last
-    kind = NoServerError if not any(failure.answered for _, failure in failures) else ConnectionError
+    answered = any(failure.answered for failure in failures)
+    kind = GoneError if gone else ConnectionError if answered else NoServerError
     raise kind(
         f"image_from_url: {url}: {last}, wanted its image. Check the network, or use another image: some have "
         "vanished from their site."
     ) from last
+
+
+class GoneError(ConnectionError):
+    """The server says that the image is no longer there."""
 
 
 class NoServerError(ConnectionError):

@@ -43,17 +43,21 @@ class Checkpoint:
     def read(self) -> dict[str, Any] | None:
         """The file's content on the CPU; None if there is none.
 
-        A file that is no checkpoint of this class is set aside under another name, which is printed.
+        A file that is damaged, or no checkpoint of this class, is set aside under another name, which is printed.
         """
         if self.path is None or not self.path.exists():
             return None
-        state = torch.load(self.path, map_location="cpu", weights_only=True)
+        from dl.data.content import load_saved
+
+        self.path.open("rb").close()  # one that may not be read is not set aside: the system's error names it
+        state, problems = load_saved(self.path)
         if isinstance(state, dict) and state.keys() == {"settings", "parts", "random", "progress"}:
             return state
         names = (self.path.with_name(f"{self.path.name}.other{number or ''}") for number in itertools.count())
         aside = next(name for name in names if not name.exists())
         os.replace(self.path, aside)
-        print(f"{self.path.name} belongs to another training: it is now called {aside.name}, and this training begins anew.")
+        why = f"cannot be used ({problems[0]})" if problems else "belongs to another training"
+        print(f"{self.path.name} {why}: it is now called {aside.name}, and this training begins anew.")
         return None
 
     def restore(self, state: dict[str, Any] | None) -> dict[str, Any]:

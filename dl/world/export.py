@@ -41,6 +41,8 @@ MIN_COUNT = 12  # words seldomer than this in the training captions become <UNK>
 COCO_SIDE, CLIP_SIDE, CIFAR_SIDE = 112, 112, 32
 COCO_COUNTS = {"train": 3000, "val": 500, "held_out": 300}
 CLIP_COUNTS = {"train": 500, "val": 500}
+# Stand-ins for the VGG features, which the notebook reads and does not use: grey thumbnails of the same widths.
+THUMBNAILS = {"fc7_pca": (32, 16), "fc7": (64, 64)}
 CIFAR_BATCH, CIFAR_TEST = 2000, 2000
 VIDEO_SIZE = (180, 320)
 # Sorted by the rule of `DavisDataset` (md5), the eighth is "playground": the notebook's main video, an easy one.
@@ -173,18 +175,18 @@ def write_coco_captioning(folder: Path, counts: dict[str, int] = CLIP_COUNTS) ->
     with _bar("images for CLIP", sum(counts.values())) as bar:
         for split, count in counts.items():
             (folder / "images" / split).mkdir(parents=True)
-            grey = []
+            features = {name: np.empty((count, width * height), np.float32) for name, (width, height) in THUMBNAILS.items()}
             lines = [f"images/{split}/{index:05d}.png" for index in range(count)]
-            for line, scene in zip(lines, scenes(split, count)):
+            for index, (line, scene) in enumerate(zip(lines, scenes(split, count))):
                 picture, _ = render(scene, CLIP_SIDE)
                 _write_image(folder / line, picture[..., ::-1])
-                grey.append(picture.mean(axis=2, dtype=np.float32) / 255)
+                grey = picture.mean(axis=2, dtype=np.float32) / 255
+                for name, size in THUMBNAILS.items():
+                    features[name][index] = cv2.resize(grey, size, interpolation=cv2.INTER_AREA).ravel()
                 bar.update()
             (folder / f"{split}2014_urls.txt").write_text("".join(f"{line}\n" for line in lines))
-            # Stand-ins for the VGG features, which the notebook reads and does not use: grey thumbnails of the same widths.
-            for name, size in (("fc7_pca", (32, 16)), ("fc7", (64, 64))):
-                thumbnails = [cv2.resize(picture, size, interpolation=cv2.INTER_AREA).ravel() for picture in grey]
-                _write_hdf5(folder / f"{split}2014_vgg16_{name}.h5", {"features": np.stack(thumbnails)})
+            for name, thumbnails in features.items():
+                _write_hdf5(folder / f"{split}2014_vgg16_{name}.h5", {"features": thumbnails})
 
 
 def write_davis(folder: Path, easy: dict[str, int] = EASY_VIDEOS, hard: dict[str, int] = HARD_VIDEOS) -> None:
