@@ -422,6 +422,17 @@ def test_batched_views_repeat_with_the_generator_and_differ_between_pictures():
     assert picture.dtype == torch.uint8 and augment(picture[:0]).shape == (0, 3, 32, 32)
 
 
+def test_batched_views_do_not_depend_on_the_default_dtype():
+    images = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8)
+    first = BatchAugmentation()(images, torch.Generator().manual_seed(0))
+    torch.set_default_dtype(torch.float64)
+    try:
+        second = BatchAugmentation()(images, torch.Generator().manual_seed(0))
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert first.dtype == second.dtype == torch.float32 and torch.equal(first, second)
+
+
 def test_pair_batches_take_the_place_of_a_loader_of_pairs():
     pictures, targets = torch.randint(0, 256, (10, 3, 32, 32), dtype=torch.uint8), torch.arange(10)
     pairs = PairBatches(DataLoader(TensorDataset(pictures, targets), 4), BatchAugmentation())

@@ -63,7 +63,7 @@ class BatchAugmentation:
         B = len(images)
 
         def uniform(*shape: int) -> Tensor:
-            return torch.rand(*shape, generator=generator, device=images.device)
+            return torch.rand(*shape, generator=generator, device=images.device, dtype=torch.float32)
 
         H, W = images.shape[2:]
         boxes = crop_boxes(uniform(4, CROP_TRIES, B), H, W, self.scale, self.ratio)
@@ -126,7 +126,7 @@ def _resize_weights(start: Tensor, length: Tensor, size: int, out: int) -> Tenso
     centre = start + (torch.arange(out, device=start.device)[:, None] + 0.5) * step  # (B, out, 1)
     weights = (1 - (position + 0.5 - centre).abs() / step.clamp(min=1)).clamp(min=0)
     weights = weights * ((position >= start) & (position < start + length))
-    return weights / weights.sum(dim=2, keepdim=True)
+    return (weights / weights.sum(dim=2, keepdim=True)).float()  # whatever dtype is the default
 
 
 def jitter_colours(views: Tensor, factors: Tensor, order: Tensor) -> None:
