@@ -15,6 +15,9 @@ Device and dtype follow the inputs. Notebook: notebooks/rnn_lstm_captioning.ipyn
 
 from __future__ import annotations
 
+# Before torch, which loads OpenMP: it says how threads wait.
+import dl as dl  # isort: split
+
 import math
 from typing import Any
 

@@ -10,6 +10,9 @@ Notebook: notebooks/Transformers.ipynb. Training and decoding: a2_helper.py. The
 
 from __future__ import annotations
 
+# Before torch, which loads OpenMP: it says how threads wait.
+import dl as dl  # isort: split
+
 import math
 from collections.abc import Callable, Sequence
 
