@@ -43,6 +43,29 @@ sys.addaudithook(stay_here)
 
 def pytest_addoption(parser):
     parser.addoption("--seed", type=int, default=0, help="of what the checks of the exercises draw (default: 0)")
+    parser.addoption("--device", choices=("cpu", "cuda", "mps"), help="of tests that take one (default: each that is present)")
+
+
+def pytest_configure(config):
+    if config.getoption("--device") not in (None, *devices_present()):
+        raise pytest.UsageError(
+            f"--device {config.getoption('--device')}: torch {torch.__version__} finds none on this machine. "
+            f"There is: {', '.join(devices_present())}. Leave the option out to take each of them."
+        )
+
+
+def pytest_generate_tests(metafunc):
+    """A test with an argument `device` runs on each that is present, or on that of `--device` alone."""
+    if "device" in metafunc.fixturenames:
+        chosen = metafunc.config.getoption("--device")
+        names = [chosen] if chosen else devices_present()
+        marks = {name: [pytest.mark.gpu] if name != "cpu" else [] for name in names}
+        metafunc.parametrize("device", [pytest.param(torch.device(name), id=name, marks=marks[name]) for name in names])
+
+
+def devices_present() -> list[str]:
+    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    return [name for name in present if present[name]]
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -39,6 +40,19 @@ def test_no_child_of_a_test_reaches_another_machine():
 def test_a_warning_is_an_error():
     with pytest.raises(UserWarning):
         warnings.warn("look here", stacklevel=1)
+
+
+@pytest.mark.parametrize(
+    ("option", "found"), [([], "cpu cuda"), (["--device=cpu"], "cpu"), (["--device=cuda"], "cuda"), (["--device=mps"], "")]
+)
+def test_a_test_that_takes_a_device_runs_on_each_that_is_present_or_on_the_chosen_one(option, found, tmp_path):
+    pretend = "\ntorch.cuda.is_available, torch.backends.mps.is_available = lambda: True, lambda: False\n"
+    (tmp_path / "conftest.py").write_text(CONFTEST.read_text() + pretend)
+    (tmp_path / "test_some.py").write_text("def test_one(device): pass\n")
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", "-c", os.devnull]
+    done = subprocess.run([*command, "--rootdir", ".", *option], cwd=tmp_path, capture_output=True, text=True)
+    assert " ".join(re.findall(r"test_one\[(\w+)\]", done.stdout)) == found
+    assert found or "--device mps: torch" in done.stderr and "There is: cpu, cuda. Leave" in done.stderr
 
 
 def alive_in_group(group):

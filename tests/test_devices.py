@@ -1,7 +1,8 @@
 """Every lesson function follows its inputs: their device, their dtype, and without making a device wait.
 
 No machine of the tests needs a GPU for this: "meta" is a device without numbers, float64 is refused as on MPS, and a
-default device other than the inputs' shows which tensors are made without a word on where.
+default device other than the inputs' shows which tensors are made without a word on where. Where there is a GPU, each
+function is also compared with itself on the CPU.
 """
 
 import sys
@@ -223,6 +224,18 @@ def test_every_exercise_with_tensors_is_here():
 def test_on_meta_forward_and_backward_stay_there(name):
     outputs, gradients = made(name).run("meta")
     assert outputs and {tensor.device.type for tensor in outputs + gradients} == {"meta"}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_results_stay_on_the_device_and_are_those_of_the_cpu(name, device):
+    results = []
+    for place in ("cpu", device):
+        case = made(name)
+        if case.module is not None:
+            case.module.eval()  # dropout draws other numbers on each device
+        results.append([result for part in case.run(place) for result in part])
+    assert {result.device.type for result in results[1]} == {device.type}
+    torch.testing.assert_close([result.cpu() for result in results[1]], results[0], rtol=1e-3, atol=1e-4)
 
 
 class Refuse(TorchDispatchMode):
