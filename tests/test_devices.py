@@ -5,9 +5,11 @@ default device other than the inputs' shows which tensors are made without a wor
 function is also compared with itself on the CPU.
 """
 
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from unittest.mock import patch
 
 import numpy as np
@@ -22,7 +24,9 @@ import a2_helper
 import rnn_lstm_captioning as R
 import transformers as T
 from dl import clip_dino
+from dl.checks.calls import perform
 from dl.checks.course import find
+from dl.checks.exercise import Case as Exam
 from dl.clip_dino import CLIPImageRetriever, DINOSegmentation, clip_zero_shot_classifier
 from dl.guards import clip_dino as guards
 from dl.simclr import contrastive_loss as C
@@ -284,6 +288,37 @@ def test_bfloat16_gives_nearly_the_same(name):
     if exact:
         right, got = (torch.cat([result.detach().flatten().float() for result in results]) for results in (exact, rough))
         assert got.isfinite().all() and torch.cosine_similarity(got, right, dim=0) > 0.9
+
+
+def precision() -> tuple[str, bool, bool]:
+    return torch.get_float32_matmul_precision(), torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+
+
+@pytest.mark.parametrize("chosen", [("highest", False, True), ("medium", True, True), ("high", True, False)])
+def test_a_check_computes_in_full_float32_and_puts_back_what_was_chosen(chosen):
+    def changed(lesson, inputs):
+        inside = precision()
+        torch.set_float32_matmul_precision("medium")
+        return {"inside": inside}
+
+    before = precision()
+    try:
+        torch.set_float32_matmul_precision(chosen[0])
+        torch.backends.cudnn.allow_tf32 = chosen[2]
+        record = perform(SimpleNamespace(modules=()), Exam("precision", lambda draw: {}, changed), {}, 0)
+        assert record.outputs == {"inside": ("highest", False, False)}, record.error
+        assert precision() == chosen
+    finally:
+        torch.set_float32_matmul_precision(before[0])
+        torch.backends.cudnn.allow_tf32 = before[2]
+
+
+@pytest.mark.skipif(not hasattr(torch.backends, "fp32_precision"), reason="this PyTorch has one way to set it")
+def test_a_check_computes_in_full_float32_whatever_way_it_was_set():
+    ask = "import torch; from dl.utils import full_float32; torch.backends.cuda.matmul.fp32_precision = 'tf32'\n"
+    ask += "with full_float32(): print(torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32)"
+    done = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True)
+    assert done.stdout.split() == ["highest", "False"], done.stderr
 
 
 # --- How often a step waits for the device ---
