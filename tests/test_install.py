@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from dl.commands import install
+from tests.no_network.sitecustomize import python_path
 
 ROOT = Path(__file__).resolve().parent.parent
 CPU = "https://example.org/cpu"
@@ -101,14 +102,14 @@ def test_cpu_wheels_take_the_place_of_the_registrys_and_constraints_hold(tmp_pat
     )
     (project / "constraints.txt").write_text("torch==2.14.1\n")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "UV_", "TORCH_"))}
-    environment |= {"PIP_CONFIG_FILE": os.devnull, "PIP_INDEX_URL": f"{indexes}/registry", "PYTHONPATH": str(ROOT)}
+    environment |= {"PIP_CONFIG_FILE": os.devnull, "PIP_INDEX_URL": f"{indexes}/registry", "PYTHONPATH": python_path(ROOT)}
     environment |= {"UV_INDEX_URL": f"{indexes}/registry", "UV_NO_CONFIG": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
 
     def installed(choice: str, index: str) -> tuple[int, str, str]:
         command = [sys.executable, "-m", "dl.commands.install", "--extras", "", "--torch", choice, "--index", index]
         done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True)
         python, ask = project / ".venv" / "bin" / "python", "import torch, torchvision; print(torch.__version__)"
-        plain = {**environment, "PYTHONPATH": ""}
+        plain = {**environment, "PYTHONPATH": python_path()}
         torch = subprocess.run([python, "-c", ask], env=plain, capture_output=True, text=True).stdout.strip()
         return done.returncode, torch, done.stdout
 
