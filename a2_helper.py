@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+# Before torch, which loads OpenMP: it says how threads wait.
+import dl as dl  # isort: split
+
 import json
 import math
 import time

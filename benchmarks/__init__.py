@@ -10,6 +10,9 @@ is the noise.
 
 from __future__ import annotations
 
+# Before torch, which loads OpenMP: it says how threads wait.
+import dl as dl  # isort: split
+
 import gc
 import statistics
 import time

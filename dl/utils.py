@@ -6,7 +6,7 @@ import functools
 import math
 import random
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import ParamSpec, TypeVar
 
 import numpy as np
@@ -64,6 +64,27 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
+
+
+@contextmanager
+def full_float32() -> Iterator[None]:
+    """Let torch compute in full float32 inside: no TF32 on CUDA, no bfloat16 in products of float32 on CPUs.
+
+    What was set before is put back. Newer versions of PyTorch have a second way to set it, `fp32_precision`, and refuse to
+    be asked in the first way after it was used: PyTorch's own setting is put back then.
+    """
+    products, convolutions = "highest", True
+    with suppress(RuntimeError):
+        products = torch.get_float32_matmul_precision()
+    with suppress(RuntimeError):
+        convolutions = torch.backends.cudnn.allow_tf32
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(products)
+        torch.backends.cudnn.allow_tf32 = convolutions
 
 
 def cosine_schedule(lr: float, warmup: int, total: int) -> Callable[[int], float]:

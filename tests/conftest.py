@@ -5,11 +5,12 @@
 
 import contextlib
 import os
-import sys
+import runpy
 import threading
+from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"
-os.environ["http_proxy"] = os.environ["HTTP_PROXY"] = "http://127.0.0.1:9"  # of children: a proxy that is not there
+os.environ["http_proxy"] = os.environ["HTTP_PROXY"] = "http://127.0.0.1:9"  # of other programs: a proxy that is not there
 os.environ["https_proxy"] = os.environ["HTTPS_PROXY"] = "http://127.0.0.1:9"
 os.environ["no_proxy"] = os.environ["NO_PROXY"] = "127.0.0.1,localhost"
 
@@ -17,32 +18,38 @@ import pytest
 import torch
 from tqdm import tqdm
 
+no_network = runpy.run_path(str(Path(__file__).with_name("no_network") / "sitecustomize.py"))  # holds from here on
+os.environ["PYTHONPATH"] = no_network["python_path"](os.environ.get("PYTHONPATH"))
 torch.set_num_threads(1)
 tqdm.set_lock(threading.RLock())  # its own is shared with forked processes: one that is killed may hold it for ever
 LONGEST = ("test_two_styles.py", "test_real_mode.py")
 
-THIS_MACHINE = ("127.0.0.1", "localhost", "::1", "0.0.0.0", "::", "")
-
-
-def stay_here(event: str, arguments: tuple) -> None:
-    """An audit hook, which nothing can take off: whoever reaches for another machine gets an error that no code expects."""
-    if event in ("socket.connect", "socket.sendto"):
-        host = arguments[1][0] if isinstance(arguments[1], tuple) else ""  # else the path of a socket on this machine
-    elif event in ("socket.getaddrinfo", "socket.gethostbyname"):
-        host = arguments[0] or ""
-    else:
-        return
-    if (host.decode() if isinstance(host, bytes) else host) not in THIS_MACHINE:
-        raise RuntimeError(
-            f"a test reached for {host!r}: tests use no network but 127.0.0.1. Serve it with tests/fault_server.py."
-        )
-
-
-sys.addaudithook(stay_here)
-
 
 def pytest_addoption(parser):
     parser.addoption("--seed", type=int, default=0, help="of what the checks of the exercises draw (default: 0)")
+    parser.addoption("--device", choices=("cpu", "cuda", "mps"), help="of tests that take one (default: each that is present)")
+
+
+def pytest_configure(config):
+    if config.getoption("--device") not in (None, *devices_present()):
+        raise pytest.UsageError(
+            f"--device {config.getoption('--device')}: torch {torch.__version__} finds none on this machine. "
+            f"There is: {', '.join(devices_present())}. Leave the option out to take each of them."
+        )
+
+
+def pytest_generate_tests(metafunc):
+    """A test with an argument `device` runs on each that is present, or on that of `--device` alone."""
+    if "device" in metafunc.fixturenames:
+        chosen = metafunc.config.getoption("--device")
+        names = [chosen] if chosen else devices_present()
+        marks = {name: [pytest.mark.gpu] if name != "cpu" else [] for name in names}
+        metafunc.parametrize("device", [pytest.param(torch.device(name), id=name, marks=marks[name]) for name in names])
+
+
+def devices_present() -> list[str]:
+    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    return [name for name in present if present[name]]
 
 
 @pytest.fixture

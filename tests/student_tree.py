@@ -14,6 +14,7 @@ from filelock import FileLock
 
 from dl.checks.exercise import MODULES
 from dl.student import markers
+from tests.no_network.sitecustomize import python_path
 from tests.variants import ROOT
 
 TIMEOUT = 900  # seconds for one command; four notebooks take less than 200 on two idle cores
@@ -29,6 +30,7 @@ def run(*command: str, cwd: Path, code: str = "", **environment: str) -> subproc
     """A Python process in the student's tree, whose `dl` it must find although another one is installed."""
     own = {key: value for key, value in os.environ.items() if not key.startswith(("DL_", "PYTHONPATH"))}
     own |= {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "200", **environment}
+    own["PYTHONPATH"] = python_path(environment.get("PYTHONPATH"))
     arguments = [sys.executable, *(["-c", code, *command] if code else ["-m", *command])]
     process = subprocess.Popen(arguments, cwd=cwd, env=own, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:

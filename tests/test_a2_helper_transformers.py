@@ -311,10 +311,9 @@ def test_a_stopped_training_goes_on_as_if_it_had_not(tmp_path):
     assert run(5, checkpoint=checkpoint)[1] == whole_history  # nothing left to do
 
 
-def test_device_is_passed_on_to_validation(monkeypatch):
+def test_device_is_passed_on_to_validation(monkeypatch, device):
     devices = []
     monkeypatch.setattr(a2_helper, "val", lambda *arguments: devices.append(arguments[-1]) or (0.0, 0.0))
-    device = torch.device("cpu")
     a2_helper.train(tiny_model(), *loaders(), CrossEntropyLoss, 1, 4, device=device, print_every=0)
     assert devices == [device]
 

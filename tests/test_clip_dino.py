@@ -53,7 +53,7 @@ class FakeCLIP(nn.Module):
 
     def encode_text(self, tokens):
         self.texts_seen += len(tokens)
-        features = torch.zeros(len(tokens), 3)
+        features = torch.zeros(len(tokens), 3, device=tokens.device)
         for row, text in zip(features, tokens.tolist(), strict=True):
             for token in text:
                 if token in self.words:
@@ -134,9 +134,9 @@ def test_similarity_refuses_what_does_not_fit():
 # --- Zero-shot and retrieval ---
 
 
-def test_zero_shot_names_every_picture_without_gradient(fake):
+def test_zero_shot_names_every_picture_without_gradient(fake, device):
     texts = ["something blue", "something red", "something green"]
-    names = clip_zero_shot_classifier(fake, preprocess, [RED, BLUE, DIM_RED, GREEN], texts, torch.device("cpu"))
+    names = clip_zero_shot_classifier(fake.to(device), preprocess, [RED, BLUE, DIM_RED, GREEN], texts, device)
     assert names == [texts[1], texts[0], texts[1], texts[2]]
     assert fake.weight.grad is None and all(type(name) is str for name in names)
 

@@ -1,12 +1,15 @@
 """Every lesson function follows its inputs: their device, their dtype, and without making a device wait.
 
 No machine of the tests needs a GPU for this: "meta" is a device without numbers, float64 is refused as on MPS, and a
-default device other than the inputs' shows which tensors are made without a word on where.
+default device other than the inputs' shows which tensors are made without a word on where. Where there is a GPU, each
+function is also compared with itself on the CPU.
 """
 
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from unittest.mock import patch
 
 import numpy as np
@@ -21,7 +24,9 @@ import a2_helper
 import rnn_lstm_captioning as R
 import transformers as T
 from dl import clip_dino
+from dl.checks.calls import perform
 from dl.checks.course import find
+from dl.checks.exercise import Case as Exam
 from dl.clip_dino import CLIPImageRetriever, DINOSegmentation, clip_zero_shot_classifier
 from dl.guards import clip_dino as guards
 from dl.simclr import contrastive_loss as C
@@ -225,6 +230,18 @@ def test_on_meta_forward_and_backward_stay_there(name):
     assert outputs and {tensor.device.type for tensor in outputs + gradients} == {"meta"}
 
 
+@pytest.mark.parametrize("name", CASES)
+def test_results_stay_on_the_device_and_are_those_of_the_cpu(name, device):
+    results = []
+    for place in ("cpu", device):
+        case = made(name)
+        if case.module is not None:
+            case.module.eval()  # dropout draws other numbers on each device
+        results.append([result for part in case.run(place) for result in part])
+    assert {result.device.type for result in results[1]} == {device.type}
+    torch.testing.assert_close([result.cpu() for result in results[1]], results[0], rtol=1e-3, atol=1e-4)
+
+
 class Refuse(TorchDispatchMode):
     """Refuses tensors of other devices than the CPU, and tensors of a dtype."""
 
@@ -271,6 +288,37 @@ def test_bfloat16_gives_nearly_the_same(name):
     if exact:
         right, got = (torch.cat([result.detach().flatten().float() for result in results]) for results in (exact, rough))
         assert got.isfinite().all() and torch.cosine_similarity(got, right, dim=0) > 0.9
+
+
+def precision() -> tuple[str, bool, bool]:
+    return torch.get_float32_matmul_precision(), torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+
+
+@pytest.mark.parametrize("chosen", [("highest", False, True), ("medium", True, True), ("high", True, False)])
+def test_a_check_computes_in_full_float32_and_puts_back_what_was_chosen(chosen):
+    def changed(lesson, inputs):
+        inside = precision()
+        torch.set_float32_matmul_precision("medium")
+        return {"inside": inside}
+
+    before = precision()
+    try:
+        torch.set_float32_matmul_precision(chosen[0])
+        torch.backends.cudnn.allow_tf32 = chosen[2]
+        record = perform(SimpleNamespace(modules=()), Exam("precision", lambda draw: {}, changed), {}, 0)
+        assert record.outputs == {"inside": ("highest", False, False)}, record.error
+        assert precision() == chosen
+    finally:
+        torch.set_float32_matmul_precision(before[0])
+        torch.backends.cudnn.allow_tf32 = before[2]
+
+
+@pytest.mark.skipif(not hasattr(torch.backends, "fp32_precision"), reason="this PyTorch has one way to set it")
+def test_a_check_computes_in_full_float32_whatever_way_it_was_set():
+    ask = "import torch; from dl.utils import full_float32; torch.backends.cuda.matmul.fp32_precision = 'tf32'\n"
+    ask += "with full_float32(): print(torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32)"
+    done = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True)
+    assert done.stdout.split() == ["highest", "False"], done.stderr
 
 
 # --- How often a step waits for the device ---

@@ -40,9 +40,11 @@ WORDS = {
 
 @pytest.fixture(scope="module")
 def desk():
-    made = Desk(Order("a secret for the tests", timeout=1, memory=2**29, hidden=(str(ROOT / "tests"),)))
-    yield made
-    made.close()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(ROOT))  # without tests/no_network: the sandbox itself must refuse
+        made = Desk(Order("a secret for the tests", timeout=1, memory=2**29, hidden=(str(ROOT / "tests"),)))
+        yield made
+        made.close()
 
 
 @pytest.fixture(scope="module")

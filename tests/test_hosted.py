@@ -11,6 +11,7 @@ import pytest
 
 from dl.console import UsageError
 from dl.notebook_files import COURSE_ORDER, FETCH_CELL, add_hosting, read_source, repository
+from tests.no_network.sitecustomize import python_path
 
 ROOT = Path(__file__).resolve().parent.parent
 ADDRESS = "https://github.com/a/course"
@@ -29,7 +30,7 @@ def published(tmp_path):
         subprocess.run([*git, *arguments], cwd=project, check=True)
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "pip.py").write_text(PIP)
-    return {**os.environ, "PYTHONPATH": str(tmp_path / "site"), "DL_REPOSITORY": project.as_uri()}
+    return {**os.environ, "PYTHONPATH": python_path(tmp_path / "site"), "DL_REPOSITORY": project.as_uri()}
 
 
 def run_cell(folder: Path, environment: dict[str, str]) -> str:

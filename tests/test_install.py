@@ -1,4 +1,5 @@
-"""Where PyTorch comes from: decided by system, driver and reach, and shown with a local index of stand-in wheels."""
+"""Where PyTorch comes from: decided by system, driver and reach, and shown with a local index of stand-in wheels. And what is
+set before it is loaded."""
 
 import functools
 import http.server
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from dl.commands import install
+from tests.no_network.sitecustomize import python_path
 
 ROOT = Path(__file__).resolve().parent.parent
 CPU = "https://example.org/cpu"
@@ -100,14 +102,14 @@ def test_cpu_wheels_take_the_place_of_the_registrys_and_constraints_hold(tmp_pat
     )
     (project / "constraints.txt").write_text("torch==2.14.1\n")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "UV_", "TORCH_"))}
-    environment |= {"PIP_CONFIG_FILE": os.devnull, "PIP_INDEX_URL": f"{indexes}/registry", "PYTHONPATH": str(ROOT)}
+    environment |= {"PIP_CONFIG_FILE": os.devnull, "PIP_INDEX_URL": f"{indexes}/registry", "PYTHONPATH": python_path(ROOT)}
     environment |= {"UV_INDEX_URL": f"{indexes}/registry", "UV_NO_CONFIG": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
 
     def installed(choice: str, index: str) -> tuple[int, str, str]:
         command = [sys.executable, "-m", "dl.commands.install", "--extras", "", "--torch", choice, "--index", index]
         done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True)
         python, ask = project / ".venv" / "bin" / "python", "import torch, torchvision; print(torch.__version__)"
-        plain = {**environment, "PYTHONPATH": ""}
+        plain = {**environment, "PYTHONPATH": python_path()}
         torch = subprocess.run([python, "-c", ask], env=plain, capture_output=True, text=True).stdout.strip()
         return done.returncode, torch, done.stdout
 
@@ -117,3 +119,29 @@ def test_cpu_wheels_take_the_place_of_the_registrys_and_constraints_hold(tmp_pat
     assert (code, torch) == (0, "2.14.1+cpu") and f"CPU wheels of {indexes}/cpu" in said
     code, torch, said = installed("cpu", f"{indexes}/nothing")
     assert (code, torch) == (2, "2.14.1+cpu") and "nothing is out of reach" in said and "set TORCH_INDEX to a mirror" in said
+
+
+LOOK = """
+import os, runpy, sys
+
+class Torch:
+    def find_spec(name, *_):
+        if name == "torch":
+            print("waiting:", os.environ.get("OMP_WAIT_POLICY"), flush=True)
+            os._exit(0)
+
+sys.meta_path.insert(0, Torch)
+sys.argv[:] = sys.argv[1:]
+runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+"""
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["dl doctor", "dl run", "benchmarks captioning", "dl.simclr.pretrain", "a2_helper"],
+)
+def test_how_threads_wait_is_set_before_torch_is_loaded(command):
+    environment = {name: value for name, value in os.environ.items() if name not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
+    arguments = [sys.executable, "-c", LOOK, *command.split()]
+    done = subprocess.run(arguments, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.stdout.endswith("waiting: PASSIVE\n"), done.stdout + done.stderr

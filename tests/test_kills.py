@@ -30,6 +30,7 @@ from dl.commands import run
 from dl.console import SUCCESS, WRONG_USE, NotWritten, UsageError, write_json, write_whole
 from dl.submit import examine
 from dl.world import export
+from tests.no_network.sitecustomize import python_path
 
 try:
     import resource
@@ -139,7 +140,7 @@ def test_a_killed_training_goes_on_to_the_same_weights(tmp_path, capsys):
 def test_a_killed_run_leaves_the_old_notebook_or_the_new_one_and_no_kernel(tmp_path, monkeypatch, capsys):
     (tmp_path / "notebooks").mkdir()
     monkeypatch.setattr(settings, "project_root", lambda: tmp_path)
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("PYTHONPATH", python_path(ROOT))
     monkeypatch.chdir(tmp_path)
     log = tmp_path / "kernels"
     cells = [f"import os; print(os.getpid(), file=open({str(log)!r}, 'a'))", "print('ok: it runs')"]

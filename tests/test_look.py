@@ -12,6 +12,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from dl.figures.look import use_look
+from tests.no_network.sitecustomize import python_path
 
 ROOT = Path(__file__).resolve().parent.parent
 DARK = (
@@ -56,7 +57,7 @@ def test_a_matplotlibrc_changes_nothing(tmp_path, kind):
 def test_figures_are_seen_in_a_kernel_with_another_backend_and_a_matplotlibrc_where_it_works(tmp_path):
     (tmp_path / "matplotlibrc").write_text("".join(OTHER.values()) + "backend: svg\n", encoding="utf-8")
     code = "from tests.test_look import *; use_look(); figure = drawn(); plt.close(figure); figure"
-    environment = {**os.environ, "MPLBACKEND": "svg", "PYTHONPATH": str(ROOT), "IPYTHONDIR": str(tmp_path / "ipython")}
+    environment = {**os.environ, "MPLBACKEND": "svg", "PYTHONPATH": python_path(ROOT), "IPYTHONDIR": str(tmp_path / "ipython")}
     manager, client = start_new_kernel(kernel_name="python3", cwd=str(tmp_path), env=environment)
     shown: list[dict] = []
     try:

@@ -1,5 +1,6 @@
 """SimCLR on several processes (gloo, CPU): the same step as on one, the same weights everywhere, clean ends."""
 
+import contextlib
 import os
 import re
 import signal
@@ -9,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 import torch.distributed as dist
@@ -192,3 +194,43 @@ def test_two_nodes_train_together_and_go_on_after_one_is_lost(tmp_path, capsys):
     assert main([*OPTIONS, "--epochs", "40", "--stop-after", "1", "--checkpoint", str(checkpoint)]) == 0
     assert f"epoch {reached + 1}/40 loss" in capsys.readouterr().out
     assert torch.load(checkpoint, weights_only=True)["progress"]["epoch"] == reached + 1
+
+
+def test_a_job_with_restarts_goes_on_from_the_checkpoint_after_a_worker_is_killed(tmp_path):
+    checkpoint, log = tmp_path / "run.pt", tmp_path / "run.log"
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--max-restarts=1", "--rdzv-backend=c10d"]
+    command += [f"--rdzv-endpoint=127.0.0.1:{free_port()}", "-m", "dl.simclr.pretrain", *OPTIONS]
+    command += ["--epochs", "4000", "--checkpoint", str(checkpoint)]
+
+    def epochs():
+        return list(map(int, re.findall(r"epoch (\d+)/4000 loss", log.read_text())))
+
+    with open(log, "w") as file:
+        # Else the new processes share a store with the dead ones, and may read their addresses (PyTorch 2.14).
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+        job = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=file, stderr=subprocess.STDOUT)
+        deadline = time.monotonic() + 300
+
+        def wait_for(happened):
+            while not happened():
+                assert job.poll() is None and time.monotonic() < deadline, log.read_text()
+                time.sleep(0.1)
+
+        try:
+            wait_for(lambda: 2 in epochs())
+            (worker,) = re.findall(r"rank 1 of 2 on cpu, process (\d+)", log.read_text())
+            os.kill(int(worker), signal.SIGKILL)
+            wait_for(lambda: log.read_text().count("of 2 on cpu, process") == 4)
+            before = len(epochs())
+            wait_for(lambda: len(epochs()) > before)
+        finally:
+            started = psutil.Process(job.pid).children(recursive=True) if job.poll() is None else []
+            job.kill()
+            for process in started:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+            job.wait(timeout=60)
+    done = epochs()
+    # In their order, none twice; of one epoch the checkpoint may have been written and the line not any more.
+    assert all(1 <= after - earlier <= 2 for earlier, after in zip(done, done[1:])), done
+    assert torch.load(checkpoint, weights_only=True)["progress"]["epoch"] in (done[-1], done[-1] + 1)

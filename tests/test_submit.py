@@ -21,6 +21,7 @@ from dl.notebook_files import COURSE_ORDER
 from dl.submit import archive, derive, examine, files, read_identity, required
 from dl.submit.cells import read_notebook
 from tests import student_tree
+from tests.no_network.sitecustomize import python_path
 
 ROOT = Path(__file__).resolve().parent.parent
 NAME = "Transformers"
@@ -557,7 +558,7 @@ def test_the_unpacked_zip_imports_and_passes_its_checks_beside_the_installed_pac
     assert hand_in.submit(ROOT, out=tmp_path, pdf=False, partial=True) == SUCCESS
     with zipfile.ZipFile(tmp_path / hand_in.ZIP_NAME) as archived:
         archived.extractall(tmp_path / "unpacked")
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    environment = {**os.environ, "PYTHONPATH": python_path()}
     command = [sys.executable, "-c", IMPORT_ALL]
     done = subprocess.run(command, cwd=tmp_path / "unpacked", env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -198,13 +198,14 @@ def test_frames_are_prepared_as_by_torchvision():
     torch.testing.assert_close(prepared, torch.stack([bare(frame) for frame in frames]), rtol=0, atol=1e-6)
 
 
-def test_tokens_are_the_last_layers_without_cls(davis, vit):
+def test_tokens_are_the_last_layers_without_cls(davis, vit, device):
     frames, _ = davis.get_sample("playground")
-    tokens = davis.process_frames(frames, vit, "cpu", size=32)
+    vit.to(device)
+    tokens = davis.process_frames(frames, vit, device.type, size=32)
     assert tokens.shape == (5, 16, 16) and not tokens.requires_grad
-    expected = VisionTransformer.get_intermediate_layers(vit, frame_tensor(frames, 32))[0][:, 1:]
+    expected = VisionTransformer.get_intermediate_layers(vit, frame_tensor(frames, 32).to(device))[0][:, 1:]
     torch.testing.assert_close(tokens, expected)
-    one = davis.process_frames(frames[3:4], vit, torch.device("cpu"), size=32)
+    one = davis.process_frames(frames[3:4], vit, device, size=32)
     assert torch.equal(one[0], tokens[3])
 
 

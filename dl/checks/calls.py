@@ -20,7 +20,7 @@ import torch
 
 from dl.checks.exercise import Case, Exercise, Values, WrongReturn
 from dl.checks.library import Library
-from dl.utils import one_thread
+from dl.utils import full_float32, one_thread
 
 APART = 2**40  # the global seed is none that a student would set
 PRINTED = 20_000  # characters of a call's prints are kept
@@ -118,6 +118,7 @@ def _quiet(start: int) -> Iterator[Prints]:
     gradients, dtype, device = torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_default_device()
     with (
         one_thread(),
+        full_float32(),
         torch.random.fork_rng(devices=[]),
         contextlib.redirect_stdout(prints),
         contextlib.redirect_stderr(prints),

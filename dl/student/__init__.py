@@ -29,6 +29,7 @@ KEPT = (
     "rnn_lstm_captioning.py",
     "transformers.py",
     "tests/conftest.py",
+    "tests/no_network/sitecustomize.py",
     "tests/test_exercises.py",
     "datasets/README.md",
     "datasets/two_digit_op.json",
