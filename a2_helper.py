@@ -323,7 +323,7 @@ def expression_dataset(
 
 
 def step_schedule(warmup_lr: float, warmup_interval: int | None, lr: float) -> Callable[[int], float]:
-    """Learning rate (reference setting) at update t = 0, 1, …: `warmup_lr` for the first `warmup_interval` updates, then `lr`."""
+    """The reference learning rate of update t = 0, 1, …: `warmup_lr` for the first `warmup_interval`, then `lr`."""
     return lambda update: warmup_lr if warmup_interval is not None and update < warmup_interval else lr
 
 
