@@ -360,13 +360,15 @@ def train(
         on_epoch: called as on_epoch(model, entry) after each epoch; may add scores to the entry.
         checkpoint: file written after each epoch; if it exists, training goes on from it, as if it had not stopped
             (random states included; on a GPU up to its own randomness).
-        print_every: epochs between printed lines; 0 prints nothing.
+        print_every: epochs between printed lines; 0 prints nothing, and shows no progress bar.
     Returns:
         `model`.
     Raises:
         ValueError: if the training loader has no batch, the checkpoint is that of another architecture, or the loss of an
             epoch is not finite.
     """
+    from tqdm.auto import tqdm
+
     if len(train_dataloader) == 0:
         raise ValueError(
             "train: the training loader gives no batch; wanted at least one. Choose a batch size no larger than the "
@@ -383,7 +385,9 @@ def train(
     saved = Checkpoint(checkpoint, {}, model=model, optimizer=optimizer, order=train_dataloader.generator)
     history[:] = saved.resume().get("history", [] if checkpoint else history)
     started = time.perf_counter() - (history[-1]["seconds"] if history else 0.0)
-    for epoch in range(len(history) + 1, num_epochs + 1):
+    left, options = range(len(history) + 1, num_epochs + 1), {"initial": len(history), "total": num_epochs}
+    epochs = tqdm(left, desc="Epochs", leave=False, disable=not print_every, **options)
+    for epoch in epochs:
         train_loss = _train_epoch(model, train_dataloader, loss_func, optimizer, schedule, epoch, device)
         val_loss, val_accuracy = val(model, val_dataloader, loss_func, batch_size, device)
         seconds = time.perf_counter() - started
@@ -398,6 +402,7 @@ def train(
             on_epoch(model, entry)
         history.append(entry)
         saved.save(history=history)
+        epochs.set_postfix(loss=f"{train_loss:.3f}")
         if print_every and (epoch % print_every == 0 or epoch == num_epochs):
             print(
                 f"epoch {epoch:3d}: loss per token {train_loss:.4f} training, {val_loss:.4f} validation; "

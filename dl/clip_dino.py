@@ -154,13 +154,16 @@ def encode_images(
     """CLIP's features of images: (M, D), not normalised, without gradient.
 
     Args:
-        images: M uint8 arrays (H, W, 3), RGB, or (H, W), grey; `IMAGES_AT_ONCE` go through the model together.
+        images: M uint8 arrays (H, W, 3), RGB, or (H, W), grey; `IMAGES_AT_ONCE` go through the model together, more show
+            a progress bar.
     """
     from PIL import Image
+    from tqdm.auto import tqdm
 
     images = check_images("encode_images", images)
     features = []
-    for start in range(0, len(images), IMAGES_AT_ONCE):
+    starts = range(0, len(images), IMAGES_AT_ONCE)
+    for start in tqdm(starts, desc="Encoding images", leave=False, disable=len(starts) < 2):
         batch = [clip_preprocess(Image.fromarray(image)) for image in images[start : start + IMAGES_AT_ONCE]]
         features.append(clip_model.encode_image(torch.stack(batch).to(device)))  # (up to IMAGES_AT_ONCE, D)
     return torch.cat(features)

@@ -363,12 +363,15 @@ figure = draw.sheet(
 #
 # ## The whole video
 #
-# Frame by frame: tokens, labels, score. Nothing but the labels is kept, so a long video would need no more memory than a short one.
+# Frame by frame: tokens, labels, score. Nothing but the labels has to stay in memory, so a long video would need no more of it than a short one.
 
 # %%
 truth = dataset.process_masks(masks, DEVICE, size=SIZE)  # (T, P)
 predictions, ious = [], []
-stream = dataset.stream_tokens(tqdm(frames, desc="frames"), dino_model, DEVICE, size=SIZE)
+kept = session.checkpoint("tokens")  # with the real data, a killed run finds the frames it has done
+kept = kept and kept.with_suffix("")  # a folder
+stream = dataset.stream_tokens(
+    tqdm(frames, desc="frames"), dino_model, DEVICE, size=SIZE, folder=kept)
 for i, (tokens, labels) in enumerate(zip(stream, truth)):
     predictions.append(segmenter.inference(tokens))
     ious.append(lesson.compute_iou(predictions[-1], labels, num_classes))

@@ -62,6 +62,7 @@ from dl.simclr.contrastive_loss import rel_error
 from dl.simclr.data_utils import compute_test_transform, compute_train_transform
 from dl.simclr.data_utils import keep_to_own_objects, load_cifar10, normalise, picture_tensors
 from dl.simclr.model import Classifier, Model, load_pretrained, starting_weights
+from dl.simclr.resume import evaluate, train_epochs
 from dl.simclr.utils import test, train, train_probe
 from dl.training import simclr_experiments as recorded
 
@@ -472,7 +473,7 @@ Table([{"N": N, "temperature": tau, "guessing": math.log(2 * N - 1), "floor": fl
 #
 # One minute is a beginning. From here on we use weights from a longer training, on more images.
 #
-# **A caveat about these weights:** with the sample data they were made by `python -m dl train-weights simclr` in a few minutes, from 40,000 other images of the sample world, with the same crops and colour changes as your run and a temperature of 0.2; `dl/weights/files/simclr.md` has the details. They are complete, so we evaluate them as they are. With CIFAR-10 (`DL_DATA=real`) the starting weights took about 18 hours, and the notebook trains them for one further epoch over half of the images. Two notes on the code below: the comment "reference setting" marks the numbers that go with the real data, and Adam takes the place of the paper's LARS, an optimiser made for batches of thousands.
+# **A caveat about these weights:** with the sample data they were made by `python -m dl train-weights simclr` in a few minutes, from 40,000 other images of the sample world, with the same crops and colour changes as your run and a temperature of 0.2; `dl/weights/files/simclr.md` has the details. They are complete, so we evaluate them as they are. With CIFAR-10 (`DL_DATA=real`) the starting weights took about 18 hours, and the notebook trains them for one further epoch over half of the images. That takes hours, so the training, the evaluation and the probes below are kept in `build/train/`: a run that was stopped goes on from there. Two notes on the code below: the comment "reference setting" marks the numbers that go with the real data, and Adam takes the place of the paper's LARS, an optimiser made for batches of thousands.
 #
 # Weights are loaded strictly: every tensor of the network must be there and fit. The cell prints how many extra tensors (thop's counters) the file holds.
 
@@ -492,10 +493,18 @@ train_loader = DataLoader(train_data, batch_size, shuffle=True, drop_last=True, 
 memory_loader = DataLoader(memory_data, batch_size, **LOADING)
 test_loader = DataLoader(test_data, batch_size, **LOADING)
 options = {"temperature": temperature, "device": DEVICE}
-for epoch in range(1, epochs + 1):  # none with the sample data: its weights are complete
-    loss = train(model, train_loader, optimizer, epoch, epochs, batch_size=batch_size, **options)
-    session.record(simclr_loss=loss)
-top1, top5 = test(model, memory_loader, test_loader, epochs, epochs, c, k=k, **options)
+
+# %%
+losses = train_epochs(  # calls `train`: never with the sample data, whose weights are complete
+    model, train_loader, optimizer, epochs, session.checkpoint("training"),
+    batch_size=batch_size, **options,
+)
+if losses:
+    session.record(simclr_loss=losses[-1])
+top1, top5 = evaluate(  # calls `test`
+    model, memory_loader, test_loader, epochs, epochs, c, session.checkpoint("features"),
+    k=k, **options,
+)
 
 # %%
 path = session.root / "pretrained_model" / "trained_simclr_model.pth"
@@ -591,7 +600,8 @@ print(f"{len(labelled):,} labelled images, {len(plain_test):,} to test on")
 # %%
 untrained = Classifier(c, encoder=ENCODER).to(**PLACE)
 no_pretrain_results = train_probe(
-    untrained, probe_loader, plain_test_loader, probe_epochs, device=DEVICE
+    untrained, probe_loader, plain_test_loader, probe_epochs, device=DEVICE,
+    checkpoint=session.checkpoint("probe-random"),
 )
 without = no_pretrain_results["test_acc@1"]
 print(f"Best top-1 accuracy without self-supervised learning: {max(without):.2f} % "
@@ -606,7 +616,8 @@ extra = load_pretrained(pretrained, torch.load(path, map_location="cpu", weights
 session.check("only the head stays behind", all(name.startswith("g.") for name in extra))
 pretrained = pretrained.to(**PLACE)
 pretrain_results = train_probe(
-    pretrained, probe_loader, plain_test_loader, probe_epochs, device=DEVICE
+    pretrained, probe_loader, plain_test_loader, probe_epochs, device=DEVICE,
+    checkpoint=session.checkpoint("probe-simclr"),
 )
 with_simclr = pretrain_results["test_acc@1"]
 print(f"Best top-1 accuracy with self-supervised learning: {max(with_simclr):.2f} % "

@@ -311,6 +311,14 @@ def test_a_stopped_training_goes_on_as_if_it_had_not(tmp_path):
     assert run(5, checkpoint=checkpoint)[1] == whole_history  # nothing left to do
 
 
+def test_a_training_shows_a_bar_unless_it_prints_nothing(tmp_path, capsys):
+    a2_helper.train(tiny_model(), *loaders(), CrossEntropyLoss, 1, print_every=0)
+    assert capsys.readouterr() == ("", "")
+    for epochs, first in ((2, "Epochs:   0%"), (3, "Epochs:  67%")):  # the second goes on where the first ended
+        a2_helper.train(tiny_model(), *loaders(), CrossEntropyLoss, epochs, checkpoint=tmp_path / "c.pt")
+        assert first in capsys.readouterr().err
+
+
 def test_device_is_passed_on_to_validation(monkeypatch, device):
     devices = []
     monkeypatch.setattr(a2_helper, "val", lambda *arguments: devices.append(arguments[-1]) or (0.0, 0.0))

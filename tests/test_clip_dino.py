@@ -157,6 +157,13 @@ def test_zero_shot_equals_one_picture_at_a_time_in_several_batches(fake, monkeyp
     assert len(set(one_by_one)) > 1
 
 
+def test_more_pictures_than_go_through_clip_at_once_show_a_bar(fake, monkeypatch, capsys):
+    monkeypatch.setattr(clip_dino, "IMAGES_AT_ONCE", 3)
+    for count, shown in ((3, False), (4, True)):
+        clip_dino.encode_images(fake, preprocess, [RED] * count, "cpu")
+        assert ("Encoding images:   0%" in capsys.readouterr().err) == shown
+
+
 def test_grey_pictures_are_welcome(fake):
     grey = np.full((6, 7), 80, dtype=np.uint8)
     assert clip_zero_shot_classifier(fake, preprocess, [grey, RED], ["red", "green red blue"], "cpu") == [

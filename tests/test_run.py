@@ -147,6 +147,26 @@ def test_a_notebook_runs_in_its_folder_with_this_python_and_reports_checks_and_s
     assert out.strip().endswith("1 of 1 notebooks ran to the end; executed copies are in build/notebooks.")
 
 
+def test_what_a_long_cell_prints_and_how_far_its_bars_are_is_shown_while_it_runs(project, monkeypatch, capsys):
+    monkeypatch.setattr(run, "SILENCE", 0)
+    bar = "for step in tqdm(range(3), desc='a < b', mininterval=0): pass"
+    write(project, "long", "print('loss 3')", f"from tqdm import tqdm\n{bar}", f"from tqdm.auto import tqdm\n{bar}", "1")
+    assert main(["run"]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert any(line.endswith("long, cell 1: loss 3") for line in shown)
+    for cell, text in ((2, "a < b: 100%|"), (3, "a < b: 100% 3/3 [")):  # as text on stderr, and as widgets
+        assert any(f"long, cell {cell}: {text}" in line for line in shown)
+    assert not any("long, cell 4:" in line for line in shown)
+
+
+def test_a_missed_target_is_named_at_the_end_and_in_the_json(project, capsys):
+    missed = "the loss falls below 2 (2.5)"
+    write(project, "a", f"print('ok: one')\nprint('target missed: {missed}')", "print('no target missed: none')")
+    assert main(["run", "--json", "report.json"]) == 0
+    assert f"target missed in a: {missed}" in capsys.readouterr().out.splitlines()[-2:]
+    assert json.loads((project / "report.json").read_text())["notebooks"][0]["missed"] == [missed]
+
+
 def test_a_cell_that_raises_is_named_and_the_next_notebook_still_runs(project, capsys):
     write(project, "a", "# Top", "x = 1", "## Second part", "y = 2", "raise ValueError('wrong sign')", "z = 3")
     write(project, "b", "print('ok: fine')")

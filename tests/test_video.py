@@ -279,6 +279,33 @@ def test_the_memory_is_bounded_and_dies_with_the_model(davis, vit, monkeypatch):
     assert gone() is None and vit in tokens_of_videos._remembered
 
 
+def test_tokens_in_a_folder_serve_the_next_process(davis, vit, tmp_path, monkeypatch):
+    monkeypatch.setattr(tokens_of_videos, "ATTENTION_AT_ONCE", 2 * 16**2)  # two frames of 16 patches
+    frames = np.random.default_rng(0).integers(0, 256, (5, 20, 30, 3), dtype=np.uint8)
+    folder = tmp_path / "train" / "tokens"
+
+    def tokens(model, shown=frames, size=32):
+        return list(davis.stream_tokens(shown, model, "cpu", size=size, folder=folder))
+
+    expected = davis.process_frames(frames, CountingViT(), "cpu", size=32)
+    stream = davis.stream_tokens(frames, vit, "cpu", size=32, folder=str(folder))
+    for number in range(3):
+        assert torch.equal(next(stream), expected[number])
+    del stream  # stopped: four frames are done
+    files = list(folder.iterdir())
+    assert vit.passed == len(files) == 4 and all(file.stat().st_size < 1.5 * 16 * 16 * 4 + 2000 for file in files)
+    files[0].write_bytes(files[0].read_bytes()[:700])  # as by a failing disk
+    other = CountingViT()
+    assert torch.equal(torch.stack(tokens(other)), expected) and other.passed == 2 and len(list(folder.iterdir())) == 5
+    other = CountingViT()
+    assert torch.equal(torch.stack(tokens(other)), expected) and other.passed == 0
+    other.cls_token.data += 1  # other weights, or another size: other tokens
+    assert not torch.equal(torch.stack(tokens(other)), expected) and other.passed == 5
+    assert len(tokens(CountingViT(), size=16)) == 5 and len(list(folder.iterdir())) == 15
+    stub = SimpleNamespace(get_intermediate_layers=lambda x, n: [torch.ones(len(x), 17, 3)])
+    assert len(tokens(stub)) == 5 and len(list(folder.iterdir())) == 15  # nothing says which weights it has
+
+
 def test_a_model_that_is_no_module_serves_too(davis):
     frames, _ = davis.get_sample("playground")
     stub = SimpleNamespace(get_intermediate_layers=lambda x, n: [torch.ones(len(x), 17, 3)])

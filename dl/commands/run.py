@@ -10,6 +10,7 @@ import asyncio
 import base64
 import contextlib
 import copy
+import html
 import io
 import json
 import math
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
 
 SHOWN_SCORES = 4  # in the table; the JSON has all
 LONGEST_SOCKET_FOLDER = 80  # bytes: the path of a Unix socket has at most 103 on macOS, and its name needs 20
-SILENCE = 60  # seconds after which a line that a long cell prints is shown
+SILENCE = 60  # seconds after which a line that a long cell prints, or its progress bar, is shown
 LARGE_PICTURE = 100_000  # characters of base64
 MEMORY_EACH = 6_000_000_000  # bytes: twice what a notebook takes on the sample world; half is left to other programs
 SHORTEST = ("Self_Supervised_Learning",)  # started last, so that all that run at once end at about the same time
@@ -388,7 +389,7 @@ def _elapsed(since: float) -> str:
 
 @dataclass
 class _Said:
-    """Shows what a cell prints while it runs, so that hours of training are no silence: in the bar, or in a line a minute."""
+    """Shows what a cell prints and how far its bars are, so that hours are no silence: in the bar, or in a line a minute."""
 
     name: str
     place: _Place
@@ -404,13 +405,36 @@ class _Said:
             say_unless_terminal(f"{_elapsed(self.started)}  {self.name}, cell {self.place.cell}: {line[:100]}")
 
 
+@dataclass
+class _Shown:
+    """The text that a kernel's messages show: what is printed, and progress bars, also those that are made of widgets."""
+
+    values: dict[str, str] = field(default_factory=dict)  # widget -> its text
+    boxes: dict[str, list[str]] = field(default_factory=dict)  # widget -> all in its box: texts left and right of a bar
+
+    def __call__(self, kind: str, content: dict) -> str:
+        if kind == "stream":
+            return content["text"]
+        state = content.get("data", {}).get("state", {}) if kind in ("comm_open", "comm_msg") else {}
+        if "children" in state:
+            members = [member.removeprefix("IPY_MODEL_") for member in state["children"]]
+            self.boxes |= dict.fromkeys(members, members)
+        if not isinstance(state.get("value"), str):
+            return ""
+        self.values[content["comm_id"]] = state["value"]
+        text = "".join(self.values.get(member, "") for member in self.boxes.get(content["comm_id"], []))
+        return html.unescape(re.sub("<[^>]*>", "", text)).replace("\u2007", " ")  # tqdm's space
+
+
 def _client(notebook: NotebookNode, runtime: Path, said: Callable[[str], None]) -> NotebookClient:
     from nbclient import NotebookClient
 
+    shown = _Shown()
+
     class Client(NotebookClient):
         def process_message(self, msg: dict, cell: NotebookNode, cell_index: int):
-            if msg["msg_type"] == "stream" and msg["content"]["name"] == "stdout":
-                said(msg["content"]["text"])
+            if text := shown(msg["msg_type"], msg["content"]):
+                said(text)
             return super().process_message(msg, cell, cell_index)
 
     return Client(notebook, km=_kernel_manager(runtime), record_timing=False)

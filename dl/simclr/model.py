@@ -9,6 +9,7 @@ Notebook: notebooks/Self_Supervised_Learning.ipynb
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
@@ -132,6 +133,15 @@ def load_pretrained(module: Model | Classifier, state_dict: dict[str, Tensor]) -
         )
     module.load_state_dict(given, strict=False)  # nothing but a classifier's fc can be missing
     return leftovers
+
+
+def fingerprint(module: nn.Module) -> str:
+    """Digits that differ as soon as a weight or a statistic does."""
+    made = hashlib.sha256()
+    for name, tensor in module.state_dict().items():
+        made.update(name.encode())
+        made.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return made.hexdigest()[:16]
 
 
 class LeanSequential(nn.Sequential):

@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,8 +23,9 @@ from torch.optim import Optimizer
 
 from dl import settings
 from dl.simclr.contrastive_loss import simclr_loss_vectorized
-from dl.simclr.model import Classifier
+from dl.simclr.model import Classifier, fingerprint
 from dl.utils import eval_mode
+from dl.weights.checkpoint import Checkpoint
 
 Device = torch.device | str | None  # of an argument; None means where the model is
 
@@ -149,6 +151,7 @@ def train_probe(
     weight_decay: float = 1e-6,
     device: Device = None,
     progress: bool = True,
+    checkpoint: str | Path | None = None,
 ) -> dict[str, list[float]]:
     """Train the linear layer of a classifier with its encoder frozen, and evaluate after every epoch.
 
@@ -156,18 +159,25 @@ def train_probe(
         classifier: the weights of `f` are frozen in place; those of `fc` are trained with Adam.
         train_loader, test_loader: yield (x, target).
         epochs, rate, weight_decay: the reference setting. With DL_QUICK, at most 2 epochs of 4 batches.
+        checkpoint: file written after each epoch; the next call with the same encoder goes on from it, as if it had not
+            stopped (on a GPU up to its own randomness).
     Returns:
         lists of one number per epoch: train_loss, train_acc@1, train_acc@5, test_loss, test_acc@1, test_acc@5.
+    Raises:
+        ValueError: as `train_val`, and for a checkpoint of other settings or of another encoder.
     """
     classifier.f.requires_grad_(False)
     optimizer = torch.optim.Adam(classifier.fc.parameters(), rate, weight_decay=weight_decay)
-    results: dict[str, list[float]] = {}
+    chosen = {"rate": rate, "weight_decay": weight_decay, "encoder": fingerprint(classifier.f) if checkpoint else ""}
+    saved = Checkpoint(checkpoint, chosen, classifier=classifier, optimizer=optimizer)
+    results: dict[str, list[float]] = saved.resume().get("results", {})
     epochs = settings.shortened(epochs, 2)
-    for epoch in range(1, epochs + 1):
+    for epoch in range(len(results.get("test_loss", [])) + 1, epochs + 1):
         for split, loader, its_optimizer in (("train", train_loader, optimizer), ("test", test_loader, None)):
             scores = train_val(classifier, _few(loader), its_optimizer, epoch, epochs, device, progress)
             for name, score in zip(("loss", "acc@1", "acc@5"), scores, strict=True):
                 results.setdefault(f"{split}_{name}", []).append(score)
+        saved.save(results=results)
     return results
 
 

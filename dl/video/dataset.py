@@ -96,10 +96,19 @@ class DavisDataset:
         return of_all
 
     def stream_tokens(
-        self, frames: Iterable[np.ndarray], dino_model: nn.Module, device: torch.device | str, size: int = FRAME_SIZE
+        self,
+        frames: Iterable[np.ndarray],
+        dino_model: nn.Module,
+        device: torch.device | str,
+        size: int = FRAME_SIZE,
+        folder: str | Path | None = None,
     ) -> Iterator[Tensor]:
-        """The same tokens, (P, D) of one frame after another, in constant memory: `frames` may be a generator."""
-        return stream_tokens(frames, dino_model, device, size)
+        """The same tokens, (P, D) of one frame after another, in constant memory: `frames` may be a generator.
+
+        Args:
+            folder: keeps the tokens of each frame, so that a killed run goes on; None keeps nothing.
+        """
+        return stream_tokens(frames, dino_model, device, size, folder)
 
     def process_masks(
         self, masks: np.ndarray, device: torch.device | str, size: int = FRAME_SIZE, patch_size: int = PATCH

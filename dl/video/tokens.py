@@ -1,5 +1,7 @@
 """Video frames on their way through DINO: resized, normalised, turned into patch tokens, and remembered per model.
 
+In memory, and in a folder if one is named: then a killed run finds the frames that it has done.
+
 Axes: B frames, H x W pixels, P patches of a frame (row by row), D features.
 """
 
@@ -9,12 +11,17 @@ import hashlib
 import weakref
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dl.console import write_whole
+from dl.data.content import load_saved
+from dl.files import save_tensors, user_path
 from dl.guards.images import check_images
 from dl.image_utils import IMAGENET_MEAN, IMAGENET_STD
 from dl.utils import no_grad
@@ -43,10 +50,17 @@ def frame_tensor(frames: Sequence[np.ndarray], size: int = FRAME_SIZE) -> Tensor
 
 
 def stream_tokens(
-    frames: Iterable[np.ndarray], model: nn.Module, device: torch.device | str, size: int = FRAME_SIZE
+    frames: Iterable[np.ndarray],
+    model: nn.Module,
+    device: torch.device | str,
+    size: int = FRAME_SIZE,
+    folder: str | Path | None = None,
 ) -> Iterator[Tensor]:
     """Patch tokens (P, D) of one frame after another, in constant memory: `frames` may be a generator.
 
+    Args:
+        folder: keeps the tokens of each frame in a file (5.5 MB in the reference setting), for other processes with the
+            same weights. Delete it after a change of the model's code. None keeps nothing.
     Raises:
         ValueError: for a size that the model's patches do not divide, or frames of other shapes.
         TypeError: for frames that are not uint8.
@@ -57,30 +71,38 @@ def stream_tokens(
             f"process_frames: got size {size}, wanted a multiple of the model's patch, {patch} pixels. "
             f"The course uses {FRAME_SIZE}."
         )
+    kept = None if folder is None or not isinstance(model, nn.Module) else user_path(folder)  # others have no known state
     at_once = min(max(1, ATTENTION_AT_ONCE // (size // PATCH) ** 4), FRAMES_AT_ONCE)
     batch: list[np.ndarray] = []
     for frame in frames:
         batch.append(frame)
         if len(batch) == at_once:
-            yield from _tokens_of_batch(batch, model, device, size)
+            yield from _tokens_of_batch(batch, model, device, size, kept)
             batch = []
     if batch:
-        yield from _tokens_of_batch(batch, model, device, size)
+        yield from _tokens_of_batch(batch, model, device, size, kept)
 
 
 @no_grad
-def _tokens_of_batch(frames: list[np.ndarray], model: nn.Module, device: torch.device | str, size: int) -> list[Tensor]:
-    """(P, D) per frame, from memory or from one pass of the model over all frames that are new."""
+def _tokens_of_batch(
+    frames: list[np.ndarray], model: nn.Module, device: torch.device | str, size: int, folder: Path | None
+) -> list[Tensor]:
+    """(P, D) per frame, from memory, from the folder, or from one pass of the model over all frames that are new."""
     resized = [_resized(frame, size) for frame in check_images("process_frames", frames, grey=False)]
     known = _remembered_of(model)
     state = _state_of(model)
     keys = [(hashlib.sha256(image.tobytes()).digest(), *image.shape, *state) for image in resized]
+    files = {key: folder / f"{hashlib.sha256(repr(key).encode()).hexdigest()}.pt" for key in keys} if folder else {}
+    known.update({key: tokens for key, file in files.items() if key not in known for tokens in _read(file)})
     new = {key: image for key, image in zip(keys, resized) if key not in known}
     if new:
         images = _normalised(list(new.values())).to(device, _dtype_of(model))  # (B, 3, size, size)
         layers: Any = model.get_intermediate_layers  # Any: nn.Module declares its attributes as tensors or modules
         tokens = layers(images, n=1)[0][:, 1:]  # (B, P, D), without [CLS]
         known.update(zip(new, tokens.cpu().unbind()))
+    for key, file in files.items():
+        if not file.exists():
+            write_whole(file, partial(save_tensors, known[key].clone()))  # a part of a batch would take all of it along
     found = []
     for key in keys:
         known.move_to_end(key)
@@ -88,6 +110,17 @@ def _tokens_of_batch(frames: list[np.ndarray], model: nn.Module, device: torch.d
     while sum(tokens.nbytes for tokens in known.values()) > CACHE_BYTES:
         known.popitem(last=False)  # the least recently used
     return found
+
+
+def _read(file: Path) -> list[Tensor]:
+    """The tokens in a file; none if it is absent, or removed because it is damaged."""
+    if not file.exists():
+        return []
+    tokens, _ = load_saved(file)
+    if isinstance(tokens, Tensor) and tokens.ndim == 2:
+        return [tokens]
+    file.unlink()
+    return []
 
 
 def _remembered_of(model: nn.Module) -> OrderedDict[tuple, Tensor]:
