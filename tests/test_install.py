@@ -136,10 +136,7 @@ runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 """
 
 
-@pytest.mark.parametrize(
-    "command",
-    ["dl doctor", "dl run", "benchmarks captioning", "dl.simclr.pretrain", "a2_helper"],
-)
+@pytest.mark.parametrize("command", ["dl doctor", "dl run", "benchmarks captioning", "dl.simclr.pretrain", "a2_helper"])
 def test_how_threads_wait_is_set_before_torch_is_loaded(command):
     environment = {name: value for name, value in os.environ.items() if name not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
     arguments = [sys.executable, "-c", LOOK, *command.split()]

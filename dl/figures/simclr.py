@@ -217,20 +217,24 @@ class LiveTraining:
 
 
 def learning_curves(runs: Mapping[str, Mapping[str, Sequence[float]]], shipped: float) -> Figure:
-    """kNN accuracy against images seen, one curve per run, and the shipped weights as a line.
+    """kNN accuracy against images seen, one curve per run, and what the shipped weights reach as a line.
 
     Args:
-        runs: by name, "images" seen (in thousands) and "knn" (%), of equal length.
+        runs: by name, "images" seen (in thousands) and "knn" (%), of equal length; "shipped weights" has the line's colour.
         shipped: kNN accuracy of the shipped weights, percent.
     """
     figure, axis = plt.subplots(figsize=(7.0, 3.6))
     for (name, run), style in zip(runs.items(), ("o-", "s--", "^:"), strict=False):
-        axis.plot(run["images"], run["knn"], style, label=name)
+        look = {"color": SHIPPED} if name == "shipped weights" else {}
+        axis.plot(run["images"], run["knn"], style, label=f"{name}, on the way" if look else name, **look)
     axis.axhline(shipped, color=SHIPPED, label="shipped weights", linewidth=2)
     axis.axhline(10, color="black", linestyle=":", label="chance")
     axis.set(title="How far does training get?", xlabel="images seen (thousands)", ylabel="kNN accuracy (%)")
     axis.set_ylim(0, 100)
-    axis.locator_params(axis="x", integer=True)
+    axis.set_xscale("symlog", linthresh=5)  # a short run and a long one, both from 0
+    axis.set_xticks([0, 5, 10, 20, 50, 100, 200], ["0", "5", "10", "20", "50", "100", "200"])
+    axis.set_xlim(left=-0.5)
+    axis.minorticks_off()
     axis.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
     figure.tight_layout()
     ends = "; ".join(f"{name} ends at {run['knn'][-1]:.0f} percent" for name, run in runs.items())

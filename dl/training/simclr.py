@@ -9,6 +9,7 @@ two views from all others far too easily.
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 
@@ -18,8 +19,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
 from dl import settings, weights
+from dl.console import write_json
 from dl.simclr.batch_augment import BatchAugmentation
-from dl.simclr.data_utils import normalise
+from dl.simclr.data_utils import load_cifar10, normalise, picture_tensors
 from dl.simclr.model import Model
 from dl.simclr.pretrain import Recipe, pretrain
 from dl.simclr.utils import test
@@ -33,6 +35,7 @@ PICTURES, VALIDATION, SIDE = 40_000, 3_000, 32
 RECIPE = Recipe(epochs=6, rate=2e-3, temperature=0.2, bfloat16=True, channels_last=True, seed=SEED)
 AUGMENTATION = BatchAugmentation(scale=(0.3, 1.0), strength=(0.8, 0.8, 0.8, 0.4), grey=0.3)
 PROBE_LABELS, NEIGHBOURS = 1000, 20  # as many labels as the notebook's probes see
+BANK, ASKED, NOTEBOOK_NEIGHBOURS = 2000, 1000, 50  # images of the exported data set with which the notebook draws its curves
 
 
 def train() -> Path:
@@ -42,14 +45,23 @@ def train() -> Path:
     dataset = TensorDataset(*draw_pictures(SEED, PICTURES))
     held_out = draw_pictures(VALIDATION_SEED, VALIDATION)
     started = time.process_time()
+    kept = checkpoint.with_suffix(".json")
+    if not checkpoint.is_file():
+        torch.manual_seed(SEED)
+        write_json(kept, {"images": [0], "loss": [], "knn": [notebook_knn(Model(encoder=RECIPE.encoder))]})
+    history = json.loads(kept.read_text(encoding="utf-8"))
 
     def report(epoch: int, loss: float, model: Model) -> None:
+        history["images"].append(epoch * (PICTURES // RECIPE.batch) * RECIPE.batch)
+        history["loss"].append(round(loss, 3))
+        history["knn"].append(notebook_knn(model))
+        write_json(kept, history)
         scores = evaluate(model, *held_out) if epoch % 2 == 0 else ""
         seconds = time.process_time() - started
         print(f"{NAME}: epoch {epoch}/{RECIPE.epochs} loss {loss:.3f} {seconds:.0f} s {scores}", flush=True)
 
     model = pretrain(dataset, RECIPE, checkpoint, torch.device("cpu"), AUGMENTATION, on_epoch=report)
-    return finish(model, held_out, minutes=(time.process_time() - started) / 60)
+    return finish(model, held_out, history, minutes=(time.process_time() - started) / 60)
 
 
 def draw_pictures(key: int, count: int) -> tuple[Tensor, Tensor]:
@@ -72,6 +84,14 @@ def evaluate(model: Model, pictures: Tensor, labels: Tensor) -> dict[str, float]
     return {"knn": round(knn, 1), "probe": round(linear_probe(model, known, asked), 1)}
 
 
+def notebook_knn(model: Model) -> float:
+    """Percent of test images of the exported data set that nearest neighbours name, measured as in the notebook's curves."""
+    parts = (picture_tensors(load_cifar10(train=train), count) for train, count in ((True, BANK), (False, ASKED)))
+    loaders = [DataLoader(TensorDataset(normalise(images), labels), 250) for images, labels in parts]
+    found, _ = test(model, *loaders, 1, 1, len(CLASSES), temperature=0.1, k=NOTEBOOK_NEIGHBOURS, progress=False)
+    return round(found, 1)
+
+
 @torch.no_grad()
 def linear_probe(model: Model, known: DataLoader, asked: DataLoader) -> float:
     """Percent right of logistic regression on the frozen features, scaled to mean 0 and deviation 1."""
@@ -87,9 +107,9 @@ def linear_probe(model: Model, known: DataLoader, asked: DataLoader) -> float:
     return 100 * probe.score(((test_x - mean) / deviation).numpy(), test_y.numpy())
 
 
-def finish(model: Model, held_out: tuple[Tensor, Tensor], minutes: float) -> Path:
+def finish(model: Model, held_out: tuple[Tensor, Tensor], history: dict[str, list], minutes: float) -> Path:
     random_scores = evaluate(Model(encoder=RECIPE.encoder), *held_out)
-    facts = {"encoder": RECIPE.encoder, "epochs": str(RECIPE.epochs), "seed": str(SEED)}
+    facts = {"encoder": RECIPE.encoder, "epochs": str(RECIPE.epochs), "seed": str(SEED), "history": json.dumps(history)}
     path = weights.save(NAME, model.state_dict(), facts)
     shipped = Model(encoder=RECIPE.encoder)
     shipped.load_state_dict(weights.load(NAME))
@@ -109,6 +129,7 @@ def finish(model: Model, held_out: tuple[Tensor, Tensor], minutes: float) -> Pat
             megabytes=path.stat().st_size / 1e6,
             steps=RECIPE.epochs * (PICTURES // RECIPE.batch),
             neighbours=NEIGHBOURS,
+            curve=", ".join(f"{knn:.0f}" for knn in history["knn"]),
             minutes=minutes,
             torch=torch.__version__,
         ),
@@ -134,6 +155,8 @@ CARD = """
 - **Time:** {minutes:.0f} minutes of one processor core since the last start, torch {torch}.
 - **Scores** on {held_out:,} images never trained on, from {labels:,} labelled ones: linear probe {probe} %
   (random weights {random_probe} %), {neighbours} nearest neighbours {knn} % (random weights {random_knn} %).
+- **History:** loss of each epoch, and kNN accuracy on the exported images before the first and after each ({curve} %), are in
+  the file's metadata: `json.loads(dl.weights.metadata("simclr")["history"])`.
 
 Limits: it knows the ten shapes of the sample world at 32x32 and is no substitute for weights trained on CIFAR-10. It
 was made not to see colours: ask it for shapes.
