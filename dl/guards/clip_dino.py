@@ -87,7 +87,9 @@ def check_query(query: str, k: int) -> int:
     if not isinstance(query, str):
         raise TypeError(f"CLIPImageRetriever.retrieve: wanted one text, got {type(query).__name__}. Pass a string.")
     try:
-        k = operator.index(None if isinstance(k, bool) else k)
+        if isinstance(k, bool):
+            raise TypeError("True and False are no numbers of images")
+        k = operator.index(k)
     except TypeError as error:
         raise TypeError(f"CLIPImageRetriever.retrieve: wanted a whole number k, got {k!r:.60}. Pass an int.") from error
     if k < 1:
