@@ -423,6 +423,8 @@ def train(
     want_kind("train", "a DataLoader", DataLoader, train_dataloader=train_dataloader)
     check_sizes("train", num_epochs=num_epochs, print_every=print_every)
     want_numbers("train", lr=lr, warmup_lr=warmup_lr)
+    if lr < 0 or warmup_lr < 0:
+        raise ValueError(f"train: lr is {lr} and warmup_lr {warmup_lr}, wanted 0 or more. Leave them out for the course's.")
     if warmup_interval is not None:
         check_sizes("train", warmup_interval=warmup_interval)
     _check_evaluation("train", model, loss_func, device)

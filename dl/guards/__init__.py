@@ -115,8 +115,8 @@ def want_numbers(function: str, **values: float) -> None:
     for name, value in values.items():
         if isinstance(value, bool) or not isinstance(value, Real):
             raise TypeError(f"{function}: {name} must be a number, got {value!r:.60}. Pass a number such as 0.1.")
-        if not -1e300 < value < 1e300:
-            raise ValueError(f"{function}: {name} must be a finite number, got {value}. Pass a number such as 0.1.")
+        if not -1e300 < value < 1e300 or isinstance(value, Integral) and abs(value) >= 2**63:  # more than torch takes
+            raise ValueError(f"{function}: {name} must be a finite number of 64 bits, got {value}. Pass one such as 0.1.")
 
 
 def want_kind(function: str, wanted: str, kind: type | tuple[type, ...], **values: object) -> None:
