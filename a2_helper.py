@@ -8,7 +8,7 @@ import dl as dl  # isort: split
 import json
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,12 +16,24 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from dl import settings
 from dl.coco_utils import decode_captions
 from dl.data import arithmetic
 from dl.files import read_text, user_path
+from dl.guards import (
+    check_sizes,
+    check_tensors,
+    want_device,
+    want_function,
+    want_indices,
+    want_iterable,
+    want_kind,
+    want_methods,
+    want_numbers,
+    want_tensors,
+)
 from dl.utils import cosine_schedule as cosine_schedule  # for the notebook
 from dl.utils import eval_mode
 from dl.weights.checkpoint import Checkpoint
@@ -119,8 +131,16 @@ def train_captioner(
     """
     from tqdm.auto import tqdm
 
-    _check_captioner_data(model, image_data, caption_data, num_epochs, batch_size, learning_rate)
-    device = next(model.parameters()).device if device is None else torch.device(device)
+    check_sizes("train_captioner", num_epochs=num_epochs, batch_size=batch_size)
+    want_numbers("train_captioner", learning_rate=learning_rate, lr_decay=lr_decay)
+    device = None if device is None else want_device("train_captioner", device)
+    odd = (
+        []
+        if num_epochs and batch_size and learning_rate > 0
+        else [f"num_epochs {num_epochs}, batch_size {batch_size}, learning_rate {learning_rate}, wanted more than 0"]
+    )
+    _check_captions("train_captioner", model, image_data, caption_data, odd)
+    device = next(model.parameters()).device if device is None else device
     model.to(device).train()
     optimizer = torch.optim.AdamW((p for p in model.parameters() if p.requires_grad), lr=learning_rate)
     scheduler = torch.optim.lr_scheduler.ExponentialLR(optimizer, gamma=lr_decay)
@@ -176,6 +196,8 @@ def caption_loss(model: CaptioningRNN, images: Tensor, captions: Tensor, batch_s
     Args:
         images: (n, 3, H, W) images or (n, 400, h, w) features. captions: (n, T + 1) int64.
     """
+    _check_captions("caption_loss", model, images, captions)
+    check_sizes("caption_loss", 1, batch_size=batch_size)
     device = next(model.parameters()).device
     total = 0.0
     with eval_mode(model):
@@ -192,6 +214,9 @@ def encode_images(model: CaptioningRNN, images: Tensor, batch_size: int = 100) -
     """
     from tqdm.auto import tqdm
 
+    want_methods("encode_images", "encode parameters", model=model)
+    check_sizes("encode_images", 1, batch_size=batch_size)
+    check_tensors("encode_images", images=(images, "any n C H W"))
     device = next(model.parameters()).device
     chunks = tqdm(images.split(batch_size), desc="Encoding images", leave=False)
     with eval_mode(model):
@@ -209,6 +234,9 @@ def caption_images(
     Returns:
         sentences without `<END>`, and float32 (n, max_length, h, w) or None.
     """
+    want_methods("caption_images", "sample parameters", model=model)
+    check_sizes("caption_images", 1, batch_size=batch_size, max_length=max_length)
+    check_tensors("caption_images", images=(images, "any n C H W"))
     device = next(model.parameters()).device
     sentences: list[str] = []
     maps: list[Tensor] = []
@@ -223,25 +251,28 @@ def caption_images(
     return sentences, torch.cat(maps) if maps else None
 
 
-def _check_captioner_data(
-    model: CaptioningRNN, image_data: Tensor, caption_data: Tensor, num_epochs: int, batch_size: int, learning_rate: float
-) -> None:
-    V, problems = len(model.word_to_idx), []
-    if len(image_data) != len(caption_data):
-        problems.append(f"{len(image_data)} images but {len(caption_data)} captions")
-    if len(image_data) == 0:
+def _check_captions(function: str, model: CaptioningRNN, images: Tensor, captions: Tensor, others: Sequence[str] = ()) -> None:
+    """Images and captions that fit each other and the model; `others` are problems found before."""
+    want_kind(function, "a model with a vocabulary", nn.Module, model=model)
+    V = len(getattr(model, "word_to_idx", ()))
+    want_tensors(function, floating=False, images=images, captions=captions)
+    problems = list(others)
+    if images.shape[:1] != captions.shape[:1] or not images.ndim:
+        problems.append(f"{len(images) if images.ndim else 0} images but {len(captions) if captions.ndim else 0} captions")
+    elif len(images) == 0:
         problems.append("no images at all")
-    elif not 0 <= int(caption_data.min()) <= int(caption_data.max()) < V:
+    elif images.ndim != 4 or captions.ndim != 2 or captions.shape[1] < 2:
+        problems.append(f"images have shape {tuple(images.shape)} and captions {tuple(captions.shape)}")
+    elif captions.is_floating_point() or captions.dtype == torch.bool:
+        problems.append(f"captions hold {captions.dtype}")
+    elif not 0 <= int(captions.min()) <= int(captions.max()) < V:
         problems.append(
-            f"captions hold indices from {int(caption_data.min())} to {int(caption_data.max())}, "
-            f"the vocabulary has 0 to {V - 1}"
+            f"captions hold indices from {int(captions.min())} to {int(captions.max())}, the vocabulary has 0 to {V - 1}"
         )
-    if num_epochs < 1 or batch_size < 1 or learning_rate <= 0:
-        problems.append(f"num_epochs {num_epochs}, batch_size {batch_size}, learning_rate {learning_rate}")
     if problems:
         raise ValueError(
-            f"train_captioner: {'; '.join(problems)}. Pass one caption for each image, indices of the model's "
-            "vocabulary, and positive settings."
+            f"{function}: {'; '.join(problems)}. Pass one caption for each image, (n, T + 1) indices of the model's "
+            "vocabulary for (n, 3, H, W) images or features."
         )
 
 
@@ -301,17 +332,26 @@ def split_rows(data: dict[str, list[str]]) -> tuple[list[str], list[str], list[s
     """The course's split: inputs for training and validation, results for training and validation.
 
     9 to 1, shuffled by scikit-learn with seed 0; which rows go where depends only on their number.
+    Raises:
+        TypeError, ValueError: for other data than `get_toy_data` returns.
     """
+    want_kind("split_rows", "the dictionary of get_toy_data", Mapping, data=data)
+    columns = [data.get(key, ()) for key in ("inp_expression", "out_expression")]
+    if len(columns[0]) != len(columns[1]) or len(columns[0]) < 2:
+        raise ValueError(
+            f"split_rows: got {len(columns[0])} inputs and {len(columns[1])} results, wanted equally many, at least two. Pass "
+            "what get_toy_data returns."
+        )
     from sklearn.model_selection import train_test_split
 
-    return tuple(train_test_split(data["inp_expression"], data["out_expression"], test_size=0.1, random_state=0))
+    return tuple(train_test_split(*columns, test_size=0.1, random_state=0))
 
 
 def expression_dataset(
     expressions: Iterable[arithmetic.Expression], emb_dim: int, pos_encode: Callable[[int, int], Tensor]
 ) -> AddSubDataset:
     """Expressions (a, op, b) with their exact results, as tokens of the course's vocabulary."""
-    expressions = list(expressions)
+    expressions = _expressions("expression_dataset", expressions)
     return AddSubDataset(
         [arithmetic.input_text(expression) for expression in expressions],
         [arithmetic.output_text(expression) for expression in expressions],
@@ -322,8 +362,24 @@ def expression_dataset(
     )
 
 
+def _expressions(function: str, expressions: Iterable[arithmetic.Expression]) -> list[arithmetic.Expression]:
+    want_iterable(function, "a list of expressions", expressions=expressions)
+    found = list(expressions)
+    for one in found:
+        fits = isinstance(one, tuple) and len(one) == 3 and one[1] in arithmetic.OPERATIONS
+        if not fits or not all(isinstance(n, int) and abs(n) <= arithmetic.LIMIT for n in one[::2]):
+            raise ValueError(
+                f"{function}: got {one!r:.60}, wanted an expression such as (2, 'subtract', 15), numbers of at most "
+                f"{arithmetic.LIMIT}. Take them from all_expressions."
+            )
+    return found
+
+
 def step_schedule(warmup_lr: float, warmup_interval: int | None, lr: float) -> Callable[[int], float]:
     """The reference learning rate of update t = 0, 1, …: `warmup_lr` for the first `warmup_interval`, then `lr`."""
+    want_numbers("step_schedule", warmup_lr=warmup_lr, lr=lr)
+    if warmup_interval is not None:
+        want_numbers("step_schedule", warmup_interval=warmup_interval)
     return lambda update: warmup_lr if warmup_interval is not None and update < warmup_interval else lr
 
 
@@ -369,11 +425,20 @@ def train(
     """
     from tqdm.auto import tqdm
 
+    want_kind("train", "a DataLoader", DataLoader, train_dataloader=train_dataloader)
+    check_sizes("train", num_epochs=num_epochs, print_every=print_every)
+    want_numbers("train", lr=lr, warmup_lr=warmup_lr)
+    if lr < 0 or warmup_lr < 0:
+        raise ValueError(f"train: lr is {lr} and warmup_lr {warmup_lr}, wanted 0 or more. Leave them out for the course's.")
+    if warmup_interval is not None:
+        check_sizes("train", warmup_interval=warmup_interval)
+    _check_evaluation("train", model, loss_func, device)
     if len(train_dataloader) == 0:
         raise ValueError(
             "train: the training loader gives no batch; wanted at least one. Choose a batch size no larger than the "
             "data set, or drop_last=False."
         )
+    want_iterable("train", "a DataLoader", val_dataloader=val_dataloader)
     model.to(device)
     optimizer = optimizer or torch.optim.Adam(model.parameters(), lr=lr, betas=(0.9, 0.995), eps=1e-9, fused=True)
     if schedule is None:
@@ -449,12 +514,16 @@ def val(
         loss in nats per token, and the fraction of right tokens, in [0, 1]. Four tokens per row count: sign, two digits and
         EOS; the last is always the same, so a quarter is nearly free. `right_answers` asks for whole results.
     """
+    _check_evaluation("val", model, loss_func, device)
+    want_iterable("val", "a DataLoader", dataloader=dataloader)
     model.to(device)
     total, right, tokens = torch.zeros((), device=device), torch.zeros((), device=device), 0
     with eval_mode(model):
         for batch in dataloader:
             loss, count, batch_right = _batch_loss(model, batch, loss_func, device)
             total, right, tokens = total + loss, right + batch_right, tokens + count
+    if not tokens:
+        raise ValueError("val: the loader gave no tokens; wanted at least one batch. Pass a DataLoader over an AddSubDataset.")
     return total.item() / tokens, right.item() / tokens
 
 
@@ -477,7 +546,20 @@ def inference(
     Raises:
         ValueError: if tokens and positions do not fit.
     """
+    want_methods("inference", "encoder decoder emb_layer", model=model)
+    want_tensors("inference", inp_exp_pos=inp_exp_pos, out_pos_exp=out_pos_exp)
+    V, M = model.emb_layer.weight.shape
+    want_indices("inference", V, inp_exp=inp_exp)
+    check_sizes("inference", 1, out_seq_len=out_seq_len)
+    check_sizes("inference", bos_token=bos_token)
     tokens = inp_exp if inp_exp.ndim == 2 else inp_exp[None]  # (N, K)
+    positions = {"inp_exp_pos": inp_exp_pos, "out_pos_exp": out_pos_exp}
+    odd = [f"{name} {tuple(p.shape)}" for name, p in positions.items() if not _are_positions(p, len(tokens), M)]
+    if tokens.ndim != 2 or odd or bos_token >= V:
+        raise ValueError(
+            f"inference: got tokens {tuple(inp_exp.shape)}, bos_token {bos_token} of {V} and {', '.join(odd) or 'positions'}; "
+            f"wanted tokens (N, K) or (K,), and positions (N, K, {M}) or (1, K, {M}). Take them from an AddSubDataset."
+        )
     if tokens.shape[1] != inp_exp_pos.shape[-2] or out_seq_len - 1 > out_pos_exp.shape[-2]:
         raise ValueError(
             f"inference: {tokens.shape[1]} input tokens with {inp_exp_pos.shape[-2]} positions, {out_seq_len} output "
@@ -494,6 +576,10 @@ def inference(
     return written, model
 
 
+def _are_positions(positions: Tensor, N: int, M: int) -> bool:
+    return positions.ndim in (2, 3) and positions.shape[-1] == M and (positions.ndim == 2 or positions.shape[0] in (1, N))
+
+
 def right_tokens(
     model: Transformer, dataset: AddSubDataset, device: torch.device | str = "cpu", batch_size: int = 1024
 ) -> Tensor:
@@ -504,10 +590,15 @@ def right_tokens(
     Returns:
         (rows, tokens) bool on the CPU, BOS first.
     """
+    want_kind("right_tokens", "a Transformer", nn.Module, model=model)
+    want_kind("right_tokens", "an AddSubDataset", Dataset, dataset=dataset)
+    want_device("right_tokens", device)
+    check_sizes("right_tokens", 1, batch_size=batch_size)
     model.to(device)
     asked = Subset(dataset, range(settings.shortened(len(dataset), 200)))
     right = []
-    for inputs, input_positions, targets, target_positions in DataLoader(asked, batch_size):
+    for batch in DataLoader(asked, batch_size):
+        inputs, input_positions, targets, target_positions = _parts_of(batch)
         tokens, places, out_places = (tensor.to(device) for tensor in (inputs, input_positions, target_positions))
         written, _ = inference(model, tokens, places, out_places, targets.shape[1])
         right.append(written.cpu() == targets)
@@ -538,13 +629,16 @@ def ask(
     Returns:
         expression -> five booleans: BOS, sign, tens, ones, EOS.
     """
-    expressions = list(expressions)
+    want_methods("ask", "emb_layer encoder decoder", model=model)
+    expressions = _expressions("ask", expressions)
     rows = expression_dataset(expressions, model.emb_layer.weight.shape[1], pos_encode)
     return dict(zip(expressions, right_tokens(model, rows, device).tolist(), strict=False))
 
 
 def exact_match(answers: dict[arithmetic.Expression, list[bool]], expressions: Iterable[arithmetic.Expression]) -> float:
     """Share of the expressions whose whole result is right, of those that were asked; each counts as often as it is given."""
+    want_kind("exact_match", "the dictionary of ask", Mapping, answers=answers)
+    expressions = _expressions("exact_match", expressions)
     whole = [all(answers[expression]) for expression in expressions if expression in answers]
     return sum(whole) / max(len(whole), 1)
 
@@ -567,6 +661,10 @@ def watch_exact_match(
 ) -> Callable[[Transformer, dict], None]:
     """An `on_epoch` for `train`: every `every` epochs, the entry gets each data set's exact match, under its name."""
 
+    want_kind("watch_exact_match", "a dictionary of data sets", Mapping, sets=sets)
+    check_sizes("watch_exact_match", 1, every=every)
+    want_device("watch_exact_match", device)
+
     def on_epoch(model: Transformer, entry: dict) -> None:
         if entry["epoch"] % every == 0:
             for name, rows in sets.items():
@@ -581,14 +679,18 @@ def shrink_weights(model: Transformer, matrices: float, embedding: float) -> Tra
 
     Biases and norms stay. Small weights at the start favour rules that many rows share over one special case per row.
     """
+    want_methods("shrink_weights", "parameters emb_layer", model=model)
+    want_numbers("shrink_weights", matrices=matrices, embedding=embedding)
     for parameter in model.parameters():
         if parameter.ndim > 1:
-            parameter.mul_(embedding if parameter is model.emb_layer.weight else matrices)
+            parameter.mul_(float(embedding if parameter is model.emb_layer.weight else matrices))
     return model
 
 
 def time_call(call: Callable[[], object], repeats: int = 3) -> float:
     """Seconds that one call takes: the fastest of `repeats`, after one to warm up."""
+    want_function("time_call", "a function without arguments", call=call)
+    check_sizes("time_call", 1, repeats=repeats)
     seconds = []
     for _ in range(repeats + 1):
         start = time.perf_counter()
@@ -597,6 +699,12 @@ def time_call(call: Callable[[], object], repeats: int = 3) -> float:
             torch.cuda.synchronize()  # kernels run on after the call has returned
         seconds.append(time.perf_counter() - start)
     return min(seconds[1:])
+
+
+def _check_evaluation(function: str, model: Transformer, loss_func: Callable, device: torch.device | str) -> None:
+    want_kind(function, "a Transformer", nn.Module, model=model)
+    want_function(function, "a function of logits and classes", loss_func=loss_func)
+    want_device(function, device)
 
 
 def _want_finite(function: str, losses: list[float], epoch: int, first_step: int) -> None:
@@ -609,11 +717,21 @@ def _want_finite(function: str, losses: list[float], epoch: int, first_step: int
             )
 
 
+def _parts_of(batch: object) -> list[Tensor]:
+    """The four tensors of a batch of `AddSubDataset`."""
+    if not isinstance(batch, (list, tuple)) or len(batch) != 4 or not all(isinstance(part, Tensor) for part in batch):
+        raise TypeError(
+            f"AddSubDataset: a loader gave {batch!r:.60}, wanted four tensors a batch: inputs, positions, targets, positions. "
+            "Pass a DataLoader over an AddSubDataset."
+        )
+    return list(batch)
+
+
 def _batch_loss(
     model: nn.Module, batch: list[Tensor], loss_func: Callable, device: torch.device | str
 ) -> tuple[Tensor, int, Tensor]:
     """Summed loss, number of predicted tokens, number of right ones."""
-    inputs, input_positions, targets, target_positions = (tensor.to(device) for tensor in batch)
+    inputs, input_positions, targets, target_positions = (tensor.to(device) for tensor in _parts_of(batch))
     logits = model(inputs, input_positions, targets, target_positions)  # (N * (O-1), V)
     truth = targets[:, 1:].flatten()  # the next token at every position
     return loss_func(logits, truth), truth.numel(), (logits.argmax(dim=-1) == truth).sum()

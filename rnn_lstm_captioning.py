@@ -22,7 +22,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dl.guards import check_tensors, want_tensors
+from dl.guards import captioning as guards
+from dl.guards import check_sizes, check_tensors, want_tensors
 from dl.image_utils import IMAGENET_MEAN, IMAGENET_STD
 from dl.utils import eval_mode, no_grad
 
@@ -66,6 +67,7 @@ def rnn_step_backward(dnext_h: Tensor, cache: tuple[Tensor, ...]) -> tuple[Tenso
     Returns:
         dx (N, D), dprev_h (N, H), dWx (D, H), dWh (H, H), db (H,).
     """
+    guards.check_cache("rnn_step_backward", "rnn_step_forward", "dnext_h", dnext_h, "N H", cache)
     # EXERCISE rnn_step_backward, about 5 lines. Hint: write the derivative of tanh with the value of tanh itself.
     # BEGIN SOLUTION rnn_step_backward
     x, prev_h, Wx, Wh, next_h = cache
@@ -107,6 +109,7 @@ def rnn_backward(dh: Tensor, cache: tuple[Tensor, ...]) -> tuple[Tensor, Tensor,
     Returns:
         dx (N, T, D), dh0 (N, H), dWx (D, H), dWh (H, H), db (H,); the last three summed over time.
     """
+    guards.check_cache("rnn_backward", "rnn_forward", "dh", dh, "N T H", cache)
     # EXERCISE rnn_backward, about 11 lines. Hint: walk from the last step to the first; what arrives at step t?
     # BEGIN SOLUTION rnn_backward
     x, h0, Wx, Wh, h = cache
@@ -140,6 +143,7 @@ class RNN(nn.Module):
 
     def __init__(self, input_dim: int, hidden_dim: int) -> None:
         super().__init__()
+        check_sizes("RNN", 1, input_dim=input_dim, hidden_dim=hidden_dim)
         self.Wx = nn.Parameter(scaled_normal(input_dim, hidden_dim))
         self.Wh = nn.Parameter(scaled_normal(hidden_dim, hidden_dim))
         self.b = nn.Parameter(torch.zeros(hidden_dim))
@@ -155,6 +159,7 @@ class RNN(nn.Module):
 
 def scaled_normal(rows: int, columns: int) -> Tensor:
     """Initial weights (rows, columns): standard normal over the square root of the number of rows."""
+    check_sizes("scaled_normal", 1, rows=rows, columns=columns)
     return torch.randn(rows, columns) / math.sqrt(rows)
 
 
@@ -210,7 +215,7 @@ class ImageEncoder(nn.Module):
         Raises:
             ValueError: if images is not (N, 3, H, W).
         """
-        check_tensors("ImageEncoder", images=(images, "any N 3 height width"))
+        guards.check_pictures("ImageEncoder", images, self.mean.dtype)
         if images.dtype == torch.uint8:
             images = images.to(self.mean.dtype) / 255
         return self.backbone((images - self.mean) / self.std)
@@ -239,6 +244,7 @@ class WordEmbedding(nn.Module):
 
     def __init__(self, vocab_size: int, embed_size: int) -> None:
         super().__init__()
+        check_sizes("WordEmbedding", 1, vocab_size=vocab_size, embed_size=embed_size)
         self.W_embed = nn.Parameter(scaled_normal(vocab_size, embed_size))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -272,6 +278,7 @@ def temporal_softmax_loss(x: Tensor, y: Tensor, ignore_index: int | None = None)
     Raises:
         ValueError: if x and y disagree on N or T, or N is 0. TypeError: if y is not int64.
     """
+    guards.check_ignored("temporal_softmax_loss", ignore_index)
     N, _, V = check_tensors("temporal_softmax_loss", x=(x, "N T V"), y=(y, "any N T")).values()
     if y.dtype != torch.int64:
         raise TypeError(f"temporal_softmax_loss: y must hold int64 word indices, got {y.dtype}. Convert with y.long().")
@@ -301,6 +308,7 @@ class LSTM(nn.Module):
 
     def __init__(self, input_dim: int, hidden_dim: int) -> None:
         super().__init__()
+        check_sizes("LSTM", 1, input_dim=input_dim, hidden_dim=hidden_dim)
         self.Wx = nn.Parameter(scaled_normal(input_dim, 4 * hidden_dim))
         self.Wh = nn.Parameter(scaled_normal(hidden_dim, 4 * hidden_dim))
         self.b = nn.Parameter(torch.zeros(4 * hidden_dim))
@@ -388,6 +396,7 @@ class AttentionLSTM(nn.Module):
 
     def __init__(self, input_dim: int, hidden_dim: int) -> None:
         super().__init__()
+        check_sizes("AttentionLSTM", 1, input_dim=input_dim, hidden_dim=hidden_dim)
         self.Wx = nn.Parameter(scaled_normal(input_dim, 4 * hidden_dim))
         self.Wh = nn.Parameter(scaled_normal(hidden_dim, 4 * hidden_dim))
         self.Wattn = nn.Parameter(scaled_normal(hidden_dim, 4 * hidden_dim))
@@ -467,6 +476,7 @@ class CaptioningRNN(nn.Module):
         ignore_index: int | None = None,
     ) -> None:
         super().__init__()
+        guards.check_captioner(word_to_idx, input_dim, wordvec_dim, hidden_dim, cell_type, ignore_index)
         cells = {"rnn": RNN, "lstm": LSTM, "attn": AttentionLSTM}
         problems = []
         if cell_type not in cells:
@@ -496,7 +506,11 @@ class CaptioningRNN(nn.Module):
 
     def encode(self, images: Tensor) -> Tensor:
         """Feature grid (N, 400, h, w) of images (N, 3, H, W); features that the encoder made are returned unchanged."""
-        return images if images.ndim == 4 and images.shape[1] == FEATURE_CHANNELS else self.image_encoder(images)
+        want_tensors("CaptioningRNN", floating=False, images=images)
+        if images.ndim != 4 or images.shape[1] != FEATURE_CHANNELS:
+            return self.image_encoder(images)
+        guards.check_pictures("CaptioningRNN", images, self.feature_projection.weight.dtype, str(FEATURE_CHANNELS))
+        return images
 
     def project(self, images: Tensor) -> Tensor:
         """What the recurrent layer starts from: h0 (N, H) for "rnn" and "lstm", the grid A (N, H, h, w) for "attn"."""
@@ -552,6 +566,7 @@ class CaptioningRNN(nn.Module):
         Raises:
             ValueError: if the vocabulary has no `<START>`, or max_length < 1.
         """
+        check_sizes("CaptioningRNN.sample", max_length=max_length)
         if START not in self.word_to_idx or max_length < 1:
             raise ValueError(
                 f"CaptioningRNN.sample: got max_length={max_length} and a vocabulary of {len(self.word_to_idx)} words "

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from dl.guards import check_sizes
+from dl.guards import check_index, check_sizes, want_numbers, want_tensors
 from dl.guards import transformers as guards
 
 BLOCKED_SCORE = -1e9  # score of a forbidden key: exp() of it is 0, and a row of nothing else stays finite
@@ -166,6 +166,7 @@ def xavier_linear(fan_in: int, fan_out: int) -> nn.Linear:
     The bias keeps PyTorch's own initialisation. Uses 2 fan_in fan_out + fan_out random numbers; the notebook's recorded
     gradients rely on that count, so every linear layer of this module is made here.
     """
+    check_sizes("xavier_linear", 1, fan_in=fan_in, fan_out=fan_out)
     linear = nn.Linear(fan_in, fan_out)
     nn.init.xavier_uniform_(linear.weight)
     return linear
@@ -183,6 +184,7 @@ class SelfAttention(nn.Module):
 
     def __init__(self, dim_in: int, dim_q: int, dim_v: int):
         super().__init__()
+        check_sizes("SelfAttention", 1, dim_in=dim_in, dim_q=dim_q, dim_v=dim_v)
         self.dim_in = dim_in
         self.weights_softmax: Tensor | None = None
         # EXERCISE SelfAttention.__init__, about 3 lines. Hint: `xavier_linear`, and which two sizes must agree for q.k
@@ -223,6 +225,7 @@ class MultiHeadAttention(nn.Module):
 
     def __init__(self, num_heads: int, dim_in: int, dim_out: int):
         super().__init__()
+        check_sizes("MultiHeadAttention", 1, num_heads=num_heads, dim_in=dim_in, dim_out=dim_out)
         # EXERCISE MultiHeadAttention.__init__, about 2 lines. Hint: how wide are all heads' outputs next to each other?
         # (`heads` is read by the notebook.)
         # BEGIN SOLUTION MultiHeadAttention.__init__
@@ -256,6 +259,8 @@ class LayerNormalization(nn.Module):
 
     def __init__(self, emb_dim: int, epsilon: float = 1e-10):
         super().__init__()
+        check_sizes("LayerNormalization", 1, emb_dim=emb_dim)
+        want_numbers("LayerNormalization", epsilon=epsilon)
         self.emb_dim, self.epsilon = emb_dim, epsilon
         # EXERCISE LayerNormalization.__init__, about 2 lines. Hint: with which values do scale and shift change nothing
         # at first?
@@ -295,6 +300,7 @@ class FeedForwardBlock(nn.Module):
 
     def __init__(self, inp_dim: int, hidden_dim_feedforward: int):
         super().__init__()
+        check_sizes("FeedForwardBlock", 1, inp_dim=inp_dim, hidden_dim_feedforward=hidden_dim_feedforward)
         self.inp_dim = inp_dim
         # EXERCISE FeedForwardBlock.__init__, about 2 lines. Hint: the block's output is added to its input later; which
         # size must it have?
@@ -329,7 +335,7 @@ class EncoderBlock(nn.Module):
 
     def __init__(self, num_heads: int, emb_dim: int, feedforward_dim: int, dropout: float):
         super().__init__()
-        guards.check_heads("EncoderBlock", num_heads, emb_dim)
+        guards.check_block("EncoderBlock", num_heads, emb_dim, feedforward_dim, dropout)
         # EXERCISE EncoderBlock.__init__, about 5 lines. Hint: call the attention `MultiHeadBlock`, the notebook reads
         # it there; a layer without weights can serve twice.
         # BEGIN SOLUTION EncoderBlock.__init__
@@ -383,7 +389,7 @@ class DecoderBlock(nn.Module):
 
     def __init__(self, num_heads: int, emb_dim: int, feedforward_dim: int, dropout: float):
         super().__init__()
-        guards.check_heads("DecoderBlock", num_heads, emb_dim)
+        guards.check_block("DecoderBlock", num_heads, emb_dim, feedforward_dim, dropout)
         # EXERCISE DecoderBlock.__init__, about 7 lines. Hint: names: attention_self, attention_cross, feed_forward,
         # norm1, norm2, norm3, dropout. Which of them have weights of their own?
         # BEGIN SOLUTION DecoderBlock.__init__
@@ -418,10 +424,12 @@ class Encoder(nn.Module):
 
     def __init__(self, num_heads: int, emb_dim: int, feedforward_dim: int, num_layers: int, dropout: float):
         super().__init__()
+        check_sizes("Encoder", num_layers=num_layers)
         self.layers = nn.ModuleList(EncoderBlock(num_heads, emb_dim, feedforward_dim, dropout) for _ in range(num_layers))
 
     def forward(self, src_seq: Tensor) -> Tensor:
         """Args: src_seq (N, K, M) float, embeddings with positions. Returns: (N, K, M)."""
+        want_tensors("Encoder", src_seq=src_seq)
         for layer in self.layers:
             src_seq = layer(src_seq)
         return src_seq
@@ -435,6 +443,7 @@ class Decoder(nn.Module):
 
     def __init__(self, num_heads: int, emb_dim: int, feedforward_dim: int, num_layers: int, dropout: float, vocab_len: int):
         super().__init__()
+        check_sizes("Decoder", num_layers=num_layers)
         self.layers = nn.ModuleList(DecoderBlock(num_heads, emb_dim, feedforward_dim, dropout) for _ in range(num_layers))
         self.proj_to_vocab = xavier_linear(emb_dim, vocab_len)
 
@@ -444,6 +453,7 @@ class Decoder(nn.Module):
         Returns:
             (N, K_Q, V) logits.
         """
+        guards.check_features("Decoder", self.proj_to_vocab.in_features, self.parameters(), target_seq=target_seq)
         for layer in self.layers:
             target_seq = layer(target_seq, enc_out, mask)
         return self.proj_to_vocab(target_seq)
@@ -523,7 +533,7 @@ class AddSubDataset(Dataset):
         emb_dim: int,
         pos_encode: Callable[[int, int], Tensor],
     ):
-        guards.check_pairs(input_seqs, target_seqs)
+        guards.check_pairs(input_seqs, target_seqs, emb_dim, pos_encode)
         self.inputs, self.targets = (  # (rows, K), (rows, O)
             self._tokens(name, lines, convert_str_to_tokens, special_tokens)
             for name, lines in (("input_seqs", input_seqs), ("target_seqs", target_seqs))
@@ -542,6 +552,7 @@ class AddSubDataset(Dataset):
 
     def __getitem__(self, idx: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Row `idx`: input (K,) int64 and its positions (K, M) float32, target (O,) int64 and its positions (O, M)."""
+        check_index("AddSubDataset", idx, len(self))
         # EXERCISE AddSubDataset.__getitem__, about 1 line. Hint: which two of the four are the same for every row?
         # BEGIN SOLUTION AddSubDataset.__getitem__
         return self.inputs[idx], self.input_positions, self.targets[idx], self.target_positions
@@ -576,7 +587,10 @@ class Transformer(nn.Module):
         vocab_len: int,
     ):
         super().__init__()
-        guards.check_heads("Transformer", num_heads, emb_dim)
+        guards.check_block("Transformer", num_heads, emb_dim, feedforward_dim, dropout)
+        check_sizes("Transformer", num_enc_layers=num_enc_layers, num_dec_layers=num_dec_layers)
+        check_sizes("Transformer", 1, vocab_len=vocab_len)
+        self.emb_dim = emb_dim
         # EXERCISE Transformer.__init__, about 3 lines. Hint: names: emb_layer, encoder, decoder; in which order does
         # `Decoder` take layers and dropout?
         # BEGIN SOLUTION Transformer.__init__
@@ -599,8 +613,8 @@ class Transformer(nn.Module):
         Raises:
             ValueError: if tokens and positions do not fit.
         """
-        guards.check_positions("Transformer.forward", "ques", ques_b, ques_pos)
-        guards.check_positions("Transformer.forward", "ans", ans_b, ans_pos)
+        guards.check_positions("Transformer.forward", "ques", ques_b, ques_pos, self.emb_dim)
+        guards.check_positions("Transformer.forward", "ans", ans_b, ans_pos, self.emb_dim)
         # EXERCISE Transformer.forward, about 6 lines. Hint: which token of the answer does the decoder never need to
         # read?
         # BEGIN SOLUTION Transformer.forward

@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dl.guards import check_sizes
 from dl.guards import clip_dino as guards
 from dl.guards.images import check_images
 from dl.utils import no_grad
@@ -91,6 +92,7 @@ def clip_zero_shot_classifier(
         ValueError: without images or texts, for images of other shapes, texts that are too long.
         TypeError: for images that are not uint8, texts that are no strings.
     """
+    guards.check_model("clip_zero_shot_classifier", clip_model, clip_preprocess, device)
     images = check_images("clip_zero_shot_classifier", images)
     tokens = guards.tokenize("clip_zero_shot_classifier", class_texts, device)  # (C, 77)
     # EXERCISE clip_zero_shot_classifier, about 4 lines. Hint: `encode_images` below gives the images' features. Of the
@@ -117,6 +119,7 @@ class CLIPImageRetriever:
     def __init__(
         self, clip_model: ImageTextModel, clip_preprocess: Callable, images: Sequence[np.ndarray], device: torch.device | str
     ) -> None:
+        guards.check_model("CLIPImageRetriever", clip_model, clip_preprocess, device)
         images = check_images("CLIPImageRetriever", images)
         # EXERCISE CLIPImageRetriever.__init__, about 4 lines. Hint: what will `retrieve` need for every query, and what
         # of it can be done here, once?
@@ -160,6 +163,7 @@ def encode_images(
     from PIL import Image
     from tqdm.auto import tqdm
 
+    guards.check_model("encode_images", clip_model, clip_preprocess, device)
     images = check_images("encode_images", images)
     features = []
     starts = range(0, len(images), IMAGES_AT_ONCE)
@@ -222,8 +226,8 @@ class DINOSegmentation:
     """
 
     def __init__(self, device: torch.device | str, num_classes: int, inp_dim: int = 384) -> None:
+        guards.check_head_size(device, num_classes, inp_dim)
         self.device, self.num_classes, self.inp_dim = device, int(num_classes), int(inp_dim)
-        guards.check_head_size(num_classes, inp_dim)
         # EXERCISE DINOSegmentation.__init__, about 5 lines. Hint: one or two linear layers that give each token a score for
         # each class. What keeps them from fitting a single frame too closely?
         # BEGIN SOLUTION DINOSegmentation.__init__
@@ -242,6 +246,7 @@ class DINOSegmentation:
         Raises:
             ValueError: if shapes do not fit, or a class lies outside. TypeError: for other dtypes.
         """
+        check_sizes("DINOSegmentation.train", num_iters=num_iters)
         X_train = guards.check_tokens(self, "train", X_train)
         Y_train = guards.check_patch_labels(self, "train", Y_train, len(X_train))
         # EXERCISE DINOSegmentation.train, about 6 lines. Hint: the five steps of every training loop, on the whole of

@@ -21,6 +21,7 @@ from dl import settings
 from dl.data import locate
 from dl.data.coco import SPLITS, read_folder
 from dl.files import user_path
+from dl.guards import check_sizes, want_kind
 
 NULL, END = "<NULL>", "<END>"
 
@@ -42,6 +43,8 @@ def load_coco_data(
     Raises:
         FileNotFoundError: naming every file that is absent. ValueError: naming one that is damaged, or what does not fit.
     """
+    if max_train is not None:
+        check_sizes("load_coco_data", max_train=max_train)
     folder = locate("coco_captioning") if base_dir is None else user_path(base_dir)
     data = read_folder(folder, ("_pca" if pca_features else "",) if features else ())
     print(f"base dir  {settings.shown(folder)}")
@@ -114,9 +117,11 @@ def sample_coco_minibatch(
     Raises:
         ValueError: for another split, or data without features.
     """
-    if split not in SPLITS or f"{split}_features" not in data:
+    check_sizes("sample_coco_minibatch", batch_size=batch_size)
+    want_kind("sample_coco_minibatch", "the dictionary of load_coco_data", dict, data=data)
+    if not isinstance(split, str) or split not in SPLITS or f"{split}_features" not in data:
         raise ValueError(
-            f"sample_coco_minibatch: wanted the split 'train' or 'val' of data with features, got {split!r} and "
+            f"sample_coco_minibatch: wanted the split 'train' or 'val' of data with features, got {split!r:.60} and "
             f"{', '.join(data)}. Call load_coco_data with features=True."
         )
     chosen = np.random.choice(len(data[f"{split}_captions"]), batch_size)

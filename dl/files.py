@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import errno
 import hashlib
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,8 +23,17 @@ MARKS = {  # those of UTF-32 begin with those of UTF-16
 
 
 def user_path(path: str | Path) -> Path:
-    """A path as a user writes it: a string or a Path, `~` for the home folder."""
-    return Path(path).expanduser()
+    """A path as a user writes it: a string or a Path, `~` for the home folder.
+
+    Raises:
+        TypeError: for something else. ValueError: if there is no such home folder.
+    """
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"user_path: wanted a path, got {path!r:.60}. Pass a string or a Path.")
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"user_path: the home folder of {str(path)!r} is not known. Write the path in full.") from error
 
 
 def read_text(path: str | Path) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from dl.guards import as_tensor, want_tensors
+from dl.guards import as_tensor, want_function, want_numbers, want_tensors
 
 
 def compute_numeric_gradient(f: Callable[[Tensor], Tensor], x: Tensor, dLdf: Tensor | None = None, h: float = 1e-7) -> Tensor:
@@ -33,6 +33,8 @@ def compute_numeric_gradient(f: Callable[[Tensor], Tensor], x: Tensor, dLdf: Ten
         raise TypeError(f"compute_numeric_gradient: x must be a float64 tensor, got {kind}. Convert it with x.double().")
     if dLdf is not None:
         want_tensors("compute_numeric_gradient", floating=False, dLdf=dLdf)
+    want_numbers("compute_numeric_gradient", h=h)
+    want_function("compute_numeric_gradient", "a function of x", f=f)
     if h <= 0:
         raise ValueError(f"compute_numeric_gradient: the step h must be > 0, got {h}. Leave it out for 1e-7.")
     if x.dtype == torch.float32 and h < 1e-3:
@@ -82,6 +84,7 @@ def rel_error(x: Tensor, y: Tensor, eps: float = 1e-10) -> float:
         ValueError: if the shapes differ (broadcasting would hide a wrong shape).
         TypeError: for boolean or complex tensors.
     """
+    want_numbers("rel_error", eps=eps)
     x, y = (as_tensor("rel_error", name, value).detach().cpu() for name, value in (("x", x), ("y", y)))
     if x.shape != y.shape:
         raise ValueError(f"rel_error: shapes differ, got {tuple(x.shape)} and {tuple(y.shape)}. Compare tensors of one shape.")

@@ -136,12 +136,14 @@ def get_device(name: str | None = None) -> torch.device:
     """
     import torch
 
+    if name is not None and not isinstance(name, str):
+        raise TypeError(f"get_device: wanted a device's name, got {name!r:.60}. Pass one of {', '.join(DEVICES)}, or None.")
     name = (name or os.environ.get("DL_DEVICE", "")).strip().lower()
     present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if not name:
         name = next(device for device in DEVICES if present[device])
     if name not in present:
-        raise ValueError(f"get_device: got {name!r}; DL_DEVICE must be one of {', '.join(DEVICES)}, or unset.")
+        raise ValueError(f"get_device: got {name!r}; it must be one of {', '.join(DEVICES)}. Correct or unset DL_DEVICE.")
     if not present[name]:
         raise RuntimeError(
             f"get_device: {name!r} was asked for, but torch {torch.__version__} finds none on this machine. "

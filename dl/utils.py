@@ -7,13 +7,14 @@ import math
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from numbers import Integral
 from typing import ParamSpec, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dl.guards import want_tensors
+from dl.guards import check_sizes, want_kind, want_numbers, want_tensors
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -23,6 +24,10 @@ STRIP_HEIGHT = 25  # pixels above an attention image, room for one word
 
 def reset_seed(number: int) -> None:
     """Seed Python's `random`, numpy's global stream and torch (all devices) with the same number."""
+    if isinstance(number, bool) or not isinstance(number, Integral) or not -(2**63) <= number < 2**64:
+        raise (ValueError if isinstance(number, Integral) else TypeError)(
+            f"reset_seed: wanted a whole number of 64 bits as seed, got {number!r:.60}. Pass an int such as 0."
+        )
     random.seed(number)
     np.random.seed(number % 2**32)
     torch.manual_seed(number)
@@ -46,6 +51,7 @@ def no_grad(function: Callable[P, R]) -> Callable[P, R]:
 @contextmanager
 def eval_mode(model: nn.Module) -> Iterator[None]:
     """A model in eval mode inside; afterwards each of its modules is in the mode it was in, also after an error."""
+    want_kind("eval_mode", "a torch module", nn.Module, model=model)
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
@@ -89,6 +95,7 @@ def full_float32() -> Iterator[None]:
 
 def cosine_schedule(lr: float, warmup: int, total: int) -> Callable[[int], float]:
     """Learning rate of update t = 0, 1, …: a line up to `lr` in `warmup` updates, then half a cosine to 0 at `total`."""
+    want_numbers("cosine_schedule", lr=lr, warmup=warmup, total=total)
 
     def rate(update: int) -> float:
         if update < warmup:
@@ -112,6 +119,8 @@ def tensor_to_image(tensor: Tensor) -> np.ndarray:
 
 def nearest_cell(pixels: int, cells: int) -> np.ndarray:
     """For each pixel along one side of an image, which cell's centre is nearest: (pixels,) int in [0, cells)."""
+    check_sizes("nearest_cell", pixels=pixels)
+    check_sizes("nearest_cell", 1, cells=cells)
     return np.minimum(np.rint(np.arange(pixels) / CELL).astype(int), cells - 1)
 
 
@@ -130,11 +139,13 @@ def attention_visualizer(img: Tensor, attn_weights: Tensor, token: str) -> np.nd
     """
     import cv2  # 0.1 s to import, and only this function draws text
 
-    if img.ndim != 3 or img.shape[0] != 3 or attn_weights.ndim != 2:
+    want_tensors("attention_visualizer", floating=False, img=img, attn_weights=attn_weights)
+    if img.ndim != 3 or img.shape[0] != 3 or attn_weights.ndim != 2 or not img.numel() or not attn_weights.numel():
         raise ValueError(
             "attention_visualizer: wanted img (3, H, W) and attn_weights (h, w), got "
             f"{tuple(img.shape)} and {tuple(attn_weights.shape)}. Pass one image and one word's map."
         )
+    want_kind("attention_visualizer", "a text", str, token=token)
     picture = tensor_to_image(img)  # (H, W, 3)
     H, W, _ = picture.shape
     weights = attn_weights.detach().float().cpu().numpy()

@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence, Set
-from numbers import Integral
+from collections.abc import Iterable, Mapping, Sequence, Set
+from numbers import Integral, Real
 
 import torch
 from torch import Tensor
@@ -93,12 +93,83 @@ def as_tensor(function: str, name: str, value: object) -> Tensor:
         ) from error
 
 
-def check_sizes(function: str, **sizes: int) -> None:
-    """Whole numbers of 0 or more."""
+def check_sizes(function: str, least: int = 0, /, **sizes: int) -> None:
+    """Whole numbers of `least` or more."""
     for name, size in sizes.items():
-        if isinstance(size, bool) or not isinstance(size, Integral) or not 0 <= size < 2**31:
+        if isinstance(size, bool) or not isinstance(size, Integral) or not least <= size < 2**31:
             raise (ValueError if isinstance(size, Integral) else TypeError)(
-                f"{function}: {name} must be a whole number of 0 or more, got {size!r:.60}. Pass an int such as 4."
+                f"{function}: {name} must be a whole number of {least} or more, got {size!r:.60}. Pass an int such as 4."
+            )
+
+
+def check_index(function: str, index: int, count: int) -> None:
+    """A position in something of that length; an IndexError for one beyond it, at which Python's loops end."""
+    if isinstance(index, bool) or not isinstance(index, Integral):
+        raise TypeError(f"{function}: wanted a whole number as index, got {index!r:.60}. Pass an int.")
+    if not -count <= index < count:
+        raise IndexError(f"{function}: got index {index}, wanted one of {count} items. Pass an int from 0 to {count - 1}.")
+
+
+def want_numbers(function: str, **values: float) -> None:
+    """Finite numbers."""
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, Real):
+            raise TypeError(f"{function}: {name} must be a number, got {value!r:.60}. Pass a number such as 0.1.")
+        if not -1e300 < value < 1e300 or isinstance(value, Integral) and abs(value) >= 2**63:  # more than torch takes
+            raise ValueError(f"{function}: {name} must be a finite number of 64 bits, got {value}. Pass one such as 0.1.")
+
+
+def want_kind(function: str, wanted: str, kind: type | tuple[type, ...], **values: object) -> None:
+    """A TypeError unless all are of that kind."""
+    for name, value in values.items():
+        if not isinstance(value, kind):
+            raise TypeError(f"{function}: {name} must be {wanted}, got {value!r:.60}. Pass {wanted}.")
+
+
+def want_function(function: str, wanted: str, **values: object) -> None:
+    """A TypeError unless all can be called."""
+    for name, value in values.items():
+        if not callable(value):
+            raise TypeError(f"{function}: {name} must be {wanted}, got {value!r:.60}. Pass {wanted}.")
+
+
+def want_iterable(function: str, wanted: str, **values: object) -> None:
+    """A TypeError unless a loop can go over all of them, as it cannot over arrays without an axis."""
+    for name, value in values.items():
+        if not isinstance(value, Iterable) or not getattr(value, "ndim", 1):
+            raise TypeError(f"{function}: {name} must be {wanted}, got {value!r:.60}. Pass {wanted}.")
+
+
+def want_methods(function: str, names: str, **values: object) -> None:
+    """A TypeError unless all have these methods, such as "encode_text encode_image"."""
+    for name, value in values.items():
+        if not all(callable(getattr(value, method, None)) for method in names.split()):
+            wanted = f"an object with {' and '.join(names.split())}"
+            raise TypeError(f"{function}: {name} must be {wanted}, got {value!r:.60}. Pass {wanted}.")
+
+
+def want_device(function: str, device: torch.device | str) -> torch.device:
+    """A device that torch knows and, for CUDA, finds on this machine."""
+    want_kind(function, "a device such as 'cpu'", (str, torch.device), device=device)
+    try:
+        made = torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(f"{function}: torch knows no device {device!r}. Pass a device such as 'cpu'.") from error
+    if made.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"{function}: got device {device!r}, but torch finds no CUDA here. Pass 'cpu', or leave it out.")
+    return made
+
+
+def want_indices(function: str, count: int, **tensors: Tensor) -> None:
+    """Integer tensors with values from 0 to count - 1."""
+    for name, tensor in tensors.items():
+        want_tensors(function, floating=False, **{name: tensor})
+        if tensor.dtype not in (torch.int32, torch.int64):
+            raise TypeError(f"{function}: {name} must hold integers, got {tensor.dtype}. Convert it with .long().")
+        if tensor.numel() and not 0 <= int(tensor.min()) <= int(tensor.max()) < count:
+            raise ValueError(
+                f"{function}: {name} runs from {int(tensor.min())} to {int(tensor.max())}, wanted 0 to {count - 1}. "
+                "Use the vocabulary, or the classes, that the model was made for."
             )
 
 

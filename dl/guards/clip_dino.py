@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dl.guards import as_tensor, check_tensors
+from dl.guards import as_tensor, check_tensors, want_device, want_function, want_methods
 
 MOST_CLASSES = 10_000  # the table of all pairs of classes has to fit into memory
 
@@ -45,10 +45,12 @@ def check_features(text: Tensor, image: Tensor) -> None:
 
 def tokenize(function: str, texts: Sequence[str], device: torch.device | str) -> Tensor:
     """`clip.tokenize`, (N, 77) on the device, with errors in words."""
-    if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
+    fits = isinstance(texts, (Sequence, np.ndarray)) and not isinstance(texts, str)
+    if not fits or isinstance(texts, np.ndarray) and not texts.ndim or not all(isinstance(text, str) for text in texts):
         raise TypeError(f"{function}: wanted a list of texts, got {texts!r:.60}. Pass strings in a list.")
     if not len(texts):
         raise ValueError(f"{function}: wanted at least one text, got none. Pass the classes to choose from.")
+    device = want_device(function, device)
     tokenizer = _imported_tokenizer()
     try:
         return tokenizer(list(texts)).to(device)
@@ -84,17 +86,34 @@ def check_query(query: str, k: int) -> int:
     """k as an int, for `CLIPImageRetriever.retrieve`."""
     if not isinstance(query, str):
         raise TypeError(f"CLIPImageRetriever.retrieve: wanted one text, got {type(query).__name__}. Pass a string.")
-    if isinstance(k, bool) or not hasattr(k, "__index__"):
-        raise TypeError(f"CLIPImageRetriever.retrieve: wanted a whole number k, got {k!r}. Pass an int.")
-    k = operator.index(k)
+    try:
+        if isinstance(k, bool):
+            raise TypeError("True and False are no numbers of images")
+        k = operator.index(k)
+    except TypeError as error:
+        raise TypeError(f"CLIPImageRetriever.retrieve: wanted a whole number k, got {k!r:.60}. Pass an int.") from error
     if k < 1:
         raise ValueError(f"CLIPImageRetriever.retrieve: wanted k >= 1, got {k}. Ask for at least one image.")
     return k
 
 
-def check_head_size(num_classes: int, inp_dim: int) -> None:
+def check_model(function: str, model: object, preprocess: Callable, device: torch.device | str) -> None:
+    """CLIP's two encoders, a function for its images, and a device."""
+    want_methods(function, "encode_text encode_image", clip_model=model)
+    want_function(function, "a function of an image", clip_preprocess=preprocess)
+    want_device(function, device)
+
+
+def check_head_size(device: torch.device | str, num_classes: int, inp_dim: int) -> None:
     """At least one class and one feature."""
-    if int(num_classes) < 1 or int(inp_dim) < 1:
+    want_device("DINOSegmentation", device)
+    try:
+        sizes = int(num_classes), int(inp_dim)
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
+        raise TypeError(
+            f"DINOSegmentation: wanted numbers num_classes and inp_dim, got {num_classes!r:.40}, {inp_dim!r:.40}. Pass ints."
+        ) from error
+    if not 1 <= min(sizes) <= max(sizes) < 2**31:
         raise ValueError(
             f"DINOSegmentation: wanted num_classes and inp_dim of at least 1, got {num_classes} and {inp_dim}. "
             "masks.max() + 1 wraps to 0 in uint8 if a mask holds 255: write int(masks.max()) + 1."

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
-from dl.guards import want_tensors, want_words
+from dl.guards import check_sizes, want_function, want_kind, want_numbers, want_tensors, want_words
 
 
 def check_vocabulary(vocab: Sequence[str]) -> None:
@@ -24,6 +24,7 @@ def check_vocabulary(vocab: Sequence[str]) -> None:
 def check_words(line: str, token_dict: Mapping[str, int], spc_tokens: Sequence[str]) -> None:
     """Every word of a line can be written with the vocabulary."""
     want_words("prepocess_input_sequence", "token_dict", token_dict)
+    want_kind("prepocess_input_sequence", "a dictionary", Mapping, token_dict=token_dict)
     want_words("prepocess_input_sequence", "spc_tokens", spc_tokens)
     if not isinstance(line, str):
         raise TypeError(f"prepocess_input_sequence: wanted one line of text, got {type(line).__name__}. Pass a string.")
@@ -91,8 +92,12 @@ def check_mask(name: str, mask: Tensor, shape: tuple[int, int, int]) -> None:
         )
 
 
-def check_heads(name: str, num_heads: int, emb_dim: int) -> None:
-    """The heads share the features evenly."""
+def check_block(name: str, num_heads: int, emb_dim: int, feedforward_dim: int, dropout: float) -> None:
+    """Sizes of at least 1, heads that share the features evenly, a probability."""
+    check_sizes(name, 1, num_heads=num_heads, emb_dim=emb_dim, feedforward_dim=feedforward_dim)
+    want_numbers(name, dropout=dropout)
+    if not 0 <= dropout < 1:
+        raise ValueError(f"{name}: dropout is {dropout}, wanted a probability in [0, 1). Pass 0.0 for none.")
     if emb_dim % num_heads != 0:
         raise ValueError(
             f"{name}: emb_dim {emb_dim} is not a multiple of num_heads {num_heads}, so the heads cannot share it "
@@ -100,12 +105,21 @@ def check_heads(name: str, num_heads: int, emb_dim: int) -> None:
         )
 
 
-def check_positions(name: str, which: str, tokens: Tensor, positions: Tensor) -> None:
-    """As many positions as tokens."""
+def check_positions(name: str, which: str, tokens: Tensor, positions: Tensor, emb_dim: int) -> None:
+    """Integer tokens, and as many positions of M features."""
+    want_tensors(name, floating=False, **{f"{which}_b": tokens})
+    want_tensors(name, True, **{f"{which}_pos": positions})
+    if tokens.dtype not in (torch.int32, torch.int64):
+        raise TypeError(f"{name}: {which}_b must hold tokens as integers, got {tokens.dtype}. Convert them with .long().")
     if tokens.ndim != 2 or positions.ndim != 3 or positions.shape[0] not in (1, tokens.shape[0]):
         raise ValueError(
             f"{name}: got {which}_b {tuple(tokens.shape)} and {which}_pos {tuple(positions.shape)}; wanted tokens "
             "(N, K) and positions (N, K, M) or (1, K, M). Add a batch axis with tokens[None]."
+        )
+    if positions.shape[2] != emb_dim:
+        raise ValueError(
+            f"{name}: {which}_pos has {positions.shape[2]} features, wanted emb_dim = {emb_dim} of the model. Make the "
+            "positions for this size, for example position_encoding_sinusoid(K, M)."
         )
     if tokens.shape[1] != positions.shape[1]:
         raise ValueError(
@@ -137,8 +151,12 @@ def check_token_sequences(seq: Tensor) -> None:
         )
 
 
-def check_pairs(inputs: Sequence[str], targets: Sequence[str]) -> None:
-    """As many inputs as targets, at least one."""
+def check_pairs(inputs: Sequence[str], targets: Sequence[str], emb_dim: int, pos_encode: Callable) -> None:
+    """As many inputs as targets, at least one, and a function for their positions."""
+    want_words("AddSubDataset", "input_seqs", inputs)
+    want_words("AddSubDataset", "target_seqs", targets)
+    check_sizes("AddSubDataset", 1, emb_dim=emb_dim)
+    want_function("AddSubDataset", "a function (K, M) -> (1, K, M)", pos_encode=pos_encode)
     if len(inputs) != len(targets) or len(inputs) == 0:
         raise ValueError(
             f"AddSubDataset: got {len(inputs)} inputs and {len(targets)} targets; wanted equally many, at "

@@ -107,7 +107,7 @@ def clearest_unit(x: Tensor, kept: Mapping[str, Tensor]) -> tuple[float, int]:
     mark = x[0, :, 1:]  # (T, 1)
     let_in = (mark * kept["input gate"]).sum(0) - ((1 - mark) * kept["input gate"]).sum(0) / (len(mark) - 1)
     clear, unit = (let_in * kept["forget gate"].min(dim=0).values).max(dim=0)
-    return clear.item(), unit.item() + 1
+    return float(clear), int(unit) + 1
 
 
 def probe_positions(train_features: Tensor, val_features: Tensor, epochs: int = 12, seed: int = 0) -> Tensor:

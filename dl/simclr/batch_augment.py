@@ -22,6 +22,8 @@ import torch
 from torch import Generator, Tensor
 from torch.utils.data import DataLoader
 
+from dl.guards import want_device, want_iterable, want_kind, want_tensors
+from dl.guards.simclr import parts_of
 from dl.simclr.data_utils import normalise
 
 LUMINANCE = (0.299, 0.587, 0.114)  # red, green, blue in a grey value, as PIL's "L" (ITU-R 601)
@@ -50,12 +52,13 @@ class BatchAugmentation:
         Raises:
             TypeError: unless `images` is uint8. ValueError: unless it is (B, 3, h, w).
         """
+        want_tensors("BatchAugmentation", floating=False, images=images)
         if images.dtype != torch.uint8:
             raise TypeError(
                 f"BatchAugmentation: wanted uint8 images in 0..255, got {images.dtype}. "
                 "Pass the raw images; the augmentation normalises them itself."
             )
-        if images.ndim != 4 or images.shape[1] != 3:
+        if images.ndim != 4 or images.shape[1] != 3 or 0 in images.shape[2:]:
             raise ValueError(
                 f"BatchAugmentation: wanted images (B, 3, h, w), got {tuple(images.shape)}. "
                 "Move channels first with permute(0, 3, 1, 2)."
@@ -190,12 +193,16 @@ class PairBatches:
         device: torch.device | str | None = None,
         generator: Generator | None = None,
     ) -> None:
+        want_iterable("PairBatches", "a DataLoader", loader=loader)
+        want_kind("PairBatches", "a BatchAugmentation", BatchAugmentation, augmentation=augmentation)
+        device = None if device is None else want_device("PairBatches", device)
         self.loader, self.augmentation, self.device, self.generator = loader, augmentation, device, generator
 
     def __len__(self) -> int:
         return len(self.loader)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        for images, targets in self.loader:
+        for batch in self.loader:
+            images, targets = parts_of("PairBatches", batch, 2, 2)
             images = images.to(self.device, non_blocking=True)
             yield self.augmentation(images, self.generator), self.augmentation(images, self.generator), targets

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from dl.guards import check_tensors, want_tensors
+from dl.guards import check_tensors, want_device, want_tensors
 
 HOTTEST = 1e18  # temperature; beyond it, all similarities are the same in any case
 
@@ -134,6 +134,7 @@ def simclr_loss_vectorized(
         ValueError: for unequal or empty branches, or tau <= 0. TypeError: if the branches differ in dtype.
     """
     N = _check_branches("simclr_loss_vectorized", out_left, out_right, tau)
+    device = None if device is None else want_device("simclr_loss_vectorized", device)
     out = torch.cat([out_left, out_right]).to(device)  # (2N, D)
     # EXERCISE simclr_loss_vectorized, about 5 lines. Hint: l(i, j) is the cross-entropy of a choice among 2N - 1 rows.
     # Which choice is the right one for row i, and what must the logit of a choice be that is not allowed?
@@ -156,10 +157,18 @@ def rel_error(x: ArrayLike | Tensor, y: ArrayLike | Tensor) -> float:
     Raises:
         ValueError: if the shapes differ, since broadcasting would hide a wrong shape.
     """
-    x, y = (np.asarray(value.detach().cpu() if isinstance(value, Tensor) else value, np.float64) for value in (x, y))
+    try:
+        x, y = (np.asarray(value.detach().cpu() if isinstance(value, Tensor) else value, np.float64) for value in (x, y))
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"rel_error: wanted arrays of numbers, got {x!r:.60} and {y!r:.60}. Pass numbers or tensors."
+        ) from error
     if x.shape != y.shape:
         raise ValueError(f"rel_error: shapes differ, got {x.shape} and {y.shape}. Compare arrays of one shape.")
-    return float(np.max(np.abs(x - y) / np.maximum(1e-8, np.abs(x) + np.abs(y))))
+    if not x.size:
+        return 0.0
+    with np.errstate(invalid="ignore"):  # two infinite elements give nan
+        return float(np.max(np.abs(x - y) / np.maximum(1e-8, np.abs(x) + np.abs(y))))
 
 
 # BEGIN SOLUTION-ONLY

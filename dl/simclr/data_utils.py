@@ -29,6 +29,8 @@ from dl import settings
 from dl.console import write_whole
 from dl.data import locate
 from dl.files import digest, user_path
+from dl.guards import check_index, check_sizes, want_function, want_kind, want_tensors
+from dl.guards import simclr as guards
 
 CIFAR10_MEAN = (0.4914, 0.4822, 0.4465)
 CIFAR10_STD = (0.2023, 0.1994, 0.2010)
@@ -61,6 +63,7 @@ def compute_train_transform(seed: int = 123456) -> transforms.Compose:
     Returns:
         transform: PIL image (RGB) -> float32 (3, 32, 32), in about [-2.43, 2.75].
     """
+    guards.check_seed("compute_train_transform", seed)
     random.seed(seed)
     torch.manual_seed(seed)
     colour_jitter = transforms.ColorJitter(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1)
@@ -92,6 +95,7 @@ class CIFAR10Pair(CIFAR10):
             x_i, x_j: `transform` applied twice to the image, independently; both None without a transform.
             target: the label, through `target_transform` if there is one.
         """
+        check_index("CIFAR10Pair", index, len(self))
         picture, target = Image.fromarray(self.data[index]), self.targets[index]
         x_i = x_j = None
         # EXERCISE CIFAR10Pair.__getitem__, about 3 lines. Hint: is one random view, used twice, a positive pair?
@@ -142,7 +146,9 @@ def load_cifar10(
     Raises:
         FileNotFoundError: if files are absent. ValueError: if files are damaged. All of them are named.
     """
-    own = user_path(root) / CIFAR10.base_folder if root else None
+    if transform is not None:
+        want_function("load_cifar10", "a function of an image", transform=transform)
+    own = None if root is None else user_path(root) / CIFAR10.base_folder
     if settings.data_mode() == settings.SAMPLE:
         folder = own or locate("cifar10")
         sums = own_checksums(own) if own else sample_checksums(folder)
@@ -194,12 +200,16 @@ def own_checksums(folder: Path) -> dict[str, str]:
 
 def picture_tensors(dataset: CIFAR10, count: int | None = None) -> tuple[Tensor, Tensor]:
     """The first `count` raw images, uint8 (count, 3, 32, 32), and their labels, int64 (count,); None takes all."""
+    want_kind("picture_tensors", "a data set of load_cifar10", CIFAR10, dataset=dataset)
+    if count is not None:
+        check_sizes("picture_tensors", count=count)
     pictures = torch.from_numpy(dataset.data[:count]).permute(0, 3, 1, 2).contiguous()
     return pictures, torch.tensor(dataset.targets[:count])
 
 
 def normalise(pictures: Tensor) -> Tensor:
     """Images (…, 3, H, W), uint8 or float in [0, 1], less CIFAR-10's mean, over its standard deviation: float."""
+    _check_pictures("normalise", pictures)
     if pictures.dtype == torch.uint8:
         pictures = pictures.float() / 255
     mean, std = (pictures.new_tensor(value)[:, None, None] for value in (CIFAR10_MEAN, CIFAR10_STD))
@@ -208,8 +218,20 @@ def normalise(pictures: Tensor) -> Tensor:
 
 def unnormalise(views: Tensor) -> Tensor:
     """Normalised images (…, 3, H, W) back in [0, 1], to be shown."""
+    want_tensors("unnormalise", views=views)
+    _check_pictures("unnormalise", views)
     mean, std = (views.new_tensor(value)[:, None, None] for value in (CIFAR10_MEAN, CIFAR10_STD))
     return (views * std + mean).clamp(0, 1)
+
+
+def _check_pictures(function: str, pictures: Tensor) -> None:
+    want_tensors(function, floating=False, pictures=pictures)
+    if pictures.dtype != torch.uint8:
+        want_tensors(function, pictures=pictures)
+    if pictures.ndim < 3 or pictures.shape[-3] != 3:
+        raise ValueError(
+            f"{function}: wanted images (…, 3, H, W), got {tuple(pictures.shape)}. Move channels first with permute(2, 0, 1)."
+        )
 
 
 def _few(dataset: CIFAR10) -> CIFAR10:

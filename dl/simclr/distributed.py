@@ -18,6 +18,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.autograd import Function
 
+from dl.guards import want_kind
 from dl.simclr.contrastive_loss import simclr_loss_vectorized
 
 
@@ -37,6 +38,7 @@ def global_loss(out_left: Tensor, out_right: Tensor, tau: float) -> Tensor:
 
 def synchronise_batch_norm(module: nn.Module) -> None:
     """Replace every batch norm inside `module` by a `SyncBatchNorm`; parameters, buffers and their names stay."""
+    want_kind("synchronise_batch_norm", "a torch module", nn.Module, module=module)
     for name, child in module.named_children():
         if isinstance(child, (nn.BatchNorm1d, nn.BatchNorm2d)):
             layer = SyncBatchNorm(child.num_features, child.eps, child.momentum).to(child.weight)

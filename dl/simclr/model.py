@@ -10,7 +10,7 @@ Notebook: notebooks/Self_Supervised_Learning.ipynb
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 
@@ -18,6 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+
+from dl.guards import simclr as guards
+from dl.guards import want_kind, want_tensors
 
 ENCODERS = ("resnet50", "small")
 SMALL_STAGES = ((32, 2), (64, 2), (128, 2), (256, 1))  # width and stride of each stage: 16, 8, 4, 4 pixels a side
@@ -39,8 +42,7 @@ class Model(nn.Module):
 
     def __init__(self, feature_dim: int = 128, encoder: str = "resnet50") -> None:
         super().__init__()
-        if encoder not in ENCODERS:
-            raise ValueError(f"Model: got encoder {encoder!r}; it must be one of {', '.join(ENCODERS)}.")
+        guards.check_network("Model", ENCODERS, encoder, feature_dim)
         self.f = _resnet50() if encoder == "resnet50" else _small_resnet()
         self.feature_width = 2048 if encoder == "resnet50" else SMALL_STAGES[-1][0]
         self.g = nn.Sequential(
@@ -60,11 +62,7 @@ class Model(nn.Module):
         Raises:
             ValueError: if `x` holds no RGB images.
         """
-        if x.ndim != 4 or x.shape[1] != 3:
-            raise ValueError(
-                f"Model.forward: wanted images (B, 3, height, width), got {tuple(x.shape)}. "
-                "Stack single images with x[None]; move channels first with permute(0, 3, 1, 2)."
-            )
+        guards.check_views("Model.forward", self, x)
         feature = self.f(x).flatten(start_dim=1)  # (B, H)
         return F.normalize(feature, dim=-1), F.normalize(self.g(feature), dim=-1)
 
@@ -78,12 +76,14 @@ class Classifier(nn.Module):
 
     def __init__(self, num_class: int, encoder: str = "resnet50") -> None:
         super().__init__()
+        guards.check_network("Classifier", ENCODERS, encoder, num_class)
         model = Model(encoder=encoder)
         self.f = model.f
         self.fc = nn.Linear(model.feature_width, num_class)
 
     def forward(self, x: Tensor) -> Tensor:
         """Images (B, 3, height, width) -> logits (B, num_class)."""
+        guards.check_views("Classifier.forward", self, x)
         return self.fc(self.f(x).flatten(start_dim=1))
 
 
@@ -93,6 +93,7 @@ def starting_weights(encoder: str = "resnet50") -> dict[str, Tensor]:
     Raises:
         FileNotFoundError: if the file for "resnet50" has not been fetched. ValueError: if it is damaged.
     """
+    guards.check_network("starting_weights", ENCODERS, encoder)
     if encoder == "small":
         from dl import weights
 
@@ -113,6 +114,9 @@ def load_pretrained(module: Model | Classifier, state_dict: dict[str, Tensor]) -
     Raises:
         ValueError: naming all tensors that are missing, unknown, or of another shape.
     """
+    want_kind("load_pretrained", "a Model or a Classifier", (Model, Classifier), module=module)
+    want_kind("load_pretrained", "a dictionary of tensors", Mapping, state_dict=state_dict)
+    want_tensors("load_pretrained", floating=False, **state_dict)
     own = {name: tensor for name, tensor in module.state_dict().items() if not name.startswith("fc.")}
     leftovers = [name for name in state_dict if name.split(".")[-1] in THOP_COUNTERS]
     if isinstance(module, Classifier):

@@ -22,6 +22,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from dl import settings
+from dl.guards import check_sizes, want_kind, want_methods, want_numbers
+from dl.guards import simclr as guards
 from dl.simclr.contrastive_loss import simclr_loss_vectorized
 from dl.simclr.model import Classifier, fingerprint
 from dl.utils import eval_mode
@@ -63,11 +65,15 @@ def train(
     Raises:
         ValueError: if the loader is empty, for a batch of one image, or as soon as the loss is not finite.
     """
+    guards.check_loop("train", model, device, data_loader=data_loader)
+    want_methods("train", "step zero_grad", train_optimizer=train_optimizer)
+    want_numbers("train", temperature=temperature)
     device = _device_of(model) if device is None else device
     model.train()
     total_loss, total_num = 0.0, 0
     bar = _bar(_few(data_loader), progress)
-    for step, (x_i, x_j, _) in enumerate(bar, start=1):
+    for step, batch in enumerate(bar, start=1):
+        x_i, x_j, _ = guards.parts_of("train", batch, 3, 3)
         if len(x_i) == 1:
             raise ValueError(
                 f"train: batch {step} of epoch {epoch} is a single image, wanted at least two: alone it has nothing "
@@ -114,6 +120,9 @@ def train_val(
     Raises:
         ValueError: if a label has no logit, the loader is empty, or the loss is not finite.
     """
+    guards.check_loop("train_val", model, device, data_loader=data_loader)
+    if train_optimizer is not None:
+        want_methods("train_val", "step zero_grad", train_optimizer=train_optimizer)
     device = _device_of(model) if device is None else device
     is_train = train_optimizer is not None
     name = "Train" if is_train else "Test"
@@ -122,7 +131,8 @@ def train_val(
     total_loss, total_num, correct = 0.0, 0, torch.zeros(2)
     bar = _bar(data_loader, progress)
     with torch.set_grad_enabled(is_train), nullcontext() if is_train else eval_mode(model):
-        for step, (x, target) in enumerate(bar, start=1):
+        for step, batch in enumerate(bar, start=1):
+            x, target = guards.parts_of("train_val", batch, 2, 2)
             logits = model(x.to(device, non_blocking=True))  # (B, C)
             _check_labels("train_val", target, logits.shape[1])
             target = target.to(device, non_blocking=True)
@@ -166,6 +176,12 @@ def train_probe(
     Raises:
         ValueError: as `train_val`, and for a checkpoint of other settings or of another encoder.
     """
+    guards.check_loop("train_probe", classifier, device, train_loader=train_loader, test_loader=test_loader)
+    want_kind("train_probe", "a Classifier", Classifier, classifier=classifier)
+    check_sizes("train_probe", epochs=epochs)
+    want_numbers("train_probe", rate=rate, weight_decay=weight_decay)
+    if rate < 0 or weight_decay < 0:
+        raise ValueError(f"train_probe: rate {rate} and weight_decay {weight_decay} must be 0 or more. Leave them out.")
     classifier.f.requires_grad_(False)
     optimizer = torch.optim.Adam(classifier.fc.parameters(), rate, weight_decay=weight_decay)
     chosen = {"rate": rate, "weight_decay": weight_decay, "encoder": fingerprint(classifier.f) if checkpoint else ""}
@@ -208,6 +224,9 @@ def test(
         ValueError: for k < 1, temperature <= 0, a label outside 0 … c - 1, an empty loader, or features that are not
             finite.
     """
+    guards.check_loop("test", model, device, memory_data_loader=memory_data_loader, test_data_loader=test_data_loader)
+    want_numbers("test", k=k, temperature=temperature)
+    check_sizes("test", 1, c=c)
     if k < 1 or not temperature > 0:
         raise ValueError(
             f"test: got k = {k} neighbours and temperature = {temperature}; wanted k >= 1 and a "
@@ -216,7 +235,8 @@ def test(
     device = _device_of(model) if device is None else device
     with eval_mode(model), torch.no_grad():
         bar = _bar(memory_data_loader, progress, "Feature extracting")
-        batches = [(model(x.to(device, non_blocking=True))[0], target) for x, *_, target in bar]
+        parts = ((batch[0], batch[-1]) for batch in (guards.parts_of("test", batch, 2) for batch in bar))
+        batches = [(model(x.to(device, non_blocking=True))[0], target) for x, target in parts]
         _not_empty(len(batches), "test")
         bank = torch.cat([feature for feature, _ in batches])  # (M, H)
         labels = torch.cat([target for _, target in batches]).to(device)  # (M,)
@@ -228,7 +248,8 @@ def test(
             )
         total_num, correct = 0, torch.zeros(2)
         bar = _bar(test_data_loader, progress)
-        for x, *_, target in bar:
+        for batch in bar:
+            x, *_, target = guards.parts_of("test", batch, 2)
             _check_labels("test", target, c)
             feature, _ = model(x.to(device, non_blocking=True))
             correct += _count_correct(knn_scores(feature, bank, labels, c, k, temperature), target.to(device)).cpu()
@@ -247,8 +268,9 @@ def knn_scores(feature: Tensor, bank: Tensor, labels: Tensor, c: int, k: int, te
     Returns:
         (B, c) float >= 0, up to a factor for each row, which keeps the sums finite at small temperatures.
     """
+    guards.check_neighbours(feature, bank, labels, c, k, temperature)
     similarity, nearest = (feature @ bank.T).topk(min(k, len(bank)))  # (B, k) each, descending
-    weights = ((similarity - similarity[:, :1]) / temperature).exp()  # (B, k), 1 for the nearest
+    weights = ((similarity - similarity[:, :1]) / float(temperature)).exp()  # (B, k), 1 for the nearest
     return weights.new_zeros(len(feature), c).scatter_add_(1, labels[nearest], weights)
 
 
@@ -260,6 +282,10 @@ def _count_correct(scores: Tensor, target: Tensor) -> Tensor:
 
 
 def _check_labels(function: str, labels: Tensor, c: int) -> None:
+    if labels.ndim != 1 or labels.is_floating_point() or labels.dtype == torch.bool:
+        raise TypeError(
+            f"{function}: labels are {labels.dtype} of shape {tuple(labels.shape)}, wanted integers (B,). Pass class numbers."
+        )
     if labels.min() < 0 or labels.max() >= c:
         raise ValueError(
             f"{function}: labels run from {labels.min()} to {labels.max()}, but there are {c} classes. "

@@ -87,8 +87,8 @@ def evaluate(model: Model, pictures: Tensor, labels: Tensor) -> dict[str, float]
 def notebook_knn(model: Model) -> float:
     """Percent of test images of the exported data set that nearest neighbours name, measured as in the notebook's curves."""
     parts = (picture_tensors(load_cifar10(train=train), count) for train, count in ((True, BANK), (False, ASKED)))
-    loaders = [DataLoader(TensorDataset(normalise(images), labels), 250) for images, labels in parts]
-    found, _ = test(model, *loaders, 1, 1, len(CLASSES), temperature=0.1, k=NOTEBOOK_NEIGHBOURS, progress=False)
+    bank, asked = (DataLoader(TensorDataset(normalise(images), labels), 250) for images, labels in parts)
+    found, _ = test(model, bank, asked, 1, 1, len(CLASSES), temperature=0.1, k=NOTEBOOK_NEIGHBOURS, progress=False)
     return round(found, 1)
 
 
@@ -155,8 +155,8 @@ CARD = """
 - **Time:** {minutes:.0f} minutes of one processor core since the last start, torch {torch}.
 - **Scores** on {held_out:,} images never trained on, from {labels:,} labelled ones: linear probe {probe} %
   (random weights {random_probe} %), {neighbours} nearest neighbours {knn} % (random weights {random_knn} %).
-- **History:** loss of each epoch, and kNN accuracy on the exported images before the first and after each ({curve} %), are in
-  the file's metadata: `json.loads(dl.weights.metadata("simclr")["history"])`.
+- **History:** loss of each epoch, and kNN accuracy on the exported images before the first and after
+  each ({curve} %), are in the file's metadata: `json.loads(dl.weights.metadata("simclr")["history"])`.
 
 Limits: it knows the ten shapes of the sample world at 32x32 and is no substitute for weights trained on CIFAR-10. It
 was made not to see colours: ask it for shapes.

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from dl import settings
 from dl.files import user_path
+from dl.guards import check_sizes, want_device
 from dl.guards.images import check_images
 from dl.video.overlay import create_segmentation_overlay, outline_objects, resize_nearest
 from dl.video.tokens import FRAME_SIZE, PATCH, stream_tokens
@@ -123,6 +124,8 @@ class DavisDataset:
         Raises:
             ValueError: without masks, for other shapes, or if a mask holds 255. TypeError: for floats.
         """
+        device = want_device("process_masks", device)
+        check_sizes("process_masks", 1, size=size, patch_size=patch_size)
         masks = np.asarray(masks)
         if masks.ndim == 4 and masks.shape[-1] == 1:
             masks = masks[..., 0]
@@ -138,6 +141,8 @@ class DavisDataset:
                 f"process_masks: wanted object ids from 0 to 254, got {masks.min()} to {masks.max()}. "
                 "255 marks undecided pixels in some data sets: set them to 0."
             )
+        if size < patch_size:
+            raise ValueError(f"process_masks: got size {size} for patches of {patch_size}. The course uses {FRAME_SIZE}.")
         side = size // patch_size
         labels = np.stack([resize_nearest(mask, side, side) for mask in masks])  # (T, side, side)
         return torch.from_numpy(labels.reshape(len(labels), -1).astype(np.int64)).to(device)  # (T, P)
@@ -174,7 +179,10 @@ class DavisDataset:
             return index
         if isinstance(index, bool) or not hasattr(index, "__index__"):
             raise TypeError(f"get_sample: wanted a video's position or name, got {index!r}. Pass an int or a string.")
-        index = operator.index(index)
+        try:
+            index = operator.index(index)
+        except TypeError as error:  # arrays have the method, too
+            raise TypeError(f"get_sample: wanted a position or name, got {index!r:.60}. Pass an int or a string.") from error
         if not 0 <= index < len(self.names):
             raise IndexError(
                 f"get_sample: got position {index}, wanted 0 to {len(self.names) - 1}. "

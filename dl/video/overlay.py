@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from dl.guards import check_sizes, want_numbers
 from dl.guards.images import check_images
 
 COLOURS = (  # of classes 0, 1, …: black dims the background; the others are far, in CIELAB, from every colour that an object
@@ -16,6 +17,8 @@ COLOURS = (  # of classes 0, 1, …: black dims the background; the others are f
     (170, 170, 255),
     (0, 0, 68),
 )
+
+LARGEST_CLASS = 254  # 255 marks undecided pixels
 
 
 def create_segmentation_overlay(
@@ -34,6 +37,9 @@ def create_segmentation_overlay(
         ValueError: if sizes differ. TypeError: if the image is not uint8 or the mask holds no integers.
     """
     (image,) = check_images("create_segmentation_overlay", [image], grey=False)
+    want_numbers("create_segmentation_overlay", alpha=alpha)
+    if not 0 <= alpha <= 1:
+        raise ValueError(f"create_segmentation_overlay: got alpha {alpha}, wanted a weight from 0 to 1. Leave it out for 0.5.")
     segmentation_mask = _checked_mask("create_segmentation_overlay", segmentation_mask, image)
     colours = class_colours(int(segmentation_mask.max()) + 1)[segmentation_mask]  # (H, W, 3)
     blended = (image * (1 - alpha) + colours * alpha).round().astype(np.uint8)
@@ -59,6 +65,8 @@ def outline_objects(segmentation_mask: np.ndarray, image: np.ndarray, width: int
 
     (image,) = check_images("outline_objects", [image], grey=False)
     labels = _checked_mask("outline_objects", segmentation_mask, image).astype(np.uint8)
+    if width is not None:
+        check_sizes("outline_objects", 1, width=width)
     width = max(2, image.shape[1] // 160) if width is None else width
     dark = max(1, width // 2)
     grey = (image @ np.array([0.299, 0.587, 0.114]) * 0.55).round()  # (H, W)
@@ -77,6 +85,7 @@ def outline_objects(segmentation_mask: np.ndarray, image: np.ndarray, width: int
 
 def class_colours(count: int) -> np.ndarray:
     """uint8 (count, 3), RGB: `COLOURS`, then more from a fixed random stream of their own."""
+    check_sizes("class_colours", count=count)
     more = np.random.default_rng(0).integers(40, 256, size=(max(0, count - len(COLOURS)), 3))
     return np.array([*COLOURS, *more.tolist()], dtype=np.uint8)[:count]
 
@@ -96,4 +105,8 @@ def _checked_mask(caller: str, segmentation_mask: np.ndarray, image: np.ndarray)
         )
     if mask.dtype.kind not in "iu":
         raise TypeError(f"{caller}: wanted classes as integers, got {mask.dtype}. Pass class numbers, not scores.")
+    if mask.min() < 0 or mask.max() > LARGEST_CLASS:
+        raise ValueError(
+            f"{caller}: wanted classes from 0 to {LARGEST_CLASS}, got {mask.min()} to {mask.max()}. Set undecided pixels to 0."
+        )
     return mask

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from dl.console import write_whole
 from dl.data.content import load_saved
 from dl.files import save_tensors, user_path
+from dl.guards import check_sizes, want_device, want_iterable, want_methods
 from dl.guards.images import check_images
 from dl.image_utils import IMAGENET_MEAN, IMAGENET_STD
 from dl.utils import no_grad
@@ -46,6 +47,7 @@ def frame_tensor(frames: Sequence[np.ndarray], size: int = FRAME_SIZE) -> Tensor
     Raises:
         ValueError: without frames, or for frames of other shapes. TypeError: for frames that are not uint8.
     """
+    check_sizes("frame_tensor", 1, size=size)
     return _normalised([_resized(frame, size) for frame in check_images("frame_tensor", frames, grey=False)])
 
 
@@ -65,6 +67,10 @@ def stream_tokens(
         ValueError: for a size that the model's patches do not divide, or frames of other shapes.
         TypeError: for frames that are not uint8.
     """
+    want_methods("process_frames", "get_intermediate_layers", dino_model=model)
+    want_device("process_frames", device)
+    want_iterable("process_frames", "a list of frames", frames=frames)
+    check_sizes("process_frames", size=size)
     patch = getattr(model, "patch_size", PATCH)
     if size < PATCH or size % patch:
         raise ValueError(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dl.files import user_path
+from dl.guards import want_iterable
 from dl.guards.images import check_images
 from dl.video.mp4 import state_size
 
@@ -34,6 +35,11 @@ def write_video_from_array(array: Iterable[np.ndarray], output_path: str | Path,
     """
     fps = _checked_rate(fps)
     output_path = user_path(output_path)
+    want_iterable("write_video_from_array", "a list of frames", array=array)
+    if not output_path.name:
+        raise ValueError(
+            f"write_video_from_array: got {str(output_path)!r}, wanted a file's name. Pass one that ends with .mp4."
+        )
     temporary = output_path.with_name(f".{output_path.stem}.{os.getpid()}{output_path.suffix}")
     writer, size = None, None
     try:
@@ -52,7 +58,9 @@ def write_video_from_array(array: Iterable[np.ndarray], output_path: str | Path,
             frame = np.pad(frame, ((0, odd[0]), (0, odd[1]), (0, 0)), mode="edge")
             writer.write(np.ascontiguousarray(frame[..., ::-1]))  # OpenCV wants blue first
         if writer is None:
-            raise ValueError("write_video_from_array: got no frame, wanted at least one. Is the generator used up?")
+            raise ValueError(
+                "write_video_from_array: got no frame, wanted at least one. A used generator is empty: make it anew."
+            )
         writer.release()
         if size is not None and any(odd):
             state_size(temporary, whole, size[:2])
