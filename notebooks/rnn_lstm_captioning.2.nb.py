@@ -119,7 +119,7 @@ p = session.predict(
 
 # %%
 reset_seed(0)
-shown, _ = measure.marked_numbers(1, 20, torch.Generator().manual_seed(5))
+sequence, _ = measure.marked_numbers(1, 20, torch.Generator().manual_seed(5))
 pairs, clearest = [], ((-1.0, 0), {})
 for seed in range(session.shortened(6, 1)):
     closed = lesson.LSTM(2, 4)
@@ -127,10 +127,10 @@ for seed in range(session.shortened(6, 1)):
     opened.load_state_dict(closed.state_dict())
     with torch.no_grad():
         opened.b[4:8] = 3
-    right, _ = measure.learn_to_remember(closed, 4, shown, seed=seed)
-    open_right, stages = measure.learn_to_remember(opened, 4, shown, seed=seed)
+    right, _ = measure.learn_to_remember(closed, 4, sequence, seed=seed)
+    open_right, stages = measure.learn_to_remember(opened, 4, sequence, seed=seed)
     pairs.append({"pair": seed + 1, "zero biases": right, "open": open_right})
-    clear = measure.clearest_unit(shown, stages[300])
+    clear = measure.clearest_unit(sequence, stages[300])
     clearest = max(clearest, (clear, stages), key=lambda found: found[0])
 Table(pairs, digits=2)
 
@@ -141,7 +141,7 @@ p.reveal(few_or_all, f"In {only_open} of {len(pairs)}.")
 session.target("open gates learn to remember", all(pair["open"] > 0.95 for pair in pairs))
 session.record(remembered_only_when_open=only_open)
 (_, unit), stages = clearest
-figure = draw.watch_gates(shown, stages)
+figure = draw.watch_gates(sequence, stages)
 session.say(f"Look at unit **{unit}** in the last column.")
 
 # %% [markdown]
