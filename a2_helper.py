@@ -445,7 +445,7 @@ def train(
         schedule = step_schedule(warmup_lr, warmup_interval, lr)
         if print_every and warmup_interval is not None:
             print(f"learning rate {warmup_lr:g} for the first {warmup_interval} updates, then {lr:g}")
-    num_epochs = settings.shortened(num_epochs, 10)
+    num_epochs = settings.shortened(num_epochs, 4)
     history = [] if history is None else history
     saved = Checkpoint(checkpoint, {}, model=model, optimizer=optimizer, order=train_dataloader.generator)
     history[:] = saved.resume().get("history", [] if checkpoint else history)
@@ -595,7 +595,7 @@ def right_tokens(
     want_device("right_tokens", device)
     check_sizes("right_tokens", 1, batch_size=batch_size)
     model.to(device)
-    asked = Subset(dataset, range(settings.shortened(len(dataset), 200)))
+    asked = Subset(dataset, range(settings.shortened(len(dataset), 100)))
     right = []
     for batch in DataLoader(asked, batch_size):
         inputs, input_positions, targets, target_positions = _parts_of(batch)

@@ -564,7 +564,7 @@ features_guess = session.predict("Which features are best on the EASY video, the
 # %%
 networks = {"learnt tokens": dino_model, "untrained tokens": untrained}
 easy = exams.feature_ious(world, "playground", networks, DEVICE)
-hard_videos = list(HARD_VIDEOS)[: session.shortened(16, 2)]
+hard_videos = list(HARD_VIDEOS)[: session.shortened(16, 1)]
 hard = [exams.feature_ious(world, name, networks, DEVICE) for name in tqdm(hard_videos)]
 comparison = {kind: [video[kind] for video in hard] for kind in easy}
 figure = draw.feature_comparison(comparison, "Hard videos: which features find the objects again?")
