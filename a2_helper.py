@@ -445,7 +445,7 @@ def train(
         schedule = step_schedule(warmup_lr, warmup_interval, lr)
         if print_every and warmup_interval is not None:
             print(f"learning rate {warmup_lr:g} for the first {warmup_interval} updates, then {lr:g}")
-    num_epochs = settings.shortened(num_epochs, 4)
+    num_epochs = settings.shortened(num_epochs, 10)
     history = [] if history is None else history
     saved = Checkpoint(checkpoint, {}, model=model, optimizer=optimizer, order=train_dataloader.generator)
     history[:] = saved.resume().get("history", [] if checkpoint else history)

@@ -266,7 +266,7 @@ session.check("published: own ones below 0.4, others above 0", own.max() < 0.4 a
 # Ten images could be luck. The sample world can draw as many scenes as we like and knows what is in them, so it can examine CLIP: 500 scenes with one to three objects. For each caption, which image is its own, among ten and among a hundred? The share of right answers is called *recall@1*: the right image comes first in the list.
 
 # %%
-EXAM = session.shortened(500, 50)
+EXAM = session.shortened(500, 100)
 exam = list(scenes("val", EXAM))
 exam_pixels = [render(scene, 112)[0] for scene in exam]
 exam_images = lesson.encode_images(clip_model, clip_preprocess, exam_pixels, DEVICE).float().cpu()
