@@ -21,7 +21,7 @@
 #
 # **You need** a little PyTorch (tensors, modules, a training step), the softmax and its cross-entropy, and logarithms.
 #
-# **Time:** about 4 hours for you. The computer needs some minutes with the sample images; with CIFAR-10 (`DL_DATA=real`) plan for a GPU.
+# **Time:** 3 hours for the exercises, about 4 in all with reading. The computer needs some minutes with the sample images; with CIFAR-10 (`DL_DATA=real`) plan for a GPU.
 #
 # **Papers:** SimCLR is by [Chen et al. 2020](https://arxiv.org/abs/2002.05709). The nearest-neighbour evaluation is from [Wu et al. 2018](https://arxiv.org/abs/1805.01978). Two relatives worth knowing are [MoCo, He et al. 2019](https://arxiv.org/abs/1911.05722), which keeps a queue of negatives, and [BYOL, Grill et al. 2020](https://arxiv.org/abs/2006.07733), which needs none.
 #

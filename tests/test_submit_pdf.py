@@ -231,7 +231,7 @@ def test_phone_pictures_that_cannot_be_read_are_named(typeset):
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "I;16", "F"])
 def test_pictures_of_every_mode_keep_their_light(tmp_path, mode):
-    from dl.submit.pictures import _smaller
+    from dl.submit.images import _smaller
 
     kind = "TIFF" if mode in ("CMYK", "F") else "PNG"
     light = {"I;16": 65535, "F": 1.0, "CMYK": (0, 0, 0, 0), "LA": (255, 255), "RGBA": (0, 0, 0, 0)}.get(

@@ -119,7 +119,7 @@ def test_forbidden_words_are_found(line):
     "line",
     [
         "an image per row",
-        "`dl/submit/pictures.py`",
+        "`dl/data/pictures.py`",
         "a constant learning rate",
         "one number per feature",
         "one at a step of 5",

@@ -13,7 +13,7 @@ from pathlib import Path
 import pypandoc
 
 from dl.submit.equations import MARKED, Equations
-from dl.submit.pictures import PAGE_WIDTH, Pictures
+from dl.submit.images import PAGE_WIDTH, Pictures
 from dl.submit.texts import LONGEST_WORD, Characters, breakable, quoted
 
 READER = "gfm-tex_math_dollars-tex_math_gfm-yaml_metadata_block-gfm_auto_identifiers-autolink_bare_uris"

@@ -15,7 +15,7 @@ from dl.submit import markdown
 from dl.submit.cells import Cell, Notebook, as_dict, joined
 from dl.submit.equations import Equations
 from dl.submit.examine import Finding, Result
-from dl.submit.pictures import Pictures, decoded
+from dl.submit.images import Pictures, decoded
 from dl.submit.texts import Characters, as_on_a_terminal, breakable, cut, quoted, text_fonts
 
 TITLE = "Assignment 2: recurrent networks, Transformers, contrastive learning, CLIP and DINO"
