@@ -154,9 +154,9 @@ views = torch.stack([torch.stack(pair_data[n][:2]) for n in range(count)])  # (c
 colours = draw.unnormalise(views)
 spread = (colours.amax(dim=2) - colours.amin(dim=2)).amax(dim=(2, 3))  # (count, 2)
 grey = spread < 0.01
-session.check("about one view in five is grey", 0.15 < grey.float().mean() < 0.26)
+session.target("about one view in five is grey", 0.15 < grey.float().mean() < 0.26)
 either = grey.any(dim=1).float().mean().item()
-session.check("at least one view is grey in about 36 % of the pairs", 0.27 < either < 0.46)
+session.target("at least one view is grey in about 36 % of pairs", 0.27 < either < 0.46)
 grey_pairs.reveal(either, "1 - 0.8 * 0.8 = 0.36: in these pairs, colours are no clue.")
 
 # %% [markdown]

@@ -284,7 +284,7 @@ for length in LENGTHS:
 # %%
 figure, exponent = show.growth(LENGTHS, seconds)
 cost.reveal(f"{2**exponent:.1f} times", "K tokens make K times K scores.")
-session.check("time grows clearly faster than length", exponent > 1.2, f"exponent {exponent:.2f}")
+session.target("time grows clearly faster than length", exponent > 1.2, f"exponent {exponent:.2f}")
 session.record(attention_time_exponent=exponent)
 
 # %% [markdown]
