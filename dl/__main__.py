@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import atexit
+import codecs
 import contextlib
 import importlib
 import io
@@ -33,9 +34,10 @@ def program() -> None:
 
 def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
+    codecs.register_error("dl.replace", _replaced)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal without our letters gets question marks, not a traceback
+            stream.reconfigure(errors="dl.replace")
     try:
         return args.command(args)
     except UsageError as error:
@@ -47,6 +49,13 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of a pipe, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return SUCCESS
+
+
+def _replaced(error: UnicodeError) -> tuple[str, int]:
+    """What a terminal without our letters gets: question marks, not a traceback; difficulties stay readable."""
+    assert isinstance(error, UnicodeEncodeError)
+    letters = error.object[error.start : error.end]
+    return "".join({"●": "*", "○": "o"}.get(letter, "?") for letter in letters), error.end
 
 
 def parser() -> argparse.ArgumentParser:

@@ -4,6 +4,8 @@ set before it is loaded."""
 import functools
 import http.server
 import os
+import re
+import shlex
 import subprocess
 import sys
 import threading
@@ -14,6 +16,11 @@ import pytest
 
 from dl.commands import install
 from tests.no_network.sitecustomize import python_path
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 ROOT = Path(__file__).resolve().parent.parent
 CPU = "https://example.org/cpu"
@@ -91,8 +98,9 @@ def indexes(tmp_path):
     server.shutdown()
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the registry's wheels have no CUDA libraries")
-def test_cpu_wheels_take_the_place_of_the_registrys_and_constraints_hold(tmp_path, indexes):
+@pytest.fixture
+def course(tmp_path, indexes):
+    """A project that needs torch, with the same constraints, and the environment in which the registry is a local one."""
     project = tmp_path / "project"
     project.mkdir()
     (project / "backend.py").write_text(BACKEND)
@@ -104,14 +112,24 @@ def test_cpu_wheels_take_the_place_of_the_registrys_and_constraints_hold(tmp_pat
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "UV_", "TORCH_"))}
     environment |= {"PIP_CONFIG_FILE": os.devnull, "PIP_INDEX_URL": f"{indexes}/registry", "PYTHONPATH": python_path(ROOT)}
     environment |= {"UV_INDEX_URL": f"{indexes}/registry", "UV_NO_CONFIG": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    return project, environment
+
+
+def version_of_torch(python: Path) -> str:
+    """As a Python says that has the two stand-ins."""
+    ask = "import torch, torchvision; print(torch.__version__)"
+    plain = {**os.environ, "PYTHONPATH": python_path()}
+    return subprocess.run([python, "-c", ask], env=plain, capture_output=True, text=True).stdout.strip()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the registry's wheels have no CUDA libraries")
+def test_cpu_wheels_take_the_place_of_the_registrys_and_constraints_hold(indexes, course):
+    project, environment = course
 
     def installed(choice: str, index: str) -> tuple[int, str, str]:
         command = [sys.executable, "-m", "dl.commands.install", "--extras", "", "--torch", choice, "--index", index]
         done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True)
-        python, ask = project / ".venv" / "bin" / "python", "import torch, torchvision; print(torch.__version__)"
-        plain = {**environment, "PYTHONPATH": python_path()}
-        torch = subprocess.run([python, "-c", ask], env=plain, capture_output=True, text=True).stdout.strip()
-        return done.returncode, torch, done.stdout
+        return done.returncode, version_of_torch(project / ".venv" / "bin" / "python"), done.stdout
 
     code, torch, _ = installed("auto", f"{indexes}/nothing")
     assert (code, torch) == (0, "2.14.1")
@@ -119,6 +137,25 @@ def test_cpu_wheels_take_the_place_of_the_registrys_and_constraints_hold(tmp_pat
     assert (code, torch) == (0, "2.14.1+cpu") and f"CPU wheels of {indexes}/cpu" in said
     code, torch, said = installed("cpu", f"{indexes}/nothing")
     assert (code, torch) == (2, "2.14.1+cpu") and "nothing is out of reach" in said and "set TORCH_INDEX to a mirror" in said
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the registry's wheels have no CUDA libraries")
+def test_the_line_for_pip_in_the_readme_takes_cpu_wheels_and_keeps_to_the_constraints(indexes, course):
+    project, environment = course
+    (line,) = re.findall(r"^    python -m (pip .*--extra-index-url.*)$", (ROOT / "README.md").read_text("utf-8"), re.M)
+    assert f"--extra-index-url {install.CPU_INDEX} -c constraints.txt" in line
+    subprocess.run([sys.executable, "-m", "venv", project / ".venv"], check=True)
+    python = project / ".venv" / "bin" / "python"
+    command = [python, "-m", *shlex.split(line.replace(install.CPU_INDEX, f"{indexes}/cpu"))]
+    done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True)
+    assert (done.returncode, version_of_torch(python)) == (0, "2.14.1+cpu"), done.stderr
+
+
+def test_uv_sync_keeps_to_the_same_constraints():
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    pins = [line for line in lines if line and not line.startswith("#")]
+    assert project["tool"]["uv"]["constraint-dependencies"] == pins, "copy the lines of constraints.txt to pyproject.toml"
 
 
 LOOK = """

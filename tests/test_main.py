@@ -2,6 +2,8 @@
 
 import argparse
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +14,8 @@ import pytest
 from dl import __main__ as commands
 from dl import console as command
 from dl.console import UsageError
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def verbs(parser, prefix=""):
@@ -131,3 +135,45 @@ def test_a_terminal_without_our_letters_is_no_error(tmp_path):
         [sys.executable, "-m", "dl", "run", "größe"], cwd=Path(__file__).parent.parent, env=environment, capture_output=True
     )
     assert done.returncode == 2 and b"Traceback" not in done.stderr and b"gr??e" in done.stderr
+
+
+@pytest.mark.parametrize("arguments", ["check captioning --list --root {}", "status --root {}", "doctor"])
+def test_a_pipe_on_windows_shows_what_its_letters_can(tmp_path, arguments):
+    folder = tmp_path / "課題"
+    folder.mkdir()
+    for name in ("rnn_lstm_captioning.py", "transformers.py"):  # the doctor names the second, which is on the path
+        (folder / name).touch()
+    path = os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), str(folder))))
+    environment = {**os.environ, "PYTHONIOENCODING": "cp1252", "PYTHONPATH": path}
+    command = [sys.executable, "-m", "dl", *arguments.format(folder).split()]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True)
+    out = done.stdout.decode("cp1252")
+    assert done.returncode in (0, 1) and not done.stderr and f"{os.sep}??" in out, done.stderr
+    if arguments != "doctor":
+        assert re.search(r"rnn_step_forward +\*oo +20 min", out) and re.search(r"rnn_backward +\*\*\* +60 min", out)
+
+
+def test_a_project_in_a_folder_with_a_long_path_is_checked(tmp_path, capsys):
+    """Windows takes 260 characters by default, and the project's own files need some of them."""
+    folder = tmp_path
+    while len(str(folder)) < 250:
+        folder /= "a long name"[: max(1, 249 - len(str(folder)))]
+    folder.mkdir(parents=True)
+    shutil.copy(ROOT / "rnn_lstm_captioning.py", folder)
+    assert commands.main(["check", "rnn_step_forward", "--root", str(folder)]) == 0
+    assert "1 passed of 1 exercises" in capsys.readouterr().out
+
+
+def test_a_lesson_whose_name_differs_in_capitals_is_named(tmp_path, capsys):
+    """Windows and macOS take the two names for one, Linux does not."""
+    shutil.copy(ROOT / "rnn_lstm_captioning.py", tmp_path / "RNN_LSTM_Captioning.py")
+    (tmp_path / "a2_helper.py").touch()
+    if (tmp_path / "rnn_lstm_captioning.py").exists():
+        pytest.skip("this file system takes capitals and small letters for the same")
+    told = (
+        "rnn_lstm_captioning.py is not there, but RNN_LSTM_Captioning.py is; wanted exactly the first name. Rename the file."
+    )
+    assert commands.main(["check", "rnn_step_forward", "--root", str(tmp_path)]) == 1
+    assert told in capsys.readouterr().out
+    assert commands.main(["check", "captioning", "--list", "--root", str(tmp_path)]) == 2
+    assert told in capsys.readouterr().err

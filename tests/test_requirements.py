@@ -2,6 +2,7 @@
 
 import ast
 import importlib.metadata
+import itertools
 import re
 import sys
 from pathlib import Path
@@ -78,8 +79,11 @@ def test_every_pin_admits_each_python_that_it_is_for():
         if not pin.specifier.contains(metadata["Version"]):
             continue
         admitted = SpecifierSet(metadata.get("Requires-Python", ""))
-        pythons = [python for python in PYTHONS if pin.marker is None or pin.marker.evaluate({"python_version": python})]
-        refused += [f"{line} on {python}" for python in pythons if not admitted.contains(f"{python}.99")]
+        for python, release in itertools.product(PYTHONS, ("0", "99")):
+            full = f"{python}.{release}"
+            system = {"python_version": python, "python_full_version": full}
+            if (pin.marker is None or pin.marker.evaluate(system)) and not admitted.contains(full):
+                refused.append(f"{line} on {full}")
     assert refused == []
 
 

@@ -4,11 +4,8 @@ import base64
 import io
 import json
 import os
-import signal
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import nbformat
@@ -182,24 +179,6 @@ def test_a_kernel_that_dies_is_named(project, capsys):
     write(project, "dies", "# Memory", "import os; os._exit(9)")
     assert main(["run", "dies"]) == 1
     assert 'dies: section "Memory", code cell 1: the kernel died.' in capsys.readouterr().out
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
-def test_ctrl_c_stops_the_command_and_its_kernel(tmp_path):
-    cell = new_code_cell("import os, time; open('pid', 'w').write(str(os.getpid())); time.sleep(60)")
-    nbformat.write(new_notebook(cells=[cell]), tmp_path / "slow.ipynb")
-    command = [sys.executable, "-m", "dl", "run", str(tmp_path / "slow.ipynb"), "--out", str(tmp_path / "out")]
-    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
-    pid = tmp_path / "pid"
-    deadline = time.time() + 60
-    while not (pid.exists() and pid.read_text()) and time.time() < deadline:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    said = process.communicate(timeout=60)[1].strip()
-    assert said.startswith("dl run: stopped. 0 of 1 notebooks are executed") and len(said.splitlines()) == 1
-    assert process.returncode == 130
-    with pytest.raises(ProcessLookupError):
-        os.kill(int(pid.read_text()), 0)
 
 
 def test_a_stop_says_what_is_executed_and_how_to_go_on(project, monkeypatch, capsys):

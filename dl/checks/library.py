@@ -143,6 +143,11 @@ def read(name: str, root: Path) -> str:
         with tokenize.open(path) as file:  # as Python reads it: UTF-8 unless a first line names another encoding
             return file.read()
     except (OSError, UnicodeDecodeError, SyntaxError) as error:
+        other = next((file.name for file in path.parent.glob("*") if file.name.lower() == path.name.lower()), path.name)
+        if other != path.name and isinstance(error, FileNotFoundError):  # for Windows and macOS it is the same name
+            raise Broken(
+                f"{path.name} is not there, but {other} is; wanted exactly the first name. Rename the file."
+            ) from error
         raise Broken(
             f"{path.name} cannot be read: {error}. Give the folder of the code (--root), and save the file as UTF-8."
         ) from error

@@ -62,7 +62,7 @@ def cpu_index(choice: str, index: str) -> tuple[str | None, str]:
         return None, "from the package registry, with CUDA for the NVIDIA GPU found here"
     if answers(index):
         return index, f"CPU wheels of {index}"
-    return None, f"{index} is out of reach, so from the package registry, up to 3 GB to download"
+    return None, f"{index} is out of reach, so from the package registry, up to 3.4 GB to download"
 
 
 def has_nvidia_driver() -> bool:
