@@ -117,13 +117,7 @@ def test_forbidden_words_are_found(line):
 
 @pytest.mark.parametrize(
     "line",
-    [
-        "an image per row",
-        "`dl/data/pictures.py`",
-        "a constant learning rate",
-        "one number per feature",
-        "one at a step of 5",
-    ],
+    ["an image per row", "`dl/data/pictures.py`", "a constant learning rate", "one number per feature", "one at a step of 5"],
 )
 def test_the_fields_words_are_not(line):
     assert found_in("x.md", [(1, line)]) == []
