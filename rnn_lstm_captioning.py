@@ -509,7 +509,8 @@ class CaptioningRNN(nn.Module):
         want_tensors("CaptioningRNN", floating=False, images=images)
         if images.ndim != 4 or images.shape[1] != FEATURE_CHANNELS:
             return self.image_encoder(images)
-        guards.check_pictures("CaptioningRNN", images, self.feature_projection.weight.dtype, str(FEATURE_CHANNELS))
+        dtype = next(self.feature_projection.parameters()).dtype
+        guards.check_pictures("CaptioningRNN", images, dtype, str(FEATURE_CHANNELS))
         return images
 
     def project(self, images: Tensor) -> Tensor:

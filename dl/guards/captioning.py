@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor
@@ -11,25 +11,27 @@ from dl.guards import check_sizes, check_tensors, want_tensors, want_words
 
 
 def check_cache(function: str, forward: str, name: str, gradient: Tensor, axes: str, cache: object) -> None:
-    """A gradient that fits what a forward function has kept. What that is, is up to its author: only sizes are compared."""
+    """A gradient, and a cache that can belong to it. What a forward function keeps, and how, is up to its author.
+
+    So a cache is refused only if its tensors have the gradient's sizes in no axis, or its dtype nowhere.
+    """
     sizes = check_tensors(function, **{name: (gradient, axes)})
     kept = [*_tensors(cache)]
-    shapes = [tuple(tensor.shape) for tensor in kept]
-    steps = [shape for shape in shapes if len(shape) == 3]
-    if steps and "T" in sizes:  # a whole sequence is among them, in either order of its axes
-        fits = any({*shape[:2]} == {sizes["N"], sizes["T"]} for shape in steps)
-    else:
-        fits = (sizes["N"], sizes["H"]) in shapes or not sizes.get("T", 1)
-    fits = fits and (not shapes or any(shape[-1:] == (sizes["H"],) for shape in shapes))
-    if not isinstance(cache, (Sequence, Mapping)) or isinstance(cache, (str, bytes)) or not fits:
+    lengths = {size for tensor in kept for size in tensor.shape} | {*_lengths(cache)}
+    rows = {sizes["N"], sizes["N"] * sizes.get("T", 1)}
+    fits = sizes["H"] in lengths and not rows.isdisjoint(lengths) and sizes.get("T", 1) in {1, *rows, *lengths}
+    own_kind = callable(cache) or hasattr(cache, "__dict__")  # into which we do not look
+    if not (fits if kept else own_kind) or isinstance(cache, Tensor):
+        found = ", ".join(str(tuple(tensor.shape)) for tensor in kept) or "no tensors"
         raise (ValueError if kept else TypeError)(
-            f"{function}: {name} has shape {tuple(gradient.shape)} and the cache holds "
-            f"{', '.join(map(str, shapes)) or 'no tensors'}; wanted what {forward} returned for the same ({axes}). "
-            f"Pass its cache as it is, and a gradient shaped like its result."
+            f"{function}: {name} has shape {tuple(gradient.shape)} and the cache holds {found}; wanted what {forward} "
+            f"returned for the same ({axes}). Pass its cache as it is, and a gradient shaped like its result."
         )
-    odd = [tensor.dtype for tensor in kept if tensor.is_floating_point() and tensor.dtype != gradient.dtype]
-    if odd and not torch.is_autocast_enabled("cpu") and not torch.is_autocast_enabled("cuda"):
-        raise TypeError(f"{function}: {name} is {gradient.dtype} but the cache holds {odd[0]}. Convert one with .to(dtype).")
+    dtypes = {tensor.dtype for tensor in kept if tensor.is_floating_point()}
+    if dtypes and gradient.dtype not in dtypes and not any(map(torch.is_autocast_enabled, ("cpu", "cuda"))):
+        raise TypeError(
+            f"{function}: {name} is {gradient.dtype} but the cache holds {min(map(str, dtypes))}. Convert one with .to(dtype)."
+        )
 
 
 def _tensors(kept: object) -> Iterator[Tensor]:
@@ -38,6 +40,13 @@ def _tensors(kept: object) -> Iterator[Tensor]:
     elif isinstance(kept, (list, tuple, Mapping)):
         for part in kept.values() if isinstance(kept, Mapping) else kept:
             yield from _tensors(part)
+
+
+def _lengths(kept: object) -> Iterator[int]:
+    if isinstance(kept, (list, tuple)):
+        yield len(kept)
+        for part in kept:
+            yield from _lengths(part)
 
 
 def check_captioner(
