@@ -320,7 +320,7 @@ for name, (iou, value) in cases.items():
 #
 # **Fill in `DINOSegmentation.__init__`, `.train` and `.inference` in `dl/clip_dino.py`:** a small head, an optimiser, and full-batch steps on the patches of the training frame.
 #
-# *The idea.* The head sees one token and gives each class a score. Two linear layers with a ReLU between them and 128 hidden numbers are enough; a good start is AdamW with a learning rate of 0.001 and a weight decay of 0.1. A single linear layer (learning rate 0.01) does nearly as well: we tried both on the sixteen hard videos below, and the mean IoU was 0.640 with one layer and 0.649 with two. So the head may be very simple, and that is the point: the rest must be in the tokens. (Whether it took *learnt* tokens is another question, which we come to.)
+# *The idea.* The head sees one token and gives each class a score. Two linear layers with a ReLU between them and 128 hidden units are enough; a good start is AdamW with a learning rate of 0.001 and a weight decay of 0.1. A single linear layer (learning rate 0.01) does nearly as well: on the sixteen hard videos below, with the tokens as they are and all frames scored, the mean IoU was 0.640 with one layer and 0.649 with two. (The comparison at the end of the notebook scores differently, so its numbers cannot be compared with these.) So the head may be very simple, and that is the point: the rest must be in the tokens. (Whether it took *learnt* tokens is another question, which we come to.)
 #
 # *On paper.* Let the last layer get the numbers $(2, 1)$, and let its weights be $(1, 0)$ and $(0, 3)$ for two classes: the scores are 2 and 3, so the patch belongs to class 1, and the cross-entropy for the label 1 is $\ln(1 + e^{-1}) = 0.31$.
 #
@@ -359,7 +359,7 @@ figure = draw.sheet(
     "True outlines above, predicted ones below, in blocks of one patch.", num_classes)
 
 # %% [markdown]
-# *Above the true outlines, below the predicted ones.* The prediction is made of patches, blocks of 16 x 9 pixels in the sample videos, and since a patch is labelled by its upper left pixel, its labels hang a little to the right and below. Now compare the rows. Some errors are at the outlines. Others are inside an object: a piece of sail that is taken for tree, the foot of the tree for house. (The score compares with the labels of the patches, which hang over in the same way. So it can be high where the outlines look poor.) **To think about:** the head sees one patch at a time. What would it need in order to know that such a patch lies in the middle of something else? (`session.answer("A wrong patch")`)
+# *Above the true outlines, below the predicted ones.* The prediction is made of patches, blocks of 16 x 9 pixels in the sample videos, and since a patch is labelled by its upper left pixel, its labels hang a little to the right and below. Now compare the rows. Some errors are at the outlines. Others are inside an object: a piece of sail that is taken for tree, the foot of the tree for house. (The score compares with the labels of the patches, which hang over in the same way. So it can be high where the outlines look poor.) **To think about:** the head sees one token at a time, and does not know what class the neighbours got. What would it need in order to know that such a patch lies in the middle of something else? (`session.answer("A wrong patch")`)
 #
 # ## The whole video
 #
@@ -386,7 +386,7 @@ figure = draw.iou_through_time(
     {"prediction": ious}, train_fi, "How far from the training frame does it hold?")
 
 # %% [markdown]
-# *Mean IoU of every frame; the vertical line marks the frame that the head was trained on.* With the sample data it falls within about seven frames, and then hardly any further, to both ends. One reading: the first changes of pose and outline cost most, and more distance in time adds little.
+# *Mean IoU of every frame; the vertical line marks the frame that the head was trained on.* With the sample data it falls within a few frames, and beyond them it goes up and down without a trend towards either end. The worst frame is only seven frames from the training frame. So distance in time alone does not explain the errors; one reading is that pose and outline count more.
 #
 # Now the film: truth on the left, prediction on the right. Each pair of frames is drawn only when it is written. (A word of warning about OpenCV: its first channel is blue. Our writer reverses the channels, and reading the file back shows whether it did.)
 
@@ -452,7 +452,7 @@ Table([{"tokens": "learnt", "first frame": first, "last frame": last},
        {"tokens": "untrained", "first frame": fresh_first, "last frame": fresh_last}])
 
 # %% [markdown]
-# With the sample data the untrained network comes close, or is even ahead: this video is too easy to show what learning is good for. A test that an untrained network passes tells you nothing about training.
+# With the sample data the untrained network is about as good: this video is too easy to show what learning is good for. A test that an untrained network passes tells you nothing about training.
 #
 # ## A hard video
 #
@@ -514,7 +514,7 @@ figure = draw.sheet(
     hard_classes)
 
 # %% [markdown]
-# *Curves: mean IoU per frame. Frames: true outlines, those found with learnt tokens, and those found with untrained tokens.* On the training frame both heads are good; the difference is what carries over to the others. The head on untrained tokens mostly marks the places where the objects *were* in the training frame: it learnt positions. The one on learnt tokens follows the objects, but it loses patches, mixes some up and marks some background.
+# *Curves: mean IoU per frame. Frames: true outlines, those found with learnt tokens, and those found with untrained tokens.* On the training frame both heads are good; the difference is what carries over: near that frame the two stay close, farther away the head on untrained tokens falls far below. The head on untrained tokens mostly marks the places where the objects *were* in the training frame: it learnt positions. The one on learnt tokens follows the objects, but it loses patches, mixes some up and marks some background.
 #
 # ### Does the attention follow?
 #
@@ -552,7 +552,7 @@ session.target("without training not", gains["untrained"] < 1.5, f"{gains['untra
 # * **Contrast** in addition: how much each colour varies within the patch. 8 numbers.
 # * **Edges (HOG),** *histograms of oriented gradients*, the classic of the years before deep learning ([Dalal and Triggs 2005](https://doi.org/10.1109/CVPR.2005.177)). At every pixel, compare the grey value to the right with that to the left, and the one below with that above: the two differences are the gradient, and it has a strength and a direction. For example, differences of 3 and 4 give a strength of 5 and a direction of 53°. Opposite directions count as one, which leaves 180°, in nine bins of 20°. Each bin adds up the strengths of the patch's pixels with that direction. Upright slats of a fence fill the first and the last bin, on both sides of 0°, because the grey value changes from left to right; a plain wall fills hardly any. The histograms of a patch and its eight neighbours, scaled together to length 1, are $9 \times 9 = 81$ numbers that depend little on colour and brightness.
 #
-# Some of the hand-made features are only 5 or 8 numbers, and a single linear layer would hold them back. All get the same head with one hidden layer. (A video gets a different score here than above, for three reasons: the features are standardised, the training frame is not scored, and absent classes are skipped.) Each head is trained on the middle frame of a video and scored on all the others.
+# Some of the hand-made features are only 5 or 8 numbers, and a single linear layer would hold them back. All get the same head with one hidden layer, whatever you wrote in `DINOSegmentation`. (A video gets a different score here than above, for three reasons: the features are standardised (shifted and scaled to mean 0 and deviation 1), the training frame is not scored, and absent classes are skipped.) Each head is trained on the middle frame of a video and scored on all the others.
 #
 # In fairness to the rivals: the small DINO was trained on frames of other such videos, with every hue changed. That favours it: the hand-made features were not adapted to these videos.
 
@@ -587,7 +587,7 @@ session.target("ahead of the untrained network", ahead[0] >= 0.08, f"{ahead[0]:+
 session.target("ahead of colour and position", ahead[1] >= 0.12, f"{ahead[1]:+.3f}, limit 0.12")
 
 # %% [markdown]
-# *Bars: the mean over the videos; dots: single videos, in the same order from left to right in every bar. The last column of the table counts the hard videos in which the learnt tokens have the higher score.* With the sample data, learnt features win on hard videos. Notice also how far the rivals get: random convolutions may respond to edges and stripes too, and the contrast within a patch tells a patterned object from plain ground. Now look at the column of the easy video: **there the learnt tokens do not win**. (One possible reason: their training varied hue and position so that the tokens would ignore both, and here colour and position give the objects away.) The splendid film above was no evidence that training was worth it.
+# *Bars: the mean over the videos; dots: single videos, in the same order from left to right in every bar. The last column of the table counts the hard videos in which the learnt tokens have the higher score.* With the sample data, learnt features win on hard videos. Notice also how far the rivals get: random convolutions may respond to edges and stripes too, and the contrast within a patch helps a great deal, perhaps because it tells a patterned object from plain ground. Now look at the column of the easy video: **there the learnt tokens do not win**. (One possible reason: their training varied hue and position so that the tokens would ignore both, and here colour and position give the objects away.) The splendid film above was no evidence that training was worth it.
 #
 # ### Question 5
 #
@@ -611,7 +611,7 @@ session.save_results()
 # * Zero-shot knows what was learnt, not what was asked for. On pairs never seen it may fail, and unevenly; and which object has which colour our model can only guess. Test for what you need, and look behind the mean.
 # * DINO learns from its own slow average. Centring and sharpening, together, keep it from always naming one category and from naming none.
 # * Attention maps and patch tokens can find objects without a label or a mask. (The small network's training crops had told it where objects are.) A small head and one labelled frame then go a long way.
-# * Compare with an untrained network and with simple features before you praise the learnt ones. On easy data they may all look alike.
+# * Compare with an untrained network and with simple features before you praise the learnt ones. On easy data an untrained network, or mere colour and position, can do as well.
 #
 # **What next?** Swap two words in other sentences ("left of", "above") and measure. Train `DINOSegmentation` on two frames instead of one. With `DL_DATA=real`, run all of this on photographs, and see which of the claims carry over.
 

@@ -256,7 +256,7 @@ z_right = z_left + noise * torch.randn(4, 8)
 figure = draw.loss_in_three_steps(z_left, z_right, 0.5)
 
 # %% [markdown]
-# *From left to right: the cosines of row 0 with all eight rows (its positive, row 4, in orange with stripes; itself in grey); the probabilities that the softmax makes of them; the cosines of all rows, with positives framed and the rows themselves crossed out.* In the third panel, ignore the diagonal and look for rows in which another square is a darker red than the framed one.
+# *From left to right: the cosines of row 0 with all eight rows (its positive, row 4, in orange with stripes; itself in grey); the probabilities that the softmax makes of them; the cosines of all rows, with positives framed and the rows themselves crossed out.* In the third panel, ignore the diagonal and look for a row in which another square is a darker red than the framed one.
 
 # %%
 worst = session.predict("Which of the eight rows has the largest loss?", [str(k) for k in range(8)])
@@ -533,7 +533,7 @@ if not REAL:  # the recorded runs saw the sample images
 figure = draw.learning_curves(runs, shipped_knn)
 
 # %% [markdown]
-# *kNN accuracy against the number of images seen, counting an image again in every epoch (the axis is logarithmic from 5 on).* The recorded run is a separate one, twice as long as yours; both use the same settings, so where both have points, the difference comes from the random numbers alone: it shows how far single runs can differ. The third curve is the training of the shipped weights, kept in their file epoch by epoch. It rises steeply and flattens at the green line. It differs from your run in more than length: four times as many different images, larger batches, and views and test images of full size. The plot cannot say how much each of these contributes.
+# *kNN accuracy against the number of images seen, counting an image again in every epoch (the axis is logarithmic from 5 on).* The recorded run is a separate one, twice as long as yours; both use the same settings, so where both have points, the difference comes from the random numbers alone: it shows how far single runs can differ. The third curve is the training of the shipped weights, kept in their file epoch by epoch. Between its first two marks nothing was measured; the dotted line only joins them, so do not compare it there with the others. From the second mark on it rises steeply, and then flattens. It differs from your run in more than length: four times as many different images, larger batches, another learning-rate schedule, and views and test images of full size. The plot cannot say how much each of these contributes.
 
 # %%
 beyond = REAL or shipped_knn > longer["knn_16"][-1]  # the recorded run saw the sample images
@@ -585,7 +585,7 @@ session.check("here cropping makes them worse, with colour changes and without",
 #
 # Compare with the losses in the table. (The loss is the mean over the epoch.) Without colour changes the puzzle is *easier*: the loss is far lower with and without cropping, and yet the linear probe is much worse. An explanation that fits: the network can match views by their colours and has less reason to look at shapes. But a low loss does not mean bad features either: "neither" has the lowest loss of all and is not the worst. **A low contrastive loss alone is no sign of good features.** The network may match the views by any clue that tells one image from another, and the augmentations decide which clues are left.
 #
-# Cropping is the surprise. On photographs, the paper finds, cropping together with colour changes beats every other pair of augmentations. In these runs the features are better *without* cropping, whether or not colours are changed; by kNN, cropping even matters more than the colour changes. Three reasons fit. Our images are close-ups of one object, and a crop cuts into the only shape there is. The harder puzzle is learnt more slowly, and one epoch may be too short for it. And the test images are uncropped, as are the views of the runs without cropping. The runs cannot tell these reasons apart. Which augmentations are right depends on the images, and has to be measured.
+# Cropping is the surprise. On photographs, the paper finds, cropping together with colour changes beats every other pair of augmentations. In these runs the features are better *without* cropping, whether or not colours are changed; by kNN, cropping costs more than leaving out the colour changes does. Three reasons fit. Our images are close-ups of one object, and a crop cuts into the only shape there is. The harder puzzle is learnt more slowly, and one epoch may be too short for it. And the test images are uncropped, as are the views of the runs without cropping. The runs cannot tell these reasons apart. Which augmentations are right depends on the images, and has to be measured.
 
 # %% [markdown]
 # ## A linear probe, with few labels
@@ -631,7 +631,7 @@ print(f"Best top-1 accuracy with self-supervised learning: {max(with_simclr):.2f
 figure = draw.probe_curves(without, with_simclr)
 
 # %% [markdown]
-# *Test accuracy of both probes over ten epochs.* The encoders have the same architecture, the probes the same labels and the same settings. What differs is where the encoder's weights come from. Longer training might well raise both: with the sample data, ten epochs are only 80 steps of Adam, on augmented images. The logistic regressions above and below are different probes: they are fitted to the end, on standardised features of images without augmentation. Those below score higher with as many labels or fewer, and those above, with twice the labels, bring even random weights to about a third: how a probe is trained changes the height of both curves. Compare probes only within one section. "Best" picks an epoch by its test accuracy, which flatters a little; that is why the last epoch is reported beside it.
+# *Test accuracy of both probes over ten epochs.* The encoders have the same architecture, the probes the same labels and the same settings. What differs is where the encoder's weights come from. Longer training might well raise both: with the sample data, ten epochs are only 80 steps of Adam, on augmented images. The logistic regressions above and below are different probes: they are fitted to the end, on standardised features of images without augmentation. Those below reach about the same accuracy with a twentieth of the labels (50), and more with a fifth of them (200); those above, with twice the labels, bring even random weights to about a third: how a probe is trained changes the height of both curves. Compare probes only within one section. "Best" picks an epoch by its test accuracy, which flatters a little; that is why the last epoch is reported beside it.
 
 # %%
 gain = max(with_simclr) - max(without)
@@ -676,7 +676,7 @@ Table({"labels per class": list(recorded.PER_CLASS), **columns},
       digits={**dict.fromkeys(by_labels, 1), "supervised: training loss": 2})
 
 # %% [markdown]
-# *Test accuracy against labels per class, on a logarithmic axis; the table has the same numbers.* Pretraining is worth most with the fewest labels; with more of them, supervised learning catches up. Read the plot at one height to answer the question of the heading: how many labels per class does supervised learning need for what SimCLR's features reach with 5? The comparison is fair about labels but not about everything else. SimCLR's encoder has also seen many thousands of images without labels, and at full size, while the supervised runs train on views of 16 x 16 pixels. And each of them has one seed, so differences of a few points may be chance. (With `DL_DATA=real` the supervised curve is still that of the sample images; do not compare the two then.)
+# *Test accuracy against labels per class, on a logarithmic axis; the table has the same numbers.* Pretraining is worth most with the fewest labels; with more of them, supervised learning catches up. Read the plot at one height to answer the question of the heading: how many labels per class does supervised learning need for what SimCLR's features reach with 5? The comparison is fair about labels but not about everything else. SimCLR's encoder has also seen many thousands of images without labels, and at full size, while the supervised runs train on views of 16 x 16 pixels. And each supervised run has one seed, so differences of a few points may be chance. (With `DL_DATA=real` the supervised curve is still that of the sample images; do not compare the two then.)
 
 # %% [markdown]
 # ## Before or after the head?
@@ -739,7 +739,7 @@ session.save_results()
 # 2. **Negatives of the same class.** Two different images of a boat are negatives of each other. How does the loss treat them, and why does it work all the same? (Say which way they are pushed, how strongly, and name two reasons.)
 # 3. **Temperature.** What does the temperature do to the gradients of similar and of dissimilar negatives? What goes wrong at either extreme? (Give the gradient, or say it in words, and one failure at each end.)
 # 4. **Batch norm across devices.** When SimCLR trains on several devices, batch norm must use statistics over all of them. Which shortcut would the network find otherwise? (Both views of an image lie on the same device. What else would they share that their negatives on other devices do not?)
-# 5. **A loss that is too low.** In the table of augmentations, the run without colour changes has a lower loss and worse features. Explain it to somebody who believes that a lower loss is always better. (Name the shortcut, and say between which runs losses can be compared.)
+# 5. **A loss that is too low.** In the table of augmentations, the run without colour changes has a lower loss and worse features. Explain it to somebody who believes that a lower loss is always better. (Name a likely shortcut, and say between which runs losses can be compared.)
 
 # %% [markdown]
 # **Your answers** *(for yourself, not graded; double-click this cell and write)*

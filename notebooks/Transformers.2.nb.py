@@ -225,7 +225,7 @@ session.check("exact match is lower than token accuracy", exact < forced)
 session.target("the ones are the hardest token", min(greedy[1:4]) == greedy[3])
 
 # %% [markdown]
-# Both losses are far from 0 and not far from each other, so the model is mostly underfitting; how much it has memorised, Part V shows. Token accuracy flatters. Almost all mistakes are in the ones digit: the model has learnt how *large* a result is, not how to calculate it. (Some validation rows also stand in the training split, because the rows were drawn with repetition; the last line leaves them out.)
+# Both losses are far from 0 and not far from each other, so the model is mostly underfitting; how much it has memorised, Part V shows. Token accuracy flatters. Almost all mistakes are in the ones digit. Sign and tens are nearly always right, so the model knows roughly how *large* a result is; of the ones it gets more than half, far more than the tenth that guessing gets, but far from calculating. Part V looks closer. (Some validation rows also stand in the training split, because the rows were drawn with repetition; the last line leaves them out.)
 #
 # ## Where does it look?
 #
@@ -513,7 +513,7 @@ highest = max(max(score[name]) for name in costly)
 session.check("each of four changes costs 30 points or more", highest < 0.69)
 
 # %% [markdown]
-# *One bar per recipe, best first: exact match on unseen expressions, the mean of three seeds for the two rule recipes and one seed for the others; dots are seeds; green is the recipe that the others change.* Four changes cost 30 points or more: dropout, no weight decay, batches of 256, and the reference learning rate. Putting all ingredients back at once costs the most. Half-size initial weights, with the weight decay kept, end lower than all seeds of the rule recipe: smaller initial weights did not help here (one seed).
+# *One bar per recipe, best first: exact match on unseen expressions, the mean of three seeds for the two rule recipes and one seed for the others; dots are seeds; green is the recipe that the others change.* Four changes cost 30 percentage points or more: dropout, no weight decay, batches of 256, and the reference learning rate. Putting all ingredients back at once costs the most. Half-size initial weights, with the weight decay kept, end lower than all seeds of the rule recipe: smaller initial weights did not help here (one seed).
 #
 # Mind what such a table says. Most rows have one seed, so small differences mean nothing. All but the first have 120 epochs, and a recipe that is merely slower looks as bad as one that never gets there. Batches of 256 mean half as many updates in as many epochs, and less noise in each; to tell which counts, run them for 240 epochs. And the reference learning rate differs in three ways at once (a lower top, a long start at almost nothing, no fall at the end); the table does not say which of them matters.
 

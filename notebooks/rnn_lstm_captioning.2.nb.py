@@ -66,7 +66,7 @@ session.check_error("hn", hn, case.expected["hn"], case.tolerance["hn"])
 # %% [markdown]
 # ### Does it remember longer? Measure it
 #
-# "Long short-term memory" is a claim, and you have all you need to test it. How much does the last hidden state depend on an input $k$ steps earlier? The norm of the gradient measures this. We compare three untrained layers: an RNN, an LSTM as it is initialised here, and an LSTM whose forget gate starts *open*: a bias of 3, so $f \approx \sigma(3) = 0.95$. The third is called "LSTM, open" below.
+# "Long short-term memory" is a claim, and you have all you need to test it. How much does the last hidden state depend on an input $k$ steps earlier? We measure it by the norm of the last hidden state's gradient with respect to that input. We compare three untrained layers: an RNN, an LSTM as it is initialised here, and an LSTM whose forget gate starts *open*: a bias of 3, so $f \approx \sigma(3) = 0.95$. The third is called "LSTM, open" below.
 
 # %%
 p = session.predict(
@@ -102,14 +102,14 @@ session.target(
 )
 
 # %% [markdown]
-# *Gradient norm against distance, on a logarithmic scale: two straight lines down, which is exponential decay, and one that stays up. All norms are divided by that of the last input. The dotted curve is the part of the open LSTM's gradient that never leaves the cell state.* So the architecture alone does not remember longer. With zero biases $f$ is $\tfrac12$ on average, so along the cell state about half is lost at every step. The LSTM's whole curve falls a little more slowly, by about a third per step, because the hidden state is a second path; that is about as fast as the RNN's. With the open gate, the cell state loses only a few percent per step after a drop in the first: the dotted curve is slow decay, and it alone keeps more than a thousand times what the RNN keeps after 20 steps. What the full curve has beyond it involves the hidden state and the gates, a second path that we have not taken apart. What the LSTM has is a *way* to remember: one gate that can be opened, by training or by its initial bias ([Gers et al. 2000](https://doi.org/10.1162/089976600300015015), [Jozefowicz et al. 2015](https://proceedings.mlr.press/v37/jozefowicz15.html)).
+# *Gradient norm against distance, on a logarithmic scale: two straight lines down, which is exponential decay, and one that stays up. Each curve is divided by its own value at distance 0. The dotted curve is the part of the open LSTM's gradient that never leaves the cell state.* So the architecture alone does not remember longer. With zero biases $f$ is $\tfrac12$ on average, so along the cell state about half is lost at every step. The LSTM's whole curve falls a little more slowly, by about a third per step, because the hidden state is a second path; that is about as fast as the RNN's. With the open gate, the cell state loses only a few percent per step after a drop in the first: the dotted curve is slow decay, and it alone keeps more than a thousand times what the RNN keeps after 20 steps. What the full curve has beyond it involves the hidden state and the gates, a second path that we have not taken apart. What the LSTM has is a *way* to remember: one gate that can be opened, by training or by its initial bias ([Gers et al. 2000](https://doi.org/10.1162/089976600300015015), [Jozefowicz et al. 2015](https://proceedings.mlr.press/v37/jozefowicz15.html)).
 #
 # Read this curve with care: it is about layers *before* training. Training changes the factors, and a vanilla RNN can learn to remember as well. What a vanishing gradient costs is a signal to learn *from*: an input 20 steps back hardly tells its weights what to change. Captions are short, 7 to 14 words here. So if the LSTM describes images better below, a longer memory is at most part of the reason: its recurrent layer also has four times as many weights.
 
 # %% [markdown]
 # ### Watch the gates
 #
-# What an open gate is good for shows in training. Here is a task that needs memory and nothing else: at each of 20 steps the layer sees +1 or -1, and one number in the first half carries a mark. At the end a linear layer on $h_{20}$ has to say which number that was. LSTMs with only four units learn it: one starts with zero biases, the other is a copy whose forget gate starts open. Each pair has other initial weights and other sequences; everything else is the same.
+# What an open gate is good for shows in training. Here is a task that needs memory and nothing else: at each of 20 steps the layer sees +1 or -1, and one number in the first half carries a mark. At the end a linear layer on $h_{20}$ has to say which number that was. We train LSTMs with only four units on it, in pairs: one starts with zero biases, the other is a copy whose forget gate starts open. Each pair has its own initial weights and sequences; within a pair everything else is the same. The table gives the fraction of new sequences that are answered correctly after 300 updates; guessing gives 0.5.
 
 # %%
 p = session.predict(
@@ -145,9 +145,9 @@ figure = draw.watch_gates(sequence, stages)
 session.say(f"Look at unit **{unit}** in the last column.")
 
 # %% [markdown]
-# *One LSTM that starts open, before, during and after training: a row for each unit, a column for each step; bright gates are open.* Its input gate opens at the marked number and is nearly closed otherwise: only that number gets in. Its forget gate is open nearly all the time, so what got in stays. The cell state shows the result: near zero up to the mark, and of one sign after it. Nobody told the layer what a mark is. Not every unit is so clear (we chose the clearest unit of all runs), and the linear layer reads all four.
+# *One LSTM that starts open, before, during and after training: a row for each unit, a column for each step; bright gates are open.* Look at the unit named above, in the last column. Its input gate opens wide at the marked number and hardly otherwise, so that number is written far more strongly than any other. Its forget gate stays open, so most of it is kept. The cell state shows the result: near zero up to the mark, and of one sign after it, though it still drifts, since later numbers leak in a little. Nobody told the layer what a mark is. Not every unit is so clear (we chose the clearest unit of all runs), and the linear layer reads all four.
 #
-# A closed gate costs more than memory: where the gradient does not reach back to the mark, there is nothing to learn from. Zero biases are an extreme choice. Many implementations start the forget gate's bias at 1.
+# With zero biases the forget gate starts half open, and in most pairs that LSTM was still guessing after 300 updates. The curves above suggest why: where hardly any gradient reaches back to the mark, there is hardly anything to learn from. It is not impossible, and more updates might help. Biases at or near zero are a common default, which is why many implementations start the forget gate's bias at 1.
 
 # %% [markdown]
 # ### The LSTM captioner
@@ -402,7 +402,7 @@ columns = {"training loss": final, "validation loss": {c: v[-1] for c, v in val_
 Table([{"model": NAMES_OF[c], **{k: v[c] for k, v in columns.items()}} for c in final], digits=2)
 
 # %% [markdown]
-# *Top left: the four runs on 32 captions. The others: training loss (mean of 20 batches) and validation loss of each full training run, with the floor as a grey line. The table gives the training loss as a mean over the last 90 batches, about one epoch.* Compare where curves end rather than how they begin, since the learning rates differ. The *gap* between the dashed and the solid line is what only the training captions gain, by memorising. Where the dashed line no longer falls (attention, in the second half), all further gain is of that kind. What RNN and LSTM pay beyond the floor on *both* splits is content that they get wrong: they are underfitting, not only memorising.
+# *Top left: the four runs on 32 captions. The others: training loss (mean of 20 batches) and validation loss of each full training run, with the floor as a grey line. The table gives the training loss as a mean over the last 90 batches, about one epoch.* Compare where curves end rather than how they begin, since the learning rates differ. The *gap* between the dashed and the solid line is what only the training captions gain, by memorising. Where the dashed line no longer falls (attention, in the second half), all further gain is of that kind. What RNN and LSTM pay beyond the floor on *both* splits must be mostly content that they get wrong (the counts below fit this): they are underfitting, not only memorising.
 #
 # **To think about ("early stopping").** At which epoch would you stop each training run, and which of the two curves tells you?
 
@@ -427,7 +427,7 @@ for split, row in sheets:
     figure = draw.watch_decoding(image, grid, sentence.split(), title)
 
 # %% [markdown]
-# *Three images, one small map per word.* Follow the colour and class words: the bright cells should lie on the object being named, and move to the other one when the sentence does. (Words for size and texture need not follow.) If a word is wrong (none is, in these three), its map shows which cells the model read when it made the mistake. For "in the snow" the network looks at the background. At the "a" before the second object, attention is often on that object already; at the first "a" anything may be bright. (A cell sees a wider area than the tile that is drawn. Tiles in the first row and column are narrower, because the centres of the cells lie at pixels 0, 32, 64 and 96.)
+# *Three images, one small map per word.* Follow the colour and class words: the bright cells should lie on the object being named, and move to the other one when the sentence does. (Words for size and texture need not follow.) If a word is wrong (none is, in these three), its map shows which cells the model read when it made the mistake. For "in the snow" the network looks at the background. At the "a" before the second object, attention is often on that object already; at the first "a" anything may be bright. (A cell sees a wider area than the tile that is drawn. Tiles in the first row are lower and those in the first column narrower, because the centres of the cells lie at pixels 0, 32, 64 and 96.)
 #
 # Does attention really look at what it names? Measure it: the attention on the named object, where it is named correctly, over the object's share of the area. 1 would be chance.
 
@@ -460,7 +460,7 @@ if SAMPLE_DATA:
         values["swapped"] = 1 - values.get("two_bound", 1.0)
     p.reveal(
         scores["lstm"]["swapped"],
-        "The encoder was trained to put its pairs into the mean; still these are misread.",
+        "The encoder was trained so that the mean shows the pairs; still these are misread.",
     )
 
 # %%
@@ -494,7 +494,7 @@ draw.score_table(by_name, QUESTIONS | COUNTED | OVERALL)
 # %% [markdown]
 # *One group of bars per question, one bar per model; the table has the same numbers.*
 #
-# * "One object" and "two": scenes with so many objects. "First pair": the first pair that is named is in the scene. "Both pairs": both are.
+# * "One object" and "two": scenes with that many objects. "First pair": the first pair that is named is in the scene. "Both pairs": both are.
 # * "Swapped" (lower is better): of the captions that name the two colours and the two classes of a scene, those that pair them wrongly. Half would be swapped if colours were assigned at random. Scenes in which both things have one colour, or are of one class, do not count.
 # * "Relation": of the captions that name both pairs and claim a relation, those in which it holds. Each model has fewer than 100 of these (see the table), so differences of a few points mean little.
 # * "All claims": every single claim of the sentence is true. Scenes with three objects count in the last two rows only.
@@ -545,7 +545,7 @@ session.target("all three are best at it", set(best.values()) == {recorded.COMMO
 session.target("the RNN suffers from half of it", half < 0.75 * whole, f"{half:.2f}, {whole:.2f}")
 
 # %% [markdown]
-# *The table: every model at its own best learning rate of those tried (the one with the lowest validation loss), and at 0.001.* By validation loss all three are best at 0.001, so here the two comparisons are one, and attention leads in it. It was trained at 0.0015 above, which gave it no advantage. But look at the RNN: at half its learning rate it gets more than a quarter fewer captions right, and beside well-tuned models it would have looked even worse than it is. So tune all models with the same care before you compare them, the baseline too. (A caution: these are three learning rates and one run each, and the learning rates are chosen on the same validation images on which the models are compared.)
+# *The table: every model at its own best learning rate of those tried (the one with the lowest validation loss), and at 0.001.* By validation loss all three are best at 0.001, so here the two comparisons are one, and attention leads in it. The attention LSTM was trained at 0.0015 above, which gave it no advantage. But look at the RNN: at half its learning rate it gets more than a quarter fewer captions right, and beside well-tuned models it would have looked even worse than it is. So tune all models with the same care before you compare them, the baseline too. (A caution: these are three learning rates and one run each, and the learning rates are chosen on the same validation images on which the models are compared.)
 
 # %% [markdown]
 # ### Pairs that never occurred in training
@@ -576,11 +576,12 @@ if SAMPLE_DATA:
 # %%
 HELD_OUT = {"one_colour": "one object, colour", "one_pair": "one object, colour and class"}
 HELD_OUT |= {"two_both": "two, both pairs"} | COUNTED
+HELD_OUT.pop("two_claimed")  # no relation is asked for here
 if SAMPLE_DATA:
     display(draw.score_table({NAMES_OF[cell]: kept_out[cell] for cell in kept_out}, HELD_OUT))
 
 # %% [markdown]
-# The three differ more here than anywhere else. Attention can read colour and class off the same cell, one word after the other, and put them together in a new way. Remember what may have made that easy: the encoder was trained to name the colour and the class of an object, each by itself, from the cell in which the object lies. Whole pairs it had to name only from the mean over all cells, and the held-out pairs were never among them. The RNN and the LSTM have nothing but that mean. When the LSTM names all four words, it swaps most of them; that fits, since most swapped pairs are ones that they know from training. (The RNN names all four words of very few scenes, so its number means little.)
+# The three differ more here than anywhere else. Attention can read colour and class off the same cell, one word after the other, and put them together in a new way. Remember what may have made that easy: the encoder was trained to name the colour and the class of an object, each by itself, from the cell in which the object lies. Whole pairs it had to name only from the mean over all cells, and the held-out pairs were never among them. The RNN and the LSTM have nothing but that mean. When the LSTM names all four words, it swaps most of them; that fits: after a swap, the pairs are mostly ones that occur in training. (The RNN names all four words of very few scenes, so its number means little.)
 
 # %% [markdown]
 # ## What none of them learns: the relation
@@ -650,11 +651,12 @@ if SAMPLE_DATA:
     said, _ = caption_images(coded, val_x + code)
     with_both = score_captions(said, truth["val"], val_sentences)
     relation, both = with_both.get("two_relation", 0.0), with_both["two_both"]
-    p.reveal(f"{relation:.0%}", "Attention now also returns where it looked.")
+    p.reveal(f"{relation:.0%}", "One reading: now what attention returns says where it looked.")
     alone = {change: run["two_relation"] for change, run in recorded.changed().items()}
     session.target("relations are learnt", relation >= 0.75, f"{relation:.3f}, limit 0.75")
     session.target("the code alone does most of it", alone["position code"] > 0.65)
-    session.target("practice alone is no help", alone["every image twice"] < chance + 0.1)
+    practice = alone["every image twice"]
+    session.target("practice alone does not help the relation", practice < chance + 0.1)
     session.target("both pairs are no worse", both > scores["attn"]["two_both"], f"{both:.3f}")
     session.target("both pairs in 9 of 10 scenes", both >= 0.90, f"{both:.3f}, limit 0.90")
     session.record(coded_relation=relation, coded_both=both, coded_content=with_both["content"])

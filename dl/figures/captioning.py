@@ -12,6 +12,7 @@ from dl.figures import BLUE, GREEN, GREY, ORANGE, PINK, arrow, box, diagram
 from dl.figures.look import OKABE_ITO, describe
 from dl.figures.tables import Table
 from dl.utils import attention_visualizer, nearest_cell, tensor_to_image
+from dl.world.scoring import COUNTS
 
 WRONG = "#C00000"  # of words that claim something false: red and bold
 MONO, MONO_WIDTH, LINE = 9, 5.42, 12.5  # points: size of the captions' font, width of a character, height of a line
@@ -409,15 +410,15 @@ def score_bars(scores: dict[str, dict[str, float]], names: dict[str, str], title
 def score_table(scores: dict[str, dict[str, float]], names: dict[str, str]) -> Table:
     """The same scores, and counts, as a table: a row for each entry of `names` (score -> label), a column for each model."""
     rows = [
-        {"fraction": label} | {model: _fraction(values.get(name)) for model, values in scores.items()}
+        {"fraction, or number": label} | {model: _fraction(name, values.get(name)) for model, values in scores.items()}
         for name, label in names.items()
     ]
     return Table(rows)
 
 
-def _fraction(value: float | None) -> str:
-    """With three decimals; a number of captions, above 1, without."""
-    return "" if value is None else f"{value:.{0 if value > 1 else 3}f}"
+def _fraction(name: str, value: float | None) -> str:
+    """With three decimals; a number of captions or scenes without."""
+    return "" if value is None else f"{value:.{0 if name in COUNTS else 3}f}"
 
 
 def position_map(accuracy: Tensor) -> Figure:

@@ -226,10 +226,10 @@ def learning_curves(runs: Mapping[str, Mapping[str, Sequence[float]]], shipped: 
     figure, axis = plt.subplots(figsize=(7.0, 3.6))
     for (name, run), style in zip(runs.items(), ("o-", "s--", "^:"), strict=False):
         shipped_run = name == "shipped weights"
-        (line,) = axis.plot(run["images"], run["knn"], style, label=f"{name}, on the way" if shipped_run else name)
+        (line,) = axis.plot(run["images"], run["knn"], style, label=f"{name}, during training" if shipped_run else name)
         if shipped_run:
             line.set_color(SHIPPED)
-    axis.axhline(shipped, color=SHIPPED, label="shipped weights", linewidth=2)
+    axis.axhline(shipped, color=SHIPPED, label="shipped weights, final", linewidth=2)
     axis.axhline(10, color="black", linestyle=":", label="chance")
     axis.set(title="How far does training get?", xlabel="images seen (thousands)", ylabel="kNN accuracy (%)")
     axis.set_ylim(0, 100)

@@ -15,6 +15,13 @@ from dl.world.scenes import RELATIONS, Scene
 SIDE = 112  # of the captioner's images
 
 
+COUNTS = {
+    "two_scenes": "two_both",
+    "two_named": "two_bound",
+    "two_claimed": "two_relation",
+}  # count -> its score
+
+
 def score_captions(sentences: list[str], scenes: list[Scene], truths: list[str] | None = None) -> dict[str, float]:
     """Fractions of captions that are right, by what they are asked for.
 
@@ -61,8 +68,7 @@ def score_captions(sentences: list[str], scenes: list[Scene], truths: list[str] 
                 mark("two_bound", both)
             if both and claims.relation is not None:
                 mark("two_relation", relation_right(claims, scene))
-    behind = {"two_scenes": "two_both", "two_named": "two_bound", "two_claimed": "two_relation"}
-    counts = {count: float(len(marks.get(name, ()))) for count, name in behind.items()}
+    counts = {count: float(len(marks.get(name, ()))) for count, name in COUNTS.items()}
     return {name: float(np.mean(values)) for name, values in marks.items()} | counts
 
 
