@@ -371,11 +371,12 @@ LEFT_OUT = {  # reason: names
         other_copy data_mode data_home weights_home sample_home offline quick unattended mirror""",
     "another name of prepocess_input_sequence": "preprocess_input_sequence",
     "a step of a function above, which checks": """project_inputs lstm_gates CaptioningRNN.scores crop_boxes crop_and_resize
-        jitter_colours adjust_brightness adjust_contrast adjust_saturation adjust_hue luminance sample_checksums own_checksums
+        fingerprint jitter_colours adjust_brightness adjust_contrast adjust_saturation adjust_hue luminance
+        sample_checksums own_checksums
         SampleFiles.__init__ LeanSequential.__init__ LeanSequential.forward SyncBatchNorm.forward resize_nearest
         Video.__init__ float_kwargs double_kwargs shortened""",
     "draws: any numbers will do": "plot_loss_history draw",
-    "is given functions, and calls them": "no_grad one_thread keep_to_own_objects",
+    "is given functions, and calls them": "no_grad one_thread full_float32 keep_to_own_objects",
     "settings, each with a default; augmentation": "BatchAugmentation.__init__",
     "the command pretrain, below": """Recipe.__init__ pretrain start_process_group MixedPrecision.__init__
         MixedPrecision.forward main""",

@@ -280,7 +280,11 @@ def test_what_reveals_or_is_compiled_is_left_out(fresh):
     ]
     assert left == []
     assert (fresh / "AGENTS.md").read_bytes() == student.AGENTS.read_bytes()
-    assert [path for path in paths(fresh) if path.startswith("tests/")] == ["tests/conftest.py", "tests/test_exercises.py"]
+    assert [path for path in paths(fresh) if path.startswith("tests/")] == [
+        "tests/conftest.py",
+        "tests/no_network/sitecustomize.py",
+        "tests/test_exercises.py",
+    ]
     assert sum(path.stat().st_size for path in (fresh / "dl/checks/recorded").iterdir()) < 5e6  # two seeds
 
 

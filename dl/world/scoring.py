@@ -15,11 +15,7 @@ from dl.world.scenes import RELATIONS, Scene
 SIDE = 112  # of the captioner's images
 
 
-COUNTS = {
-    "two_scenes": "two_both",
-    "two_named": "two_bound",
-    "two_claimed": "two_relation",
-}  # count -> its score
+COUNTS = {"two_scenes": "two_both", "two_named": "two_bound", "two_claimed": "two_relation"}  # count -> its score
 
 
 def score_captions(sentences: list[str], scenes: list[Scene], truths: list[str] | None = None) -> dict[str, float]:
