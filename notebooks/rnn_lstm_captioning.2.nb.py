@@ -147,7 +147,7 @@ session.say(f"Look at unit **{unit}** in the last column.")
 # %% [markdown]
 # *One LSTM that starts open, before, during and after training: a row for each unit, a column for each step; bright gates are open.* Look at the unit named above, in the last column. Its input gate opens wide at the marked number and hardly otherwise, so that number is written far more strongly than any other. Its forget gate stays open, so most of it is kept. The cell state shows the result: near zero up to the mark, and of one sign after it, though it still drifts, since later numbers leak in a little. Nobody told the layer what a mark is. Not every unit is so clear (we chose the clearest unit of all runs), and the linear layer reads all four.
 #
-# With zero biases the forget gate starts half open, and in most pairs that LSTM was still guessing after 300 updates. The curves above suggest why: where hardly any gradient reaches back to the mark, there is hardly anything to learn from. It is not impossible, and more updates might help. Biases at or near zero are a common default, which is why many implementations start the forget gate's bias at 1.
+# With zero biases the forget gate starts half open, and in most pairs that LSTM was still guessing after 300 updates. The curves above suggest why: where hardly any gradient reaches back to the mark, there is hardly anything to learn from. It is not impossible, and more updates might help. Biases at or near zero are common in libraries; other implementations start the forget gate's bias at 1, so that $f \approx \sigma(1) = 0.73$ and less is lost at every step.
 
 # %% [markdown]
 # ### The LSTM captioner
