@@ -203,7 +203,7 @@ class Session:
 
     def save_results(self) -> None:
         """Write scores and checks with data, device, versions and seconds to `results/<name>.json`; prints the path."""
-        from dl.submit.wanted import code_of
+        from dl.submit.files import code_of
 
         path = self.root / "results" / f"{self.name}.json"
         report = {

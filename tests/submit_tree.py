@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dl.submit import cells as notebook
 from dl.submit import required
-from dl.submit.wanted import NOTEBOOKS, code_of
+from dl.submit.files import NOTEBOOKS, code_of
 
 TIME = 1_700_000_000  # when the code was written; the outputs are a minute younger
 

@@ -18,7 +18,7 @@ from dl.__main__ import main
 from dl.checks import course
 from dl.console import FAILURE, SUCCESS, UsageError
 from dl.notebook_files import COURSE_ORDER
-from dl.submit import archive, derive, examine, read_identity, required, wanted
+from dl.submit import archive, derive, examine, files, read_identity, required
 from dl.submit.cells import read_notebook
 from tests import student_tree
 from tests.no_network.sitecustomize import python_path
@@ -152,7 +152,7 @@ def test_all_missing_files_are_reported_together_with_what_makes_them_and_nothin
 
 
 def test_the_list_has_the_notebooks_of_the_course():
-    assert tuple(wanted.NOTEBOOKS) == COURSE_ORDER
+    assert tuple(files.NOTEBOOKS) == COURSE_ORDER
 
 
 def test_notebooks_are_taken_from_another_folder_when_asked(project):

@@ -17,7 +17,7 @@ from dl.commands import overview
 from dl.console import FAILURE, SUCCESS, UsageError, write_json
 from dl.sandbox.confine import Limits
 from dl.sandbox.processes import Children
-from dl.submit.wanted import find_project
+from dl.submit.files import find_project
 
 STATUSES = (PASSED, FAILED, ERROR, MISSING, SKIPPED)
 

@@ -23,7 +23,7 @@ from typing import IO
 from dl.checks.exercise import MODULES
 from dl.console import UsageError
 from dl.submit import IDENTITY_FILE, identity_in
-from dl.submit.wanted import NOTEBOOKS
+from dl.submit.files import NOTEBOOKS
 
 LESSONS = tuple(name.replace(".", "/") + ".py" for names in MODULES.values() for name in names)
 TAKEN = {  # files, and the most bytes that each may have

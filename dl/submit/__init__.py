@@ -20,7 +20,7 @@ from dl.files import decode
 from dl.submit import archive
 from dl.submit.cells import Notebook
 from dl.submit.examine import Finding, Result, findings_in, read_notebooks, read_results
-from dl.submit.wanted import Snapshot, collect, find_project
+from dl.submit.files import Snapshot, collect, find_project
 
 ZIP_NAME, PDF_NAME = "a2_code_submission.zip", "a2_inline_submission.pdf"
 IDENTITY_FILE = "student.txt"

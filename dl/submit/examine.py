@@ -15,8 +15,8 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 
 from dl.submit.cells import ANSWER_TITLE, Cell, Notebook, joined, read_notebook
+from dl.submit.files import NOTEBOOKS, code_digest
 from dl.submit.required import Required, beginning, cell_digest, required_cells
-from dl.submit.wanted import NOTEBOOKS, code_digest
 
 FAILED_CHECK = "not so: "  # how the notebooks' checks begin when they fail,
 PASSED_CHECK = "ok: "  # and when they pass
