@@ -7,6 +7,7 @@ import dl as dl  # isort: split
 
 import json
 import math
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
@@ -407,7 +408,7 @@ def train(
     Args:
         model: moved to `device`, trained in place. train_dataloader, val_dataloader: batches of `AddSubDataset`.
         loss_func: (logits (T, V), classes (T,)) -> the SUM over T tokens.
-        num_epochs: passes over the training loader; with DL_QUICK, at most 10 of 2 batches.
+        num_epochs: passes over the training loader; with DL_QUICK, at most 10 of one batch, each validated on another.
         batch_size: not used, losses are divided by the tokens counted; it stays because the notebook's calls pass it.
         warmup_lr, warmup_interval, lr: see `step_schedule`; None starts at `lr`.
         optimizer: default Adam, betas (0.9, 0.995), eps 1e-9. schedule: learning rate of each update, instead of the step.
@@ -454,7 +455,8 @@ def train(
     epochs = tqdm(left, desc="Epochs", leave=False, disable=not print_every, **options)
     for epoch in epochs:
         train_loss = _train_epoch(model, train_dataloader, loss_func, optimizer, schedule, epoch, device)
-        val_loss, val_accuracy = val(model, val_dataloader, loss_func, batch_size, device)
+        looked_at = islice(val_dataloader, settings.shortened(sys.maxsize, 1))
+        val_loss, val_accuracy = val(model, looked_at, loss_func, batch_size, device)
         seconds = time.perf_counter() - started
         entry = {
             "epoch": epoch,
@@ -488,7 +490,7 @@ def _train_epoch(
     """One pass over the training data; the mean loss per token."""
     model.train()
     losses, tokens, first = [], 0, (epoch - 1) * len(loader)
-    for update, batch in enumerate(islice(loader, settings.shortened(len(loader), 2)), start=first):
+    for update, batch in enumerate(islice(loader, settings.shortened(len(loader), 1)), start=first):
         for group in optimizer.param_groups:
             group["lr"] = schedule(update)
         loss, count, _ = _batch_loss(model, batch, loss_func, device)

@@ -249,7 +249,7 @@ class MultiHeadAttention(nn.Module):
 class LayerNormalization(nn.Module):
     """Give every token mean 0 and variance 1 over its features, then a learnt scale and shift (Ba et al. 2016, Eq. 3).
 
-    Scale and shift are one number per feature each, and change nothing at first.
+    Scale and shift are two parameters of shape (M,), one number per feature each, and change nothing at first.
 
     Args:
         emb_dim: size M of the last axis.

@@ -96,7 +96,7 @@ def offline() -> bool:
 
 
 def quick() -> bool:
-    """True when `DL_QUICK` is set to anything but 0 or nothing: trainings take a few steps, to see that everything runs."""
+    """True when `DL_QUICK` is set to anything but 0 or nothing: few steps and coarse figures, to see that everything runs."""
     return _is_set("DL_QUICK")
 
 

@@ -2,6 +2,7 @@
 set before it is loaded."""
 
 import functools
+import html
 import http.server
 import os
 import re
@@ -12,6 +13,7 @@ import threading
 import zipfile
 from pathlib import Path
 
+import nbformat
 import pytest
 
 from dl.commands import install
@@ -179,3 +181,16 @@ def test_how_threads_wait_is_set_before_torch_is_loaded(command):
     arguments = [sys.executable, "-c", LOOK, *command.split()]
     done = subprocess.run(arguments, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.stdout.endswith("waiting: PASSIVE\n"), done.stdout + done.stderr
+
+
+def test_nbconvert_finds_the_template_of_the_setup(tmp_path):
+    install.keep_descriptions(tmp_path)
+    text = nbformat.v4.new_output(
+        "display_data", {"image/png": "iVBORw0KGgo="}, metadata={"image/png": {"alt": "a <red> cat"}}
+    )
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1", outputs=[text])]), tmp_path / "one.ipynb")
+    paths = {"JUPYTER_PATH": str(tmp_path / "share/jupyter"), "JUPYTER_CONFIG_PATH": str(tmp_path / "etc/jupyter")}
+    command = [sys.executable, "-m", "jupyter", "nbconvert", "--to", "html", str(tmp_path / "one.ipynb")]
+    subprocess.run(command, env={**os.environ, **paths}, check=True, capture_output=True, cwd=tmp_path)
+    page = (tmp_path / "one.html").read_text(encoding="utf-8")
+    assert [html.unescape(alt) for alt in re.findall(r'alt="([^"]*)"', page)] == ["a <red> cat"]

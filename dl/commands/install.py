@@ -23,6 +23,21 @@ ANSWER_SECONDS = 3  # an index that does not answer within them counts as out of
 DRIVER = ("/proc/driver/nvidia/version", "/usr/lib/wsl/lib/libcuda.so.1")
 CHOICES = ("auto", "cpu", "registry")
 SUCCESS, FAILURE, WRONG_USE = 0, 1, 2  # as in dl.console, which needs packages
+TEMPLATES = "share/jupyter/nbconvert/templates/described"
+DESCRIBED = {  # nbconvert's own page, which leaves out the descriptions of figures, with them
+    f"{TEMPLATES}/conf.json": '{"base_template": "lab", "mimetypes": {"text/html": true}}\n',
+    f"{TEMPLATES}/index.html.j2": """{%- extends "lab/index.html.j2" -%}
+{%- block data_png scoped -%}
+{%- set alt = output | get_metadata("alt", "image/png") -%}
+{{ super() | replace("<img ", '<img alt="%s" ' % (alt | escape_html)) if alt else super() }}
+{%- endblock data_png -%}
+""",
+    "etc/jupyter/jupyter_nbconvert_config.json": """{
+  "HTMLExporter": {"template_name": "described"},
+  "SlidesExporter": {"template_name": "reveal"}
+}
+""",
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -46,10 +61,20 @@ def main(arguments: list[str] | None = None) -> int:
             return FAILURE
         print(f"install: {index} has no PyTorch that suits this Python; the package registry's is taken.", flush=True)
     extras = f"[{options.extras}]" if options.extras else ""
-    return FAILURE if subprocess.run([*install, "-e", f".{extras}"]).returncode else SUCCESS
+    if subprocess.run([*install, "-e", f".{extras}"]).returncode:
+        return FAILURE
+    keep_descriptions(Path(options.into))
+    return SUCCESS
 
 
 _TORCH = ("torch", "torchvision")
+
+
+def keep_descriptions(into: Path) -> None:
+    """Let `jupyter nbconvert` of this environment give every figure its alt text."""
+    for name, text in DESCRIBED.items():
+        (into / name).parent.mkdir(parents=True, exist_ok=True)
+        (into / name).write_text(text, encoding="utf-8")
 
 
 def cpu_index(choice: str, index: str) -> tuple[str | None, str]:

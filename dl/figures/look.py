@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 import matplotlib
+from cycler import cycler
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
@@ -25,8 +26,6 @@ def describe(figure: Figure, alt: str) -> Figure:
 
 def use_look() -> None:
     """Set how figures look, from matplotlib's defaults on: no matplotlibrc of the user's; and how IPython shows them."""
-    import seaborn
-
     shell: Any = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     if hasattr(shell, "kernel") and not any(name in plt.get_backend() for name in OF_NOTEBOOKS):
         shell.enable_matplotlib("inline")  # MPLBACKEND was set for other programs; the figures would not be seen
@@ -48,19 +47,20 @@ def use_look() -> None:
             "legend.fontsize": 10,
             "image.interpolation": "nearest",
             "image.cmap": "gray",
+            "axes.prop_cycle": cycler(color=OKABE_ITO),
+            "patch.facecolor": OKABE_ITO[0],
         }
     )
-    seaborn.set_palette(OKABE_ITO)
     if inline:
         shell.display_formatter.formatters["image/png"].for_type(Figure, _png)
 
 
 def _png(figure: Figure) -> tuple[bytes, dict] | None:
-    """A PNG sharp on a screen of double density (not with DL_QUICK), with its size on the screen and its alt text."""
+    """A PNG sharp on a screen of double density, with its size on the screen and its alt text; with DL_QUICK a coarse one."""
     from IPython.core.pylabtools import print_figure
 
-    sharpness = 1 if settings.quick() else SHARPNESS
-    content = print_figure(figure, fmt="png", dpi=sharpness * INCH, bbox_inches="tight")
+    sharpness, edges = (1, None) if settings.quick() else (SHARPNESS, "tight")  # "tight" draws everything twice
+    content = print_figure(figure, fmt="png", dpi=sharpness * INCH, bbox_inches=edges)
     if content is None:  # an empty figure
         return None
     width, height = (int.from_bytes(content[at : at + 4], "big") // sharpness for at in (16, 20))

@@ -98,6 +98,8 @@ def loss_in_three_steps(out_left: Tensor, out_right: Tensor, tau: float) -> Figu
     Args:
         out_left, out_right: (N, D), a positive pair in each row.
     """
+    import seaborn  # with scipy's statistics: seconds
+
     cosines = similarities(out_left, out_right)
     size, N = len(cosines), len(cosines) // 2
     chosen = probabilities(cosines, tau)[0]
@@ -112,15 +114,14 @@ def loss_in_three_steps(out_left: Tensor, out_right: Tensor, tau: float) -> Figu
     second.set(ylabel="probability", ylim=(0, 1.35 * chosen.max()))
     text = f"loss\n$-\\ln$ {chosen[N]:.3f} = {-np.log(chosen[N]):.2f}"
     second.text(N, chosen[N], text, ha="center", va="bottom", fontsize=10, color=POSITIVE)
-    image = third.imshow(cosines, cmap="RdBu_r", vmin=-1, vmax=1)
+    seaborn.heatmap(
+        cosines, ax=third, cmap="RdBu_r", vmin=-1, vmax=1, square=True, cbar_kws={"label": "cosine", "fraction": 0.046}
+    )
     for k in range(size):
-        third.add_patch(
-            Rectangle(((k + N) % size - 0.5, k - 0.5), 1, 1, fill=False, edgecolor="black", linewidth=2.2, clip_on=False)
-        )
-        third.text(k, k, "×", ha="center", va="center", color="white")
-    third.set(title="3. Cosines of all rows", xlabel="row $k$", ylabel="row $i$", xticks=range(size), yticks=range(size))
-    third.grid(False)
-    figure.colorbar(image, ax=third, label="cosine", fraction=0.046)
+        frame = Rectangle(((k + N) % size, k), 1, 1, fill=False, edgecolor="black", linewidth=2.2, clip_on=False)
+        third.add_patch(frame)
+        third.text(k + 0.5, k + 0.5, "×", ha="center", va="center", color="white")
+    third.set(title="3. Cosines of all rows", xlabel="row $k$", ylabel="row $i$")
     figure.tight_layout()
     return describe(
         figure,

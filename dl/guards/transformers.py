@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -23,18 +24,28 @@ def check_vocabulary(vocab: Sequence[str]) -> None:
 
 def check_words(line: str, token_dict: Mapping[str, int], spc_tokens: Sequence[str]) -> None:
     """Every word of a line can be written with the vocabulary."""
-    want_words("prepocess_input_sequence", "token_dict", token_dict)
-    want_kind("prepocess_input_sequence", "a dictionary", Mapping, token_dict=token_dict)
-    want_words("prepocess_input_sequence", "spc_tokens", spc_tokens)
     if not isinstance(line, str):
         raise TypeError(f"prepocess_input_sequence: wanted one line of text, got {type(line).__name__}. Pass a string.")
-    known = {*spc_tokens, *"".join(key for key in token_dict if key not in spc_tokens)} & set(token_dict)
+    try:
+        known = _known_words(tuple(token_dict), tuple(spc_tokens))
+    except TypeError:  # no sequences, or of what is no word
+        want_words("prepocess_input_sequence", "token_dict", token_dict)
+        want_words("prepocess_input_sequence", "spc_tokens", spc_tokens)
+        raise
+    want_kind("prepocess_input_sequence", "a dictionary", Mapping, token_dict=token_dict)
     unknown = [word for word in line.split() if word not in known and not known.issuperset(word)]
     if unknown:
         raise ValueError(
             f"prepocess_input_sequence: {unknown} in {line!r} not in the vocabulary; wanted the words "
             f"{list(spc_tokens)} and numbers of known digits. Spell the words as in this list, separated by blanks."
         )
+
+
+@lru_cache
+def _known_words(words: tuple[str, ...], special: tuple[str, ...]) -> frozenset[str]:
+    """The special words and the characters of the others that have a token. Cached: a data set asks for every line."""
+    want_words("prepocess_input_sequence", "spc_tokens", special)
+    return frozenset({*special, *"".join(word for word in words if word not in special)} & {*words})
 
 
 def check_attention(name: str, query: Tensor, key: Tensor, value: Tensor, ndim: int) -> None:
