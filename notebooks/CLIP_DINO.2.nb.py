@@ -80,7 +80,7 @@ session.check("without centring: one answer for nearly all", without_centring < 
 session.check("without sharpening: no clear answer", without_sharpening > 0.9 * np.log(16))
 
 # %% [markdown]
-# *Three training runs. The solid line is the mean entropy of the teacher's answers for single images, low if the answers are clear. The dashed line is the entropy of the mean of all its answers, low if they all name the same category.* With both safeguards each answer becomes clear and the answers differ: their mean ends at 1.91 nats, a little below $\ln 8$. Seven categories would give just that, if two of the eight kinds shared one: $\frac68 \ln 8 + \frac28 \ln 4 = 1.91$. (That the categories *are* the kinds, entropies alone cannot show.) Without centring they are clear and nearly all the same: the first collapse. Without sharpening all sixteen categories stay almost equally likely for every image: the second.
+# *Three training runs. The solid line is the mean entropy of the teacher's answers for single images, low if the answers are clear. The dashed line is the entropy of the mean of all its answers, low if they all name the same category.* With both safeguards each answer becomes clear and the answers differ: their mean ends at 1.91 nats, a little below $\ln 8$. Seven categories would give just that, if two of the eight kinds shared one: $\frac68 \ln 8 + \frac28 \ln 4 = 1.91$. (That the categories *are* the kinds, entropies alone cannot show.) Without centring they are clear and nearly all the same: the first collapse. Without sharpening the sixteen categories soon become almost equally likely, for single images too: the second.
 #
 # ## The trained network
 #
@@ -103,7 +103,7 @@ print(f"{sum(p.numel() for p in dino_model.parameters()):,} parameters,",
 # * *pairs of scenes with the same objects on different backgrounds*. Their crops are taken around an object, and a contrastive loss (one with negatives, as in SimCLR) asks for [CLS] outputs that are alike within a pair and differ between pairs. Without such pairs, attention lay on grass and bricks;
 # * frames of videos like the hard ones at the end of this notebook, in any hue.
 #
-# It has seen no class label and no mask, but the crops used where the objects are. That is strong help: crops that are placed around an object say very well what one is, and so do two images that share their objects and nothing else. So with the sample data, what follows shows how attention and tokens can be read and used. That DINO's loss *alone* finds objects is a result on photographs, of the published network.
+# It has seen no class label and no mask, but the crops used where the objects are. That is strong help: crops that are placed around an object show very clearly what counts as an object, and so do two images that share their objects and nothing else. So with the sample data, what follows shows how attention and tokens can be read and used. That DINO's loss *alone* finds objects is a result on photographs, of the published network.
 #
 # ## Where does it look?
 #
@@ -172,7 +172,7 @@ figure = draw.top_patches(
     "The patches with the highest attention, as many as the objects cover")
 
 # %% [markdown]
-# *Eight scenes; below, bright, the patches to which the best head attends most: of the trained network in the second row, of the untrained one in the third.* In the second row you recognise most objects, with holes in some and stray patches beside others. In the third you mostly do not, but now and then you do. Random filters may respond to strong edges, which some objects have; but many of the marked patches lie along the border of the image, where there is nothing to see. (So the untrained network can have a gain of about 1 and an IoU above chance: its weights hardly differ, but the IoU looks only at their order.) Judge by the mean over the 100 scenes, not by one of them.
+# *Eight scenes; below, bright, the patches to which the best head attends most: of the trained network in the second row, of the untrained one in the third.* In the second row you recognise most objects, with holes in some and stray patches beside others. In the third you mostly do not, but now and then you do. Random filters may respond to strong edges, which some objects have; but many of the marked patches lie along the border of the image, where there is nothing to see. (So the untrained network can have a gain of about 1 and an IoU above chance: its attention weights hardly differ from patch to patch, but the IoU looks only at their order.) Judge by the mean over the 100 scenes, not by one of them.
 #
 # ## What is in a patch?
 #
@@ -363,7 +363,7 @@ figure = draw.sheet(
 #
 # ## The whole video
 #
-# Frame by frame: tokens, labels, score. Nothing but the labels has to stay in memory, so a long video would need no more of it than a short one.
+# Frame by frame: tokens, labels, score. The tokens of a frame (128 numbers for each of 400 patches in sample mode) can be dropped as soon as it is labelled. Only its labels stay, so a longer video needs little more memory beyond that for its frames and masks.
 
 # %%
 truth = dataset.process_masks(masks, DEVICE, size=SIZE)  # (T, P)
@@ -446,7 +446,7 @@ fresh_first, _, fresh_last = (
 # %%
 easy_guess.reveal(
     (fresh_first + fresh_last) / 2,
-    f"Learnt tokens: {(first + last) / 2:.2f}. Colour and position give the objects away.")
+    f"Learnt tokens: {(first + last) / 2:.2f}. Do colour and position give the objects away?")
 session.record(iou_first_untrained=fresh_first, iou_last_untrained=fresh_last)
 Table([{"tokens": "learnt", "first frame": first, "last frame": last},
        {"tokens": "untrained", "first frame": fresh_first, "last frame": fresh_last}])
@@ -456,7 +456,7 @@ Table([{"tokens": "learnt", "first frame": first, "last frame": last},
 #
 # ## A hard video
 #
-# So here is a hard one. Objects, background and *distractors* (things that are not to be found) share two colours; the objects are told apart by shape and pattern alone; they travel, some turn or grow, and the hue of everything drifts.
+# So here is a hard one. Objects, background and *distractors* (things that do not count as objects) share two colours; the objects are told apart by shape and pattern alone; they travel, some turn or grow, and the hue of everything drifts.
 
 # %%
 world = lesson.DavisDataset(sample_path("DAVIS"))  # the sample world's videos, whatever the data
@@ -514,7 +514,7 @@ figure = draw.sheet(
     hard_classes)
 
 # %% [markdown]
-# *Curves: mean IoU per frame. Frames: true outlines, those found with learnt tokens, and those found with untrained tokens.* On the training frame both heads are good; the difference is what carries over: near that frame the two stay close, farther away the head on untrained tokens falls far below. The head on untrained tokens mostly marks the places where the objects *were* in the training frame: it learnt positions. The one on learnt tokens follows the objects, but it loses patches, mixes some up and marks some background.
+# *Curves: mean IoU per frame. Frames: true outlines, those found with learnt tokens, and those found with untrained tokens.* On the training frame both heads are good; the difference is what carries over: near that frame the two stay close, farther away the head on untrained tokens falls far below. The head on untrained tokens mostly marks the places where the objects *were* in the training frame: as if it had learnt positions. The one on learnt tokens follows the objects, but it loses patches, mixes some up and marks some background.
 #
 # ### Does the attention follow?
 #
@@ -539,10 +539,10 @@ beside = f"The untrained network's attention head has {gains['untrained']:.2f}."
 follow_guess.reveal(gains["trained"], beside)
 session.record(hard_attention=gains["trained"], hard_attention_untrained=gains["untrained"])
 session.target("attention goes with the objects", gains["trained"] >= 3, f"{gains['trained']:.2f}")
-session.target("without training not", gains["untrained"] < 1.5, f"{gains['untrained']:.2f}")
+session.target("but not without training", gains["untrained"] < 1.5, f"{gains['untrained']:.2f}")
 
 # %% [markdown]
-# *Frames of the hard video from first to last; below each, the attention of the chosen head of the trained and of the untrained network. Each row has one colour scale, from black for 0 to bright for its largest weight in the whole video.* In the middle row the bright patches travel with the objects, although every colour changes on the way. Some also lie on things that are no objects here, such as the umbrella: without labels, the network cannot know which of the shapes you want. The last row is bright everywhere: the untrained head spreads its attention almost evenly, wherever the objects are.
+# *Frames of the hard video from first to last; below each, the attention of the chosen head of the trained and of the untrained network. Each row has one colour scale, from black for 0 to bright for its largest weight in the whole video.* In the middle row the bright patches travel with the objects, although every colour changes on the way. Some also lie on things that are not among the objects here, such as the umbrella: without labels, the network cannot know which of the shapes you want. The last row is bright everywhere: the untrained head spreads its attention almost evenly, wherever the objects are.
 #
 # ## Sixteen hard videos, five kinds of features
 #
@@ -552,7 +552,7 @@ session.target("without training not", gains["untrained"] < 1.5, f"{gains['untra
 # * **Contrast** in addition: how much each colour varies within the patch. 8 numbers.
 # * **Edges (HOG),** *histograms of oriented gradients*, the classic of the years before deep learning ([Dalal and Triggs 2005](https://doi.org/10.1109/CVPR.2005.177)). At every pixel, compare the grey value to the right with that to the left, and the one below with that above: the two differences are the gradient, and it has a strength and a direction. For example, differences of 3 and 4 give a strength of 5 and a direction of 53°. Opposite directions count as one, which leaves 180°, in nine bins of 20°. Each bin adds up the strengths of the patch's pixels with that direction. Upright slats of a fence fill the first and the last bin, on both sides of 0°, because the grey value changes from left to right; a plain wall fills hardly any. The histograms of a patch and its eight neighbours, scaled together to length 1, are $9 \times 9 = 81$ numbers that depend little on colour and brightness.
 #
-# Some of the hand-made features are only 5 or 8 numbers, and a single linear layer would hold them back. All get the same head with one hidden layer, whatever you wrote in `DINOSegmentation`. (A video gets a different score here than above, for three reasons: the features are standardised (shifted and scaled to mean 0 and deviation 1), the training frame is not scored, and absent classes are skipped.) Each head is trained on the middle frame of a video and scored on all the others.
+# Some of the hand-made features are only 5 or 8 numbers, and a single linear layer would hold them back. All get the same head with one hidden layer, whatever you wrote in `DINOSegmentation`. (A video gets a different score here than above, for at least three reasons: the features are standardised (shifted and scaled to mean 0 and deviation 1), the training frame is not scored, and absent classes are skipped.) Each head is trained on the middle frame of a video and scored on all the others.
 #
 # In fairness to the rivals: the small DINO was trained on frames of other such videos, with every hue changed. That favours it: the hand-made features were not adapted to these videos.
 

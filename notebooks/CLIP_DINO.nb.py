@@ -9,7 +9,7 @@
 # %% [markdown]
 # # Looking with words, and without: CLIP and DINO
 #
-# Two large models learnt to see in two different ways, and many of today's vision systems are built on one of them. **CLIP** was trained on images with their captions: it can compare any image with any text, which makes it a classifier for whatever you can put into words. **DINO** was trained on images alone, without captions or labels: it knows which parts of an image belong together. Here you use both without training them any further, and you learn to check what such a model really knows.
+# Two large models learnt to see in two different ways, and many of today's vision systems are built on one of them. **CLIP** was trained on images with their captions: it can compare any image with any text, which makes it a classifier for whatever you can put into words. **DINO** was trained on images alone, without captions or labels: it knows which parts of an image belong together. With `DL_DATA=real` you use both as they were published; with the sample data, two small models that were trained in their manner, with extra help that is described where it matters. You train neither any further, and you learn to check what such a model really knows.
 #
 # **You will be able to**
 #
@@ -86,7 +86,7 @@ expected = json.loads((EXPECTED / "clip_dino.json").read_text(encoding="utf-8"))
 #
 # Here $I_n$ and $T_n$ are the vectors of image $n$ and of its caption, and $\tau$ is a temperature, which CLIP learns together with the weights. Write the $s_{nm}$ as a table with a row for each image and a column for each caption. Then these are two classification losses: cross-entropy over each row, where an image picks its caption, and over each column, where a caption picks its image.
 #
-# You know its relative from SimCLR; the caption takes the place of the second view. One thing differs: SimCLR compares a view with all others, while here images are compared with texts only, and texts with images only. A trained CLIP is a *zero-shot* classifier: it needs no labelled example of the classes, only their names. Write them down and see which one is most similar to the image.
+# You know its relative from SimCLR; the caption takes the place of the second view. The main difference: SimCLR compares a view with all $2N - 1$ others, while here images are compared with texts only, and texts with images only, so each has $N$ candidates. There are also two encoders, and the temperature is learnt. A trained CLIP is a *zero-shot* classifier: it needs no labelled example of the classes, only their names. Write them down and see which one is most similar to the image.
 
 # %%
 figure = draw.clip_method(

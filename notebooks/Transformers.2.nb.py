@@ -229,7 +229,7 @@ session.target("the ones are the hardest token", min(greedy[1:4]) == greedy[3])
 #
 # ## Where does it look?
 #
-# Every head kept its attention weights of the last pass, so we can ask how it spreads its attention. The **evenness** of a head is 0 when each token reads just one token (perhaps itself), and 1 when it reads all that it may read equally (it is computed from the entropy of the weights, and averaged over the 500 validation rows; the decoder's `BOS`, which can read only itself, is left out).
+# Every head kept its attention weights of the last pass, so we can ask how it spreads its attention. The **evenness** of a head is 0 when each token reads just one token (perhaps itself), and 1 when it reads all that it may read equally ($(e^H - 1) / (n - 1)$, with $H$ the entropy of a row of weights and $n$ the number of tokens that it may read, averaged over the 500 validation rows; the decoder's `BOS`, which can read only itself, is left out).
 
 # %%
 flat = session.predict(
@@ -318,7 +318,7 @@ result = ", ".join(f"{name} {score:.1%}" for name, score in scores.items())
 parrot.reveal(result, "It is underfitting; memorising explains at most the gap.")
 
 # %% [markdown]
-# The reference model does not simply memorise: it gets more than half of the unseen expressions right. But they are clearly harder for it than its training rows, the unrelated ones most of all. And it is far from calculating. What does it get wrong? Sort all its mistakes on unseen expressions by what the digits have to do on paper (-30 + 12 "subtracts", because one calculates 30 - 12), and by the sign of the result. "Wrong results" is a fraction of the questions; the last three columns say in which fraction of these wrong results the sign, the tens or the ones are wrong (several can be):
+# The reference model does not simply memorise: it gets more than half of the unseen expressions right. But they are harder for it than its training rows, the unrelated ones most of all. And it is far from calculating. What does it get wrong? Sort all its mistakes on unseen expressions by what the digits have to do on paper (-30 + 12 "subtracts", because one calculates 30 - 12), and by the sign of the result. "Wrong results" is a fraction of the questions; the last three columns say in which fraction of these wrong results the sign, the tens or the ones are wrong (several can be):
 
 # %%
 carry = session.predict(
@@ -559,7 +559,7 @@ title = "Same modules, same rows: what is learnt depends on the recipe"
 figure = show.rule_curves({name: curves[name] for name in chosen}, title)
 
 # %% [markdown]
-# *Learning curves on training rows (left) and unseen expressions (right).* Compare the panels. Without weight decay, the training rows are soon known as well as with it, and the right curve stops far below: part of a rule, and much memorising. With dropout both curves rise together and slowly: much less memorising than without weight decay, but after 120 epochs no rule either. The floored positions nearly keep up: no two of nine positions are exactly alike with the floor, so the rule can be learnt. In the table above they end one to two points lower. That positions six apart are nearly alike may be the reason, but one seed cannot show it.
+# *Learning curves on training rows (left) and unseen expressions (right).* Compare the panels. Without weight decay, the training rows are soon known as well as with it, and the right curve stops far below: much of what it knows of the training rows is memorised. Whether part of the rule or a good guess of the size lies behind the rest, these curves cannot show (a map like those above could). With dropout both curves rise together and slowly: much less memorising than without weight decay, but after 120 epochs the model is still far from calculating. The floored positions nearly keep up: no two of nine positions are exactly alike with the floor, so the rule can be learnt. In the table above they end one to two points lower. That positions six apart are nearly alike may be the reason, but one seed cannot show it.
 
 # %% [markdown]
 # ## Save the results
@@ -584,7 +584,7 @@ session.save_results()
 # 2. Results are written with the tens before the ones. Why would the reverse order be easier, and what would you have to change? *(Think of how a person adds on paper.)*
 # 3. How could you find out *how* the model adds? Which experiment would tell a calculated carry from a guess? *(Name what you change, what you measure, and what would refute you.)*
 # 4. With the floor, positions 0 and 6 are nearly alike, and positions 0 and 44 almost exactly. Let each number have $n$ digits. From which $n$ on are there two digits 6 apart, and from which two digits 44 apart? *(Give the angles, and say whether the two can still be told apart.)*
-# 5. Why does the model that underfits get more than half of the unseen expressions right, not far behind its training rows, and why is that no sign of a rule? *(Compare the two maps.)*
+# 5. Why does the model that underfits get more than half of the unseen expressions right, and why is that no proof that it calculates? *(Compare the two maps.)*
 # 6. What do the last mistakes of the rule recipe have in common? *(Use the table, the map, or list them: `[e for e, ok in wholes["rule"].items() if not ok]`.)*
 
 # %% [markdown]
@@ -601,7 +601,7 @@ session.save_results()
 # ## What next
 #
 # * Three-digit numbers: what does the model do with operands that it has never seen, and why?
-# * Pre-norm: change `norm(x + f(x))` to `x + f(norm(x))` in your blocks (in a copy: the checks want post-norm), and train without warm-up.
+# * Pre-norm: change `norm(x + f(x))` to `x + f(norm(x))` in your blocks (in a copy: the checks want post-norm), put one more `LayerNormalization` behind the last block of the encoder and of the decoder, and train without warm-up.
 # * The same blocks on images: the CLIP and DINO notebook uses a vision Transformer.
 
 # %% [markdown]

@@ -416,7 +416,7 @@ session.check_error("its gradient", x.grad, case["expected"]["grad_x"], TOLERANC
 figure = show.block_scheme()
 
 # %% [markdown]
-# *The encoder block (left: self-attention, feed-forward) and the decoder block (right), which has cross-attention in the middle: its queries come from the result written so far, its keys and values from the encoder.* The dashed lines are the residual connections.
+# *The encoder block (left: self-attention, feed-forward) and the decoder block (right), which has cross-attention in the middle: its queries come from the result written so far, its keys and values from the encoder.* The dashed lines are the residual connections. One block of each is drawn: in a stack, every further block reads the one before it, and all decoder blocks take keys and values from the *last* encoder block.
 #
 # **Pre-norm and post-norm.** With $f$ for a stage, this model (like the paper's) is *post-norm*; most of today's models are *pre-norm*:
 #

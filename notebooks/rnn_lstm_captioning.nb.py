@@ -165,7 +165,7 @@ Table([{"tensor": name, "shape": str(tuple(value.shape))} for name, value in cas
 # %% [markdown]
 # ### One step backward
 #
-# During training the loss tells us how it changes with $h_t$: that is the incoming gradient $dh_t$. The step must pass this on to everything it was computed from. Write $s$ for the gradient at the argument of $\tanh$. Since $\tanh' = 1 - \tanh^2$, and with $\odot$ for the product element by element,
+# In the backward pass we are given how the loss changes with $h_t$, that is $\partial L / \partial h_t$. We call it the incoming gradient and write $dh_t$ for short (and $dx_t$, $dW_x$ and so on for the others). The step must pass it on to everything that $h_t$ was computed from. Write $s$ for the gradient at the argument of $\tanh$. Since $\tanh' = 1 - \tanh^2$, and with $\odot$ for the product element by element,
 #
 # $$s = dh_t \odot (1 - h_t^2)$$
 #
@@ -247,6 +247,7 @@ for name, gradient, value in zip(
 # | `x` | (N, T, D): example first, then time |
 # | `h0` | (N, H) |
 # | `h` (returned) | (N, T, H): the states *after* each step; `h0` is not among them |
+# | cache (returned) | what `rnn_backward` needs, for example the list of the caches of all steps |
 #
 # **By hand.** With T = 2 the loop is $h_1 = \tanh(x_1 W_x + h_0 W_h + b)$, then $h_2 = \tanh(x_2 W_x + h_1 W_h + b)$. If the first input is the example above, $h_1 = (0.7616, 0)$ is what the second step starts from.
 #
@@ -269,7 +270,7 @@ figure = draw.unrolled_rnn(gradients=True)
 # %% [markdown]
 # *The dashed arrows are the two paths of the gradient: down from each output, and from right to left through time.*
 #
-# **Fill in `rnn_backward`.** It receives `dh` (N, T, H), the *direct* gradients of all steps; what flows through time is yours to add. The weights were used at every step, so their gradients are sums over all steps: `dx` (N, T, D), `dh0` (N, H), `dWx` (D, H), `dWh` (H, H), `db` (H,).
+# **Fill in `rnn_backward`.** It receives `dh` (N, T, H), the *direct* gradients of all steps, and the cache that `rnn_forward` returned; what flows through time is yours to add. The weights were used at every step, so their gradients are sums over all steps: `dx` (N, T, D), `dh0` (N, H), `dWx` (D, H), `dWh` (H, H), `db` (H,).
 #
 # **By hand.** One feature, one unit, two steps, $W_h = 0.5$. Suppose the slopes $1 - h_t^2$ are 0.8 at step 1 and 0.6 at step 2, and both direct gradients are 1.
 #
@@ -532,7 +533,7 @@ check_reference("rnn", 2.0)
 #
 # **Common mistakes.** Feeding `<START>` at every step. Starting from $h_0$ again for each word. Keeping `<START>` in the result, or stopping at `<END>`: the result always has `max_length` words.
 #
-# Four training images first, then four that the model has never seen. A generated caption can be right and still differ from the true one, since many sentences fit an image. So instead of comparing words we look at what a caption *claims*: with the sample world, **false words are red and bold**. (If a class is not in the scene, its colour is marked only if no object has that colour, its size and texture never. A relation is that of the larger distance: an umbrella a little to the left of a heart and far above it is "above" it. And it is false if one of the two things that it relates is not in the scene.)
+# Four training images first, then four that the model has never seen. A generated caption can be right and still differ from the true one, since many sentences fit an image. So instead of comparing words we look at what a caption *claims*: with the sample world, **false words are red and bold**. (If a class is not in the scene, its colour is marked only if no object has that colour, its size and texture never. The true relation is taken along the axis on which the two objects lie farther apart: an umbrella a little to the left of a heart and far above it is "above" it. A relation is also false if one of the two objects it names is not in the scene.)
 
 # %%
 shown = {split: torch.arange(8, 12) for split in ("train", "val")}

@@ -38,7 +38,7 @@ COMPUTED = {
         *(128 - 1, 15 / 100, log(8), 6 / 14, 1 / 3, 2 / 3, 9 * 20),
         *(log(1 + e**-1), -0.9 * log(0.6) - 0.1 * log(0.4), -0.9 * log(0.9) - 0.1 * log(0.1)),
     ],
-    "Self_Supervised_Learning": [0.2 * 0.8, 0.16**2, 0.8 / 0.5, e**1.6, e, e**-0.4, simclr_experiments.UPDATES],
+    "Self_Supervised_Learning": [128 - 1, 0.2 * 0.8, 0.16**2, 0.8 / 0.5, e**1.6, e, e**-0.4, simclr_experiments.UPDATES],
     "Transformers": [
         *(e, e**2, SUM, e / SUM, e**2 / SUM, (10 * e + 5) / SUM, (10 * e**2 + 5) / SUM),  # attention of three tokens
         *(e**2 / (e**2 + 1), 1 / (e**2 + 1), 10 * e**2 / (e**2 + 1)),  # and of two

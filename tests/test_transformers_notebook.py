@@ -47,7 +47,7 @@ def test_mistakes_by_kind_counts_results_and_tokens():
     assert (first["digits"], first["result"], first["wrong results"]) == ("subtracts, no borrow", "NEGATIVE", 1.0)
     assert (first["sign wrong"], first["ones wrong"]) == (1.0, 0.0)
     assert (second["questions"], second["wrong results"], second["tens wrong"]) == (2, 0.5, 1.0)
-    assert third["wrong results"] == 0 and third["digits"] == "adds, no carry"
+    assert third["wrong results"] == 0 and third["digits"] == "adds, no carry" and math.isnan(third["ones wrong"])
 
 
 def test_evenness_is_one_when_flat_and_zero_when_one_token_is_read():

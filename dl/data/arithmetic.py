@@ -10,6 +10,7 @@ course's published one: same format, same first six rows, same ranges and distri
 from __future__ import annotations
 
 import json
+import math
 import random
 import re
 from collections.abc import Iterable, Sequence
@@ -100,7 +101,7 @@ def mistakes_by_kind(expressions: Iterable[Expression], right: Iterable[Sequence
         right: of each expression which tokens of the result are right: BOS, sign, tens, ones, EOS.
     Returns:
         a dict per kind: "digits", "result", "questions", "wrong results" (a fraction of all), and the fraction of these whose
-        "sign", "tens" and "ones" are wrong (or several).
+        "sign", "tens" and "ones" are wrong (or several); NaN where no result is wrong.
     """
     groups: dict[tuple[str, str], list[Sequence[bool]]] = {}
     for expression, tokens in zip(expressions, right, strict=False):
@@ -110,7 +111,7 @@ def mistakes_by_kind(expressions: Iterable[Expression], right: Iterable[Sequence
         wrong = [tokens for tokens in answers if not all(tokens)]
         row = {"digits": digits, "result": sign, "questions": len(answers), "wrong results": len(wrong) / len(answers)}
         for position, name in enumerate(("sign", "tens", "ones"), start=1):
-            row[f"{name} wrong"] = sum(not tokens[position] for tokens in wrong) / max(len(wrong), 1)
+            row[f"{name} wrong"] = sum(not tokens[position] for tokens in wrong) / len(wrong) if wrong else math.nan
         rows.append(row)
     return sorted(rows, key=lambda row: -row["wrong results"])
 

@@ -122,6 +122,7 @@ def loss_in_three_steps(out_left: Tensor, out_right: Tensor, tau: float) -> Figu
         third.add_patch(frame)
         third.text(k + 0.5, k + 0.5, "×", ha="center", va="center", color="white")
     third.set(title="3. Cosines of all rows", xlabel="row $k$", ylabel="row $i$")
+    third.tick_params(axis="y", rotation=0)
     figure.tight_layout()
     return describe(
         figure,

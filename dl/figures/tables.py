@@ -11,7 +11,7 @@ class Table:
 
     Args:
         rows: one mapping per row, or per column a list; keys become column titles.
-        digits: decimals of floats, for all columns or per column.
+        digits: decimals of floats, for all columns or per column. A NaN is shown as an empty cell.
         best: column -> "max" or "min": the best number of it is set in bold.
     """
 
@@ -41,5 +41,5 @@ class Table:
     def __repr__(self) -> str:
         shown = self.frame.copy()
         for name, form in self._formats.items():
-            shown[name] = [form.format(value) for value in shown[name]]
+            shown[name] = ["" if value != value else form.format(value) for value in shown[name]]
         return shown.to_string(index=False)

@@ -153,7 +153,7 @@ def block_scheme() -> Figure:
             arrow(axis, (x, below), (x, y - 0.4), "query" if stage == "cross-attention" else "", text_at=(-0.75, -0.1))
             box(axis, x, y, stage, width=3.8, height=0.8, fill=GREEN if stage == "feed-forward" else BLUE)
             arrow(axis, (x, y + 0.4), (x, y + 0.85))
-            box(axis, x, y + 1.2, "add, normalise, drop", width=3.8, height=0.7, fill=PINK, size=10)
+            box(axis, x, y + 1.2, "add, normalise, dropout", width=3.8, height=0.7, fill=PINK, size=10)
             around = x + side * 2.5
             axis.plot([x, around, around], [y - 0.85, y - 0.85, y + 1.2], "--", color="#444444", linewidth=1.2)
             arrow(axis, (around, y + 1.2), (x + side * 1.9, y + 1.2))
@@ -174,7 +174,7 @@ def block_scheme() -> Figure:
         figure,
         "Encoder block: self-attention and feed-forward. Decoder block: masked self-attention, cross-attention with queries "
         "from below and keys and values from the encoder, feed-forward. Around each stage a dashed residual connection; "
-        "after each stage: add, normalise, drop.",
+        "after each stage: add, normalise, dropout.",
     )
 
 
