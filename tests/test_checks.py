@@ -7,9 +7,10 @@ import re
 
 import pytest
 
-from dl.checks import course
+from dl.checks import answers, course, mistakes, references
+from dl.checks.calls import collect
 from dl.checks.examiner import Examiner
-from dl.checks.judge import FAILED, PASSED
+from dl.checks.judge import FAILED, PASSED, judge, plan
 from dl.checks.mistakes import tomllib
 from tests.variants import ROOT, TOPICS, variants_of, write_lesson
 
@@ -79,6 +80,23 @@ def test_every_known_mistake_is_tried(topic):
     table = tomllib.loads((ROOT / "dl/checks/mistakes" / f"{topic}.toml").read_text())
     rows = [(header, name) for header, names in table.items() for name in names]
     assert [row for row in rows if not any((exercise, row[1]) in tried for exercise in row[0].split(", "))] == []
+
+
+@pytest.mark.parametrize("topic", TOPICS)
+def test_a_mistake_that_exercises_share_is_refused_and_named_in_each(topic, seed):
+    """Where no wrong body of the lesson's tries a row, the edited reference itself is the student's code."""
+    tried = {(variant.exercise, variant.diagnosis) for name, variant in WRONG if name == topic}
+    right, known = answers.of(topic), mistakes.of(topic, references.of(topic))
+    diagnoses = {}
+    for exercise in course.exercises(topic):
+        for mistake in known.get(exercise.name, ()):
+            if (exercise.name, mistake.name) not in tried:
+                calls = plan(exercise, right, (seed, seed ^ 1))
+                with right.library.patched({exercise.name: mistake.function}):
+                    collected = collect(right.library, exercise, calls)
+                results = judge(exercise, right, calls, collected)
+                diagnoses[exercise.name, mistake.name] = next((r.diagnosis for r in results if r.status != PASSED), PASSED)
+    assert [(pair, found) for pair, found in diagnoses.items() if found != pair[1]] == []
 
 
 def test_every_exercise_has_wrong_and_right_variants():
