@@ -506,7 +506,7 @@ def _train_epoch(
 
 @torch.no_grad()
 def val(
-    model: Transformer, dataloader: DataLoader, loss_func: Callable, batch_size: int = 32, device: torch.device | str = "cpu"
+    model: Transformer, dataloader: Iterable, loss_func: Callable, batch_size: int = 32, device: torch.device | str = "cpu"
 ) -> tuple[float, float]:
     """Loss and accuracy with true earlier tokens given, over ALL rows of the loader.
 

@@ -68,6 +68,53 @@ def test_training_until_no_gradient_is_left_passes(tmp_path, seed):
     assert result.status == PASSED, result.message
 
 
+LAYERS = "self.layers[1](self.layers[0]({}).relu())"
+TOGETHER = {  # right bodies that share what only they know
+    "clip_dino": {
+        "DINOSegmentation.__init__": """
+self.layers = nn.ModuleList([nn.Linear(inp_dim, 128), nn.Linear(128, num_classes)]).to(device)
+self.optimizer = torch.optim.AdamW(self.layers.parameters(), lr=1e-3, weight_decay=0.1)
+""",
+        "DINOSegmentation.train": f"""
+self.layers.train()
+for _ in range(num_iters):
+    self.optimizer.zero_grad()
+    F.cross_entropy({LAYERS.format("X_train")}, Y_train).backward()
+    self.optimizer.step()
+""",
+        "DINOSegmentation.inference": f"""
+self.layers.eval()
+return {LAYERS.format("X_test")}.sort(dim=-1).indices[:, -1]
+""",
+    },
+    "captioning": {
+        "rnn_forward": """
+hs, steps = [h0], []
+for x_t in x.unbind(1):
+    new, step = rnn_step_forward(x_t, hs[-1], Wx, Wh, b)
+    hs.append(new)
+    steps.append(step)
+return torch.stack(hs[1:], 1), {"steps": steps}
+""",
+        "rnn_backward": """
+carry, out, sums = 0, [], None
+for t in reversed(range(dh.size(1))):
+    d, carry, *rest = rnn_step_backward(dh[:, t] + carry, cache["steps"][t])
+    out.append(d)
+    sums = rest if sums is None else [a + r for a, r in zip(sums, rest)]
+return torch.stack(out[::-1], 1), carry, *sums
+""",
+    },
+}
+
+
+@pytest.mark.parametrize("topic", TOGETHER)
+def test_right_implementations_that_belong_together_pass(topic, tmp_path, seed):
+    examiner = Examiner(write_lesson(tmp_path, topic, TOGETHER[topic]), seed)
+    results = [examiner.check(exercise) for exercise in course.find(list(TOGETHER[topic]))]
+    assert [result.message for result in results if result.status != PASSED] == []
+
+
 def test_wrong_implementations_are_many():
     """Rare mistakes have no row in the tables; their bodies are here to be refused without a name."""
     assert len(WRONG) >= 700

@@ -158,6 +158,7 @@ def refused(confined):
 
 VALUES = {
     "transposed": torch.arange(6.0).reshape(2, 3).mT,
+    "one of many": torch.arange(9.0)[::3][:1],
     "empty": torch.zeros(0, 3),
     "number": torch.tensor(2, dtype=torch.int16),
     "truth": torch.tensor([True, False]),

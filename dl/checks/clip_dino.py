@@ -16,9 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dl.checks import segmentation
-from dl.checks.devices import move_case
+from dl.checks.compare import compare, cut
+from dl.checks.devices import device_case
 from dl.checks.exercise import Case, Draw, Exercise, Fault, Values, track, unpack, with_gradients
-from dl.checks.judge import compare
 from dl.checks.published import EXPECTED
 from dl.checks.segmentation import judge_devices, kept_in
 
@@ -317,6 +317,13 @@ def _retrieve_ties(lesson, inputs: Values) -> Values:
     return {"indices": _found(retriever.retrieve(inputs["queries"][0], len(inputs["images"])))["indices"]}
 
 
+def _judge_each_once(inputs: Values, got: Values, right: Values) -> Fault | None:
+    """In whatever order."""
+    found, wanted = got["indices"], sorted(right["indices"])
+    same = isinstance(found, list) and all(isinstance(i, int) for i in found) and sorted(found) == wanted
+    return None if same else Fault(f"of images that fit equally: got {cut(repr(found))}, expected each of {wanted} once")
+
+
 def _retrieve_too_long(lesson, inputs: Values) -> Values:
     """A query of more than 77 tokens must be an error, not a query cut off."""
     retriever, _ = _made(lesson, inputs)
@@ -446,7 +453,7 @@ EXERCISES = (
             Case("short rows", partial(_features, scale=0.02), _similarity, rtol=1e-3, atol=1e-4, note=SHORT),
             Case("in-place steps", _features, partial(_similarity_gradients, in_place=True), note=IN_PLACE, **GRADIENT),
             Case("rows of zeros", _with_zeros, _similarity, note=ZEROS, **SINGLE),
-            replace(move_case(_features, lambda lesson, inputs: _similarity(lesson, inputs)["similarity"]), note=MOVED),
+            replace(device_case(_features, lambda lesson, inputs: _similarity(lesson, inputs)["similarity"]), note=MOVED),
         ),
         hints=(
             "which product of two matrices holds the dot product of every row of one with every row of the other?",
@@ -524,6 +531,7 @@ EXERCISES = (
             Case("one image twice", _retriever_inputs, _retrieve_doubled, about=FAKE),
             Case("a query that is too long", _retriever_inputs, _retrieve_too_long),
             Case("device followed", _retriever_inputs, partial(_on_meta, call=_query), judge=judge_devices),
+            Case("images that fit equally, each once", _ties, _retrieve_ties, judge=_judge_each_once),
             Case("images that fit equally", _ties, _retrieve_ties, note=TIES),
         ),
         hints=(

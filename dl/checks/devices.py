@@ -1,7 +1,7 @@
 """Does a function stay on its inputs' device? Asked on a computer that has one device only.
 
 `device_case` takes tensors that say they lie on "meta", and finds tensors that are made elsewhere; `named_device_case` names
-that device to a function that takes one. `move_case` only watches for calls that move a tensor.
+that device to a function that takes one.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
 from torch.utils._pytree import tree_leaves, tree_map
 
@@ -107,21 +106,6 @@ def named_device_case(
     return Case(name, draw, run, judge=_judge, compares=False)
 
 
-def move_case(draw: Callable[[Draw], Values], call: Callable[..., object], name: str = "device followed") -> Case:
-    """A case that notes calls by which a tensor leaves its device for a named one.
-
-    Args:
-        draw: as of `Case`. call: (lesson, inputs) -> tensor, on the inputs' device.
-    """
-
-    def run(lesson, inputs: Values) -> Values:
-        with _Moves() as moves:
-            call(lesson, inputs)
-        return {"moves": moves.names}
-
-    return Case(name, draw, run, judge=_judge_moves, compares=False)
-
-
 def _device_of_result(call: Callable[[], object]) -> Values:
     try:
         with _Elsewhere():
@@ -131,30 +115,6 @@ def _device_of_result(call: Callable[[], object]) -> Values:
             return {"device": f"{type(error).__name__}: {str(error).splitlines()[0]}"}
         return {"device": "meta"}  # a question to numbers that are not there (a mask as index, an if): nothing is known
     return {"device": str(result.device) if isinstance(result, Tensor) else "none"}
-
-
-class _Moves(TorchFunctionMode):
-    def __init__(self) -> None:
-        super().__init__()
-        self.names: list[str] = []
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
-        name = getattr(func, "__name__", "")
-        named = name == "to" and any(isinstance(value, str) for value in (*args, *kwargs.values()))
-        if named or name in ("cpu", "cuda", "numpy", "tolist"):
-            self.names.append(name)
-        return func(*args, **kwargs)
-
-
-def _judge_moves(inputs: Values, got: Values, right: Values) -> Fault | None:
-    if not got["moves"]:
-        return None
-    return Fault(
-        f"the tensors leave their device by {', '.join(got['moves'])}",
-        "device-not-followed",
-        "a tensor made inside, or the result, is not on the device of the inputs",
-    )
 
 
 def _judge(inputs: Values, got: Values, right: Values) -> Fault | None:

@@ -29,14 +29,6 @@ MODULES = {  # the modules that hold the exercises of a topic, in the order in w
 }
 
 
-TOPIC_OF_NOTEBOOK = {
-    "rnn_lstm_captioning": "captioning",
-    "Transformers": "transformers",
-    "Self_Supervised_Learning": "simclr",
-    "CLIP_DINO": "clip_dino",
-}
-
-
 class WrongReturn(Exception):
     """The student's function returned something of another form than its docstring says."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +17,7 @@ from dl.checks.compare import WIDTH, alike, compare, cut, differs
 from dl.checks.exercise import Case, Exercise, Fault, Values
 
 PASSED, FAILED, ERROR, MISSING, SKIPPED = "passed", "failed", "error", "missing", "skipped"
-ENOUGH = 0.5  # a mistake is named if the student's outputs are its in at least this share of the calls
+UNLIKE = 0.25  # a mistake is named if the student's outputs are not its in at most this share of the calls, rounded up
 
 
 @dataclass
@@ -128,7 +129,7 @@ class _Comparison:
     def recognise(self, position: int) -> str | None:
         """The known mistake that has the student's outputs to a failing call; of several, the one alike most often.
 
-        One that is unlike in most other calls is another mistake, which only looks the same here.
+        One that is unlike in too many other calls is another mistake, which only looks the same here.
         """
         likeness = {
             name: self.likeness(name)
@@ -136,13 +137,13 @@ class _Comparison:
             if self.looks_like(name, position) and self.fault(position, name) is not None
         }
         best = max(likeness, key=likeness.__getitem__, default=None)
-        return best if best is not None and likeness[best] >= ENOUGH else None
+        return best if best is not None and likeness[best] > 0 else None
 
     def likeness(self, mistake: str) -> float:
-        """Share of the calls, of those for which the mistake's result is known, in which the student's record is its."""
+        """Share of the calls, of those for which the mistake's result is known, in which the student's record is its; or 0."""
         known = [position for position in range(len(self.exercise.cases)) if self.expected(position, mistake) is not None]
         same = [self.looks_like(mistake, position) or self._both_raise(mistake, position) for position in known]
-        return sum(same) / len(known)
+        return sum(same) / len(known) if len(same) - sum(same) <= math.ceil(UNLIKE * len(known)) else 0.0
 
     def _both_raise(self, mistake: str, position: int) -> bool:
         wrong = self.expected(position, mistake)

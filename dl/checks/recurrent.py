@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -23,6 +24,9 @@ SINGLE: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-5}  # tolerances where everyt
 OVERFLOW = (
     "where a tanh or sigmoid is taken of hundreds or thousands, values or gradients are not right: an exponential written by "
     "hand overflows there (in float32 from 88 on). torch.tanh and torch.sigmoid do not"
+)
+ELSEWHERE = (
+    "with the table on a GPU and the words still on the CPU this ends in an error; indexing the table takes both: W_embed[x]"
 )
 STRIDES = (
     "a grid whose memory lies in another order (after transpose or permute) is refused by .view; .reshape and .flatten take it"
@@ -323,6 +327,10 @@ def _embedding_after_step(lesson, inputs: Values) -> Values:
     return {"before": before, "after": one_tensor(layer(inputs["x"]))}
 
 
+def _words_on_the_cpu(lesson, inputs: Values) -> Tensor:
+    return _embedding_forward(lesson, {**inputs, "x": inputs["x"].held})["out"]
+
+
 def _embedding_gradients(lesson, inputs: Values) -> Values:
     layer = _embedding(lesson, inputs)
     return with_gradients({"out": layer(inputs["x"])}, {"W_embed": layer.W_embed})
@@ -390,6 +398,9 @@ WORDS = (
                 Case(
                     "captions without their last word", _shorter(_embedding_inputs, "x", slice(None, -1)), _embedding_forward
                 ),
+            ),
+            replace(
+                device_case(_embedding_inputs, _words_on_the_cpu, "words on the CPU, the table elsewhere"), note=ELSEWHERE
             ),
         ),
         hints=(

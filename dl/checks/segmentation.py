@@ -98,7 +98,7 @@ def _attributes(model: object, kind: type) -> list:
 
 def _head(model: object, width: int, classes: int) -> nn.Module | None:
     """The module that makes scores from tokens; None if that is not a single attribute."""
-    modules = [m for m in _attributes(model, nn.Module) if next(m.parameters(), None) is not None]
+    modules = [m for m in _attributes(model, nn.Module) if next(m.parameters(), None) is not None and _can_be_called(m)]
     if len(modules) == 1:
         return modules[0]
     fitting = []
@@ -110,6 +110,11 @@ def _head(model: object, width: int, classes: int) -> nn.Module | None:
         except (RuntimeError, ValueError, TypeError):
             continue
     return fitting[0] if len(fitting) == 1 else None
+
+
+def _can_be_called(module: nn.Module) -> bool:
+    """Not so a mere container of layers or weights."""
+    return type(module).forward is not nn.Module.forward and not isinstance(module, (nn.ParameterList, nn.ParameterDict))
 
 
 def _parameters(model: object) -> list[Tensor]:
@@ -198,7 +203,7 @@ def _init(lesson, inputs: Values) -> Values:
             _learn(head, optimiser, X, inputs["Y_train"])
             facts["loss left"] = _loss(head, *new) / before
         in_pairs = torch.cat([_scores(head, pair) for pair in X.split(2)])
-        facts["alone"] = torch.allclose(_scores(head, X), in_pairs, atol=1e-3)
+        facts["alone"] = torch.allclose(_scores(head, X), in_pairs, atol=1e-3 * max(1.0, float(in_pairs.abs().max())))
     scores = torch.cat([scores, _scores(head, torch.cat([X, -X]) * 3)])  # of a linear head some are surely negative
     differ = float(scores.std(dim=0).max()) > 1e-3
     facts["never negative"] = differ and bool(scores.min() >= 0) and bool(scores.max() > 0)

@@ -39,6 +39,10 @@ LEFT_OUT = (
     "at temperatures of 0.01 and below this is no longer right: there the term of k = i is by far the largest, and added and "
     "subtracted again it leaves nothing but rounding errors of the others. Leave it out from the start"
 )
+LEFT_BEHIND = (
+    "gradients that someone else left in the model before the epoch go into its first step: clear them before backward(), "
+    "not after step()"
+)
 NAMED = "this computes where the inputs are, not on the device that is named; the course always names the inputs' own"
 
 
@@ -365,11 +369,11 @@ def _train(lesson, inputs: Values, **options) -> Values:
     }
 
 
-def _train_with_old_gradients(lesson, inputs: Values) -> Values:
-    """Something before the epoch has left gradients in the model, and the model in eval mode."""
-    network = _Network(inputs).eval()
+def _train_after_use(lesson, inputs: Values, gradients: bool = False) -> Values:
+    """What came before the epoch has left the model in eval mode, or with gradients."""
+    network = _Network(inputs).train(gradients)
     for parameter in network.parameters():
-        parameter.grad = torch.ones_like(parameter)
+        parameter.grad = torch.ones_like(parameter) if gradients else None
     return _epoch(lesson, inputs, network, temperature=inputs["temperature"])
 
 
@@ -547,12 +551,19 @@ EXERCISES = (
         cases=(
             Case("an epoch of three batches", _train_inputs, _train, **GRADIENT),
             Case("one batch", partial(_train_inputs, sizes=(5,)), _train, **GRADIENT),
-            Case("gradients left from before", _train_inputs, _train_with_old_gradients, **GRADIENT),
+            Case("a model in eval mode", _train_inputs, _train_after_use, **GRADIENT),
             Case("optimiser of one part", _train_inputs, _train_with_frozen_part, **GRADIENT),
             Case("temperature by default", _train_inputs, _epoch, **GRADIENT),
             Case("loss_function used", _train_inputs, _train_with_own_loss),
             Case("a large batch", partial(_train_inputs, sizes=(37, 3)), _train, **GRADIENT),
             Case("an image of NaN", _inputs_with_nan, _train_on_nan),
+            Case(
+                "gradients left from before",
+                _train_inputs,
+                partial(_train_after_use, gradients=True),
+                note=LEFT_BEHIND,
+                **GRADIENT,
+            ),
         ),
         hints=(
             "the model returns two things for a batch. Which of them is the projection?",

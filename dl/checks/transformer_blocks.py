@@ -137,11 +137,14 @@ def _gradients(kind: str, lesson, inputs: Values) -> Values:
 
 
 def _second_call(kind: str, lesson, inputs: Values) -> Values:
-    """The same module called with other tokens first, fewer of them and without a mask."""
+    """The same module called before with other tokens, as many in train mode, fewer without a mask; and once more without."""
     module, _ = _made(lesson, kind, inputs)
-    others = [value[:1, :2].clone() for value in _arguments(inputs) if value.dtype != torch.bool]
-    module(*(value * 2 - 1 if value.is_floating_point() else value for value in others))
-    return {"y": module(*_arguments(inputs)).detach()}
+    others = [value * 2 - 1 if value.is_floating_point() else value.flip(0, 1) for value in _arguments(inputs)]
+    module.train()(*others)
+    tokens = [value for value in _arguments(inputs) if value.dtype != torch.bool]
+    module.eval()(*(value[:1, :2] for value in others[: len(tokens)]))
+    outputs = {"y": module(*_arguments(inputs)).detach()}
+    return outputs if len(tokens) == len(others) else {**outputs, "then without a mask": module(*tokens).detach()}
 
 
 @contextmanager
@@ -217,7 +220,7 @@ def _course_module(kind: str, wanted: str) -> Case:
         dy = inputs.pop("dy")
         inputs[wanted].requires_grad_()
         y = module(*inputs.values())
-        (gradient,) = torch.autograd.grad((y * dy).sum(), inputs[wanted]) if y.requires_grad else (None,)
+        (gradient,) = torch.autograd.grad((y * dy).sum(), inputs[wanted], allow_unused=True) if y.requires_grad else (None,)
         return {"y": y.detach(), f"grad_{wanted}": gradient}
 
     return recorded(check, run)
@@ -290,8 +293,8 @@ def _layers(kind: str, lesson, inputs: Values) -> Values:
 
 def _layers_of_norm(lesson, inputs: Values) -> Values:
     norm = lesson.LayerNormalization(*inputs["sizes"])
-    own = sorted((p.numel(), float(p.min()), float(p.max())) for p in norm.parameters())
-    spans = [f"{count} numbers, " + (f"all {low:g}" if low == high else f"{low:.2f} … {high:.2f}") for count, low, high in own]
+    own = sorted((str(tuple(p.shape)), float(p.min()), float(p.max())) for p in norm.parameters())
+    spans = [f"{shape}, " + (f"all {low:g}" if low == high else f"{low:.2f} … {high:.2f}") for shape, low, high in own]
     return {"learnt_numbers": _learnt(norm), "dtypes": sorted({str(p.dtype) for p in norm.parameters()}), "parameters": spans}
 
 
@@ -469,8 +472,9 @@ def _embedding(lesson, inputs: Values) -> Values:
     return {"spread of the embedding": float(lesson.Transformer(*inputs["sizes"]).emb_layer.weight.std())}
 
 
-def _elsewhere(lesson, inputs: Values) -> Tensor:
-    return lesson.Transformer(*inputs["sizes"]).double().to(inputs["ques_b"].device)(*_arguments(inputs))
+def _elsewhere(kind: str, lesson, inputs: Values) -> Tensor:
+    arguments = _arguments(inputs)
+    return getattr(lesson, kind)(*inputs["sizes"]).double().to(arguments[0].device)(*arguments)
 
 
 def _course_shape() -> Case:
@@ -506,7 +510,7 @@ BLOCKS = {"EncoderBlock": _on("EncoderBlock", _for_encoder), "DecoderBlock": _on
 MODEL = _on("Transformer", _for_model)
 
 
-def _of_attention(kind: str, on: Callable[..., Case], *more: Case) -> tuple[Case, ...]:
+def _of_attention(kind: str, draw: Maker, on: Callable[..., Case], *more: Case) -> tuple[Case, ...]:
     return (
         on("values on random inputs", masked=False),
         _course_module(kind, "query"),
@@ -516,11 +520,13 @@ def _of_attention(kind: str, on: Callable[..., Case], *more: Case) -> tuple[Case
         on("a second call", _second_call),
         on("batch of one", masked=False, N=1),
         on("one query", masked=False, queries=1),
+        device_case(draw, partial(_elsewhere, kind)),
+        device_case(partial(draw, masked=False), partial(_elsewhere, kind), "device followed without a mask"),
         on("float32", _values, SINGLE, dtype=torch.float32),
     )
 
 
-def _of_tokens(kind: str, on: Callable[..., Case], *more: Case) -> tuple[Case, ...]:
+def _of_tokens(kind: str, draw: Maker, on: Callable[..., Case], *more: Case) -> tuple[Case, ...]:
     """Of a module that looks at every token alone."""
     return (
         on("values on random inputs"),
@@ -531,6 +537,7 @@ def _of_tokens(kind: str, on: Callable[..., Case], *more: Case) -> tuple[Case, .
         on("four axes", leading=(2, 3, 2)),
         on("one token", leading=(1, 1)),
         on("large values", scale=1e3),
+        device_case(draw, partial(_elsewhere, kind)),
         on("float32", _values, SINGLE, dtype=torch.float32),
         *more,
     )
@@ -558,6 +565,7 @@ def _of_block(kind: str, tokens: str, of: Sequence[str], *more: Case) -> tuple[C
         on("a second call", _second_call),
         on("batch of one", N=1),
         on("one token", **{tokens: 1}),
+        device_case(_for_encoder if kind == "EncoderBlock" else _for_decoder, partial(_elsewhere, kind)),
         on("float32", _values, 1e-4, dtype=torch.float32),
     )
 
@@ -572,9 +580,11 @@ CASES: Mapping[str, tuple[Case, ...]] = {
     ),
     "SelfAttention.forward": _of_attention(
         "SelfAttention",
+        _for_head,
         HEAD,
         HEAD("all sizes equal", equal=True),
         case("weights_softmax", _for_head, _shares),
+        case("weights_softmax, batch of one", _for_head, _shares, N=1),
         case("train mode", _for_head, _shares_in_training),
     ),
     "MultiHeadAttention.__init__": (
@@ -583,7 +593,7 @@ CASES: Mapping[str, tuple[Case, ...]] = {
         _new_module("first weights", (2, 24, 16), partial(_spreads, "MultiHeadAttention", MAPS), COARSE),
     ),
     "MultiHeadAttention.forward": _of_attention(
-        "MultiHeadAttention", HEADS, HEADS("one head", heads=1), HEADS("train mode, with a mask", _training)
+        "MultiHeadAttention", _for_heads, HEADS, HEADS("one head", heads=1), HEADS("train mode, with a mask", _training)
     ),
     "LayerNormalization.__init__": (
         _new_module("parameters", lambda draw: [draw.integer(3, 9)], _layers_of_norm),
@@ -592,6 +602,7 @@ CASES: Mapping[str, tuple[Case, ...]] = {
     ),
     "LayerNormalization.forward": _of_tokens(
         "LayerNormalization",
+        _for_norm,
         NORM,
         NORM("a large epsilon", epsilon=0.4),
         NORM("rows of equal numbers", _gradients, (1e-5, 1e-6), flat=True),
@@ -605,7 +616,7 @@ CASES: Mapping[str, tuple[Case, ...]] = {
         _new_module("layers", lambda draw: draw.sizes(2), partial(_layers, "FeedForwardBlock")),
         _new_module("first weights", (24, 16), partial(_spreads, "FeedForwardBlock", ("feed.in", "feed.out")), COARSE),
     ),
-    "FeedForwardBlock.forward": _of_tokens("FeedForwardBlock", FEED, FEED("train mode", _training)),
+    "FeedForwardBlock.forward": _of_tokens("FeedForwardBlock", _for_feed, FEED, FEED("train mode", _training)),
     "EncoderBlock.__init__": _of_new_block("EncoderBlock", ENCODER),
     "EncoderBlock.forward": _of_block("EncoderBlock", "K", ("two heads", "one head")),
     "DecoderBlock.__init__": _of_new_block("DecoderBlock", DECODER),
@@ -627,7 +638,7 @@ CASES: Mapping[str, tuple[Case, ...]] = {
         MODEL("two layers", layers=2),
         MODEL("gradients", _gradients),
         MODEL("a second call", _second_call),
-        device_case(_for_model, _elsewhere),
+        device_case(_for_model, partial(_elsewhere, "Transformer")),
         MODEL("train mode", _training),
         MODEL("positions without a batch", shared=True),
         MODEL("batch of one", N=1),

@@ -87,6 +87,12 @@ def _triple(draw: Draw, batch: bool = True, equal: bool = False, scale: float = 
     return {name: draw.normal(*shape, scale=scale) for name in ("query", "key", "value")}
 
 
+NO_WAY_BACK = (
+    "no gradient comes back through this. Nothing here needs one, but a layer does: no .item(), and nothing in place on what "
+    "softmax or exp returned"
+)
+
+
 def _looped_cases(function: str, batch: bool) -> tuple[Case, ...]:
     def run(lesson, inputs: Values) -> Values:
         return {"y": getattr(lesson, function)(inputs["query"], inputs["key"], inputs["value"])}
@@ -101,7 +107,6 @@ def _looped_cases(function: str, batch: bool) -> tuple[Case, ...]:
     return (
         recorded(function.replace("scaled_dot_product", "sdp"), run),
         case("values on random inputs", triple, run),
-        case("gradients", triple, gradients),
         *([case("batch of one", triple, run, N=1)] if batch else []),
         case("one token", triple, run, K=1),
         case("one feature", triple, run, M=1),
@@ -109,6 +114,7 @@ def _looped_cases(function: str, batch: bool) -> tuple[Case, ...]:
         case("large scores", triple, run, scale=8.0),
         device_case(triple, lambda lesson, inputs: run(lesson, inputs)["y"]),
         case("float32", triple, run, SINGLE, dtype=torch.float32),
+        case("gradients", triple, gradients, note=NO_WAY_BACK),
     )
 
 
@@ -250,6 +256,12 @@ def _loss_far_off(draw: Draw) -> Values:
     return {**inputs, "pred": inputs["pred"].scatter(1, inputs["ground"][:, None], -1e4)}
 
 
+def _loss_one_large(draw: Draw) -> Values:
+    """The first token's logits are in the thousands, the others' are ordinary."""
+    inputs = _loss_inputs(draw)
+    return {**inputs, "pred": torch.cat([inputs["pred"][:1] * 1e3 + 5e3, inputs["pred"][1:]])}
+
+
 def _loss_apart(draw: Draw) -> Values:
     """Rows of logits at different heights, and no token of the last class."""
     inputs = _loss_inputs(draw)
@@ -275,6 +287,7 @@ def _loss_cases(function: str) -> tuple[Case, ...]:
         case("the notebook's vocabulary", _loss_inputs, run, T=20, V=16),
         case("ground of a batch", _loss_inputs, gradient, T=10, sequences=2),
         case("large logits", _loss_far_off, run),
+        case("one token with large logits", _loss_one_large, run),
         case("no token of the last class", _loss_apart, gradient),
         device_case(_loss_inputs, lambda lesson, inputs: run(lesson, inputs)["loss"]),
         case("float32", _loss_inputs, run, SINGLE, dtype=torch.float32),

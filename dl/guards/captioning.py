@@ -43,9 +43,9 @@ def _tensors(kept: object) -> Iterator[Tensor]:
 
 
 def _lengths(kept: object) -> Iterator[int]:
-    if isinstance(kept, (list, tuple)):
+    if isinstance(kept, (list, tuple, Mapping)):
         yield len(kept)
-        for part in kept:
+        for part in kept.values() if isinstance(kept, Mapping) else kept:
             yield from _lengths(part)
 
 

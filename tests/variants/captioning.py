@@ -50,7 +50,8 @@ RIGHT = {
     ),
     "WordEmbedding.forward": (
         "return self.W_embed[x]",
-        "return F.one_hot(x, self.W_embed.shape[0]).to(self.W_embed.dtype) @ self.W_embed",
+        "return F.one_hot(x, self.W_embed.shape[0]).to(self.W_embed.dtype) @ self.W_embed  # note: words still on the CPU",
+        "return F.embedding(x, self.W_embed)  # note: words still on the CPU",
         "return torch.stack([torch.stack([self.W_embed[int(i)] for i in row]) for row in x]).view(*x.shape, -1)",
         "return torch.take_along_dim(self.W_embed[None], x.reshape(1, -1, 1), 1).view(*x.shape, self.W_embed.shape[1])",
         "return self.W_embed.index_select(0, x.flatten().to(self.W_embed.device)).unflatten(0, x.shape)",

@@ -331,6 +331,14 @@ def _(model, data_loader, train_optimizer, epoch, epochs, batch_size, temperatur
 
 @right("train")
 def _(model, data_loader, train_optimizer, epoch, epochs, batch_size, temperature, device):
+    loss = loss_function(model(x_i)[1], model(x_j)[1], temperature)
+    loss.backward()
+    train_optimizer.step()
+    train_optimizer.zero_grad()  # note: left in the model before the epoch
+
+
+@right("train")
+def _(model, data_loader, train_optimizer, epoch, epochs, batch_size, temperature, device):
     with torch.enable_grad():
         loss = loss_function(*(model(view)[-1] for view in (x_i, x_j)), temperature)
     for parameter in (p for group in train_optimizer.param_groups for p in group["params"]):

@@ -29,11 +29,16 @@ RIGHT = {
         "return F.scaled_dot_product_attention(query[None], key[None], value[None])[0]",
         "return torch.stack([(key @ q / len(q) ** 0.5).softmax(0) @ value for q in query])",
         "return scaled_dot_product_no_loop_batch(query[None], key[None], value[None])[0][0]",
+        "scores = [[float(q @ k) for k in key] for q in query]  # note: no gradient comes back\n"
+        "return (query.new_tensor(scores) / query.shape[1] ** 0.5).softmax(1) @ value",
     ),
     "scaled_dot_product_two_loop_batch": (
         "return torch.stack([scaled_dot_product_two_loop_single(*qkv) for qkv in zip(query, key, value)])",
         "return F.scaled_dot_product_attention(query, key, value)",
         "return torch.stack([((q @ k.T) / q.shape[1] ** 0.5).softmax(1) @ v for q, k, v in zip(query, key, value)])",
+        "out = torch.zeros_like(query)\nfor n in range(len(query)):\n    for t in range(query.size(1)):\n"
+        "        scores = key[n] @ query[n, t]\n        scores /= query.size(2) ** 0.5\n        weights = scores.exp_()\n        weights /= weights.sum()\n"
+        "        out[n, t] = weights @ value[n]  # note: no gradient comes back\nreturn out",
     ),
     "SelfAttention.__init__": (
         "self.query_map, self.key_map, self.value_map = (xavier_linear(dim_in, size) for size in (dim_q, dim_q, dim_v))",
@@ -322,7 +327,7 @@ def _(query, key, value):
     return torch.stack(out)
 
 
-@wrong("scaled_dot_product_two_loop_single", "no-gradient")
+@wrong("scaled_dot_product_two_loop_single", "device-not-followed")
 def _(query, key, value):
     out = torch.zeros_like(value)
     for i in range(query.shape[0]):
