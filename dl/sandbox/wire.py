@@ -63,7 +63,7 @@ class Outgoing:
             return {"meta": kept}
         tensor = tensor.cpu().resolve_conj().resolve_neg()
         order = sorted(range(tensor.dim()), key=tensor.stride, reverse=True)  # a transposed tensor arrives transposed
-        flat = torch.empty(tensor.numel(), dtype=tensor.dtype)  # .contiguous() leaves the strides of a single element alone
+        flat = torch.empty(tensor.numel(), dtype=tensor.dtype, device="cpu")  # .contiguous() keeps the strides of one element
         flat.copy_(tensor.permute(order).reshape(-1))
         start = self._bytes
         self._buffers.append(flat.view(torch.uint8).numpy().tobytes())
