@@ -137,13 +137,13 @@ def _gradients(kind: str, lesson, inputs: Values) -> Values:
 
 
 def _second_call(kind: str, lesson, inputs: Values) -> Values:
-    """The same module called before with other tokens, as many in train mode, fewer without a mask; and once more without."""
+    """The same module called before with other tokens, fewer without a mask, as many in train mode; and once more without."""
     module, _ = _made(lesson, kind, inputs)
     others = [value * 2 - 1 if value.is_floating_point() else value.flip(0, 1) for value in _arguments(inputs)]
-    module.train()(*others)
     tokens = [value for value in _arguments(inputs) if value.dtype != torch.bool]
-    module.eval()(*(value[:1, :2] for value in others[: len(tokens)]))
-    outputs = {"y": module(*_arguments(inputs)).detach()}
+    module(*(value[:1, :2] for value in others[: len(tokens)]))
+    module.train()(*others)
+    outputs = {"y": module.eval()(*_arguments(inputs)).detach()}
     return outputs if len(tokens) == len(others) else {**outputs, "then without a mask": module(*tokens).detach()}
 
 
