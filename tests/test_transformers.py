@@ -609,3 +609,9 @@ def test_import_is_light():
     ).stdout.split()
     own = {"transformers", "dl", "dl.guards", "dl.guards.transformers"}
     assert set(loaded) <= own | {name for name in loaded if name.startswith("torch")}
+
+
+def test_special_words_that_can_be_read_only_once_are_refused():
+    words = (word for word in ["BOS"])
+    with pytest.raises(TypeError, match="spc_tokens must be a list of words"):
+        T.prepocess_input_sequence("BOS 1", {"BOS": 0, "1": 1}, words)

@@ -140,7 +140,7 @@ class _Comparison:
         return best if best is not None and likeness[best] > 0 else None
 
     def likeness(self, mistake: str) -> float:
-        """Share of the calls, of those for which the mistake's result is known, in which the student's record is its; or 0."""
+        """Share of the calls, of those for which the mistake's result is known, in which the student's record is its, or 0."""
         known = [position for position in range(len(self.exercise.cases)) if self.expected(position, mistake) is not None]
         same = [self.looks_like(mistake, position) or self._both_raise(mistake, position) for position in known]
         return sum(same) / len(known) if len(same) - sum(same) <= math.ceil(UNLIKE * len(known)) else 0.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from functools import lru_cache
 
 import torch
@@ -26,13 +26,14 @@ def check_words(line: str, token_dict: Mapping[str, int], spc_tokens: Sequence[s
     """Every word of a line can be written with the vocabulary."""
     if not isinstance(line, str):
         raise TypeError(f"prepocess_input_sequence: wanted one line of text, got {type(line).__name__}. Pass a string.")
+    want_kind("prepocess_input_sequence", "a dictionary", Mapping, token_dict=token_dict)
+    want_kind("prepocess_input_sequence", "a list of words", (Sequence, Set, Mapping), spc_tokens=spc_tokens)
     try:
         known = _known_words(tuple(token_dict), tuple(spc_tokens))
-    except TypeError:  # no sequences, or of what is no word
+    except TypeError:  # what they hold is no word
         want_words("prepocess_input_sequence", "token_dict", token_dict)
         want_words("prepocess_input_sequence", "spc_tokens", spc_tokens)
         raise
-    want_kind("prepocess_input_sequence", "a dictionary", Mapping, token_dict=token_dict)
     unknown = [word for word in line.split() if word not in known and not known.issuperset(word)]
     if unknown:
         raise ValueError(

@@ -63,10 +63,11 @@ class Outgoing:
             return {"meta": kept}
         tensor = tensor.cpu().resolve_conj().resolve_neg()
         order = sorted(range(tensor.dim()), key=tensor.stride, reverse=True)  # a transposed tensor arrives transposed
-        flat = torch.empty(tensor.numel(), dtype=tensor.dtype, device="cpu")  # .contiguous() keeps the strides of one element
-        flat.copy_(tensor.permute(order).reshape(-1))
+        tensor = tensor.permute(order)
+        flat = torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu")  # .contiguous() keeps the strides of one element
+        flat.copy_(tensor)
         start = self._bytes
-        self._buffers.append(flat.view(torch.uint8).numpy().tobytes())
+        self._buffers.append(flat.reshape(-1).view(torch.uint8).numpy().tobytes())
         self._bytes += len(self._buffers[-1])
         return {"tensor": {**kept, "order": order, "start": start}}
 
