@@ -679,7 +679,7 @@ def watch_exact_match(
 def shrink_weights(model: Transformer, matrices: float, embedding: float) -> Transformer:
     """Scale a fresh `Transformer`: its weight matrices and its embedding by these factors, in place; returns it.
 
-    Biases and norms stay. Small weights at the start favour rules that many rows share over one special case per row.
+    Biases and norms stay. It is an experiment: the notebook's table shows whether smaller weights at the start helped.
     """
     want_methods("shrink_weights", "parameters emb_layer", model=model)
     want_numbers("shrink_weights", matrices=matrices, embedding=embedding)

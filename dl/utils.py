@@ -1,17 +1,18 @@
-"""Seeds, threads, a learning-rate schedule and small image tools that notebooks and trainings share."""
+"""Seeds, threads, dropout, a learning-rate schedule and small image tools that notebooks, checks and trainings share."""
 
 from __future__ import annotations
 
 import functools
 import math
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from numbers import Integral
 from typing import ParamSpec, TypeVar
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dl.guards import check_sizes, want_kind, want_numbers, want_tensors
@@ -91,6 +92,44 @@ def full_float32() -> Iterator[None]:
     finally:
         torch.set_float32_matmul_precision(products)
         torch.backends.cudnn.allow_tf32 = convolutions
+
+
+@contextmanager
+def dropout_as(dropped: Callable[[Tensor, float], Tensor]) -> Iterator[None]:
+    """Dropout in train mode, as module or as function, is what `dropped` (input, rate) makes."""
+    original = F.dropout, torch.dropout
+
+    def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+        return dropped(input, float(p)) if training else input
+
+    F.dropout, torch.dropout = dropout, lambda input, p, train: dropout(input, p, train)
+    try:
+        yield
+    finally:
+        F.dropout, torch.dropout = original
+
+
+@contextmanager
+def replayed_dropout(calls: Sequence[Mapping]) -> Iterator[list[Mapping]]:
+    """Dropout keeps what the recorded masks keep, call by call; yields the calls that are left.
+
+    Current versions of PyTorch draw other masks from a seed than those with which the expected tensors were made.
+    Whoever draws dropout by hand, or for one sequence at a time, leaves some calls: then the record says nothing.
+
+    Args:
+        calls: the record's `dropout_calls`: dicts with keep_mask (0 or 1, shaped like the input) and scale.
+    """
+    left = list(calls)
+
+    def dropped(input: Tensor, rate: float) -> Tensor:
+        if not left or np.shape(left[0]["keep_mask"]) != input.shape:
+            left[:] = calls
+            return input
+        call = left.pop(0)
+        return input * torch.tensor(call["keep_mask"]).to(input) * call["scale"]
+
+    with dropout_as(dropped):
+        yield left
 
 
 def cosine_schedule(lr: float, warmup: int, total: int) -> Callable[[int], float]:

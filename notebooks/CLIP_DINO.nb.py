@@ -80,13 +80,13 @@ expected = json.loads((EXPECTED / "clip_dino.json").read_text(encoding="utf-8"))
 #
 # ## One space for images and words
 #
-# How can a network compare an image with a sentence? CLIP has two encoders, one for images and one for texts, and both end in a vector of the same length. In training, a batch holds $N$ images and their $N$ captions. All $N \times N$ pairs are compared, and each image must pick its own caption among the $N$, and each caption its own image:
+# How can a network compare an image with a sentence? CLIP has two encoders, one for images and one for texts, and both end in a vector with the same number of entries. In training, a batch holds $N$ images and their $N$ captions. All $N \times N$ pairs are compared, and each image must pick its own caption among the $N$, and each caption its own image:
 #
 # $$L = \frac{1}{2N} \sum_{n=1}^{N} \left[ -\log \frac{e^{s_{nn}/\tau}}{\sum_m e^{s_{nm}/\tau}} - \log \frac{e^{s_{nn}/\tau}}{\sum_m e^{s_{mn}/\tau}} \right], \qquad s_{nm} = \frac{I_n \cdot T_m}{\lVert I_n \rVert \, \lVert T_m \rVert}$$
 #
 # Here $I_n$ and $T_n$ are the vectors of image $n$ and of its caption, and $\tau$ is a temperature, which CLIP learns together with the weights. Write the $s_{nm}$ as a table with a row for each image and a column for each caption. Then these are two classification losses: cross-entropy over each row, where an image picks its caption, and over each column, where a caption picks its image.
 #
-# You know its relative from SimCLR; the caption takes the place of the second view. The main difference: SimCLR compares a view with all $2N - 1$ others, while here images are compared with texts only, and texts with images only, so each has $N$ candidates. There are also two encoders, and the temperature is learnt. A trained CLIP is a *zero-shot* classifier: it needs no labelled example of the classes, only their names. Write them down and see which one is most similar to the image.
+# You know a close relative of this loss from SimCLR; the caption takes the place of the second view. The main difference: SimCLR compares a view with all $2N - 1$ others, while here images are compared with texts only, and texts with images only, so each has $N$ candidates. There are also two encoders, and the temperature is learnt. A trained CLIP is a *zero-shot* classifier: it needs no labelled example of the classes, only their names. Write them down and see which one is most similar to the image.
 
 # %%
 figure = draw.clip_method(
@@ -176,7 +176,7 @@ Table([{"features": name, "shortest": x.min().item(), "mean": x.mean().item(),
 #
 # **Fill in `get_similarity_no_loop` in `dl/clip_dino.py`:** the cosine of each of $N$ texts with each of $M$ images, as one matrix, without a loop.
 #
-# *The idea.* A dot product grows with the lengths of both vectors, so a text with a long vector would win everywhere. The cosine divides the lengths out and keeps the direction. And a dot product of *every* row with *every* row is one matrix product.
+# *The idea.* A dot product grows with the lengths of both vectors, so a text with a long vector would win for many images, whatever its direction. The cosine divides the lengths out and keeps the direction. And a dot product of *every* row with *every* row is one matrix product.
 #
 # *On paper.* Take two texts $t_1 = (3, 4)$, $t_2 = (1, 0)$ and two images $i_1 = (0, 2)$, $i_2 = (2, 0)$. The lengths are 5, 1, 2, 2. So $\cos(t_1, i_1) = 8 / (5 \cdot 2) = 0.8$, $\cos(t_1, i_2) = 6 / (5 \cdot 2) = 0.6$, $\cos(t_2, i_1) = 0$ and $\cos(t_2, i_2) = 1$: the matrix is $\begin{pmatrix} 0.8 & 0.6 \\ 0 & 1 \end{pmatrix}$.
 #
@@ -231,7 +231,7 @@ session.record(
     diagonal=diagonal, off_diagonal=others.mean(), off_diagonal_largest=others.max())
 
 # %% [markdown]
-# *A row for each caption, a column for each image, the cosine in each cell; bright cells are high. (The lowest fifth has one colour, and so have all cells above the smallest on the diagonal.)* Read a row: the brightest cell is the image that CLIP would choose for the caption. **To think about:** look at the second best of each row. What do the two images share: the object, its colour, or the background? And why? (`session.answer("The second best")`)
+# *A row for each caption, a column for each image, the cosine in each cell; bright cells are high. (The colour scale is cut off at both ends: the lowest fifth of the cells share one colour, and so do all cells from the smallest value on the diagonal upwards.)* Read a row: the brightest cell is the image that CLIP would choose for the caption. **To think about:** look at the second best of each row. What do the two images share: the object, its colour, or the background? And why? (`session.answer("The second best")`)
 #
 # ### Do not expect such numbers from the published CLIP
 #
@@ -257,7 +257,7 @@ session.check("published: own ones below 0.4, others above 0", own.max() < 0.4 a
 #
 # * **Only differences count.** The loss sees cosines divided by the temperature. With $\tau = 1/100$, a lead of 0.15 is a factor of $e^{15}$, about three million, in the softmax. Once a pair has such a lead, its loss is almost 0, and hardly anything still pushes its cosine towards 1.
 # * **A photograph holds far more than its caption.** Nobody writes down every tree and the light. In the sample world a caption names the object, its colour and the background, often size and texture, too, and all captions together use fewer than a hundred different words, so text and image *can* say the same.
-# * **Two encoders begin in two places.** The vectors of all images point roughly one way, those of all texts another, and training with a low temperature leaves this *modality gap* (measured on the published model by [Liang et al. 2022](https://arxiv.org/abs/2203.02053)). It lowers the cosines of right and wrong pairs by about the same amount, so it hardly changes which of them is highest.
+# * **Two encoders start in different regions of the space.** The vectors of all images point roughly one way, those of all texts another, and training with a low temperature leaves this *modality gap* (measured on the published model by [Liang et al. 2022](https://arxiv.org/abs/2203.02053)). It lowers the cosines of matching and mismatched pairs by about the same amount, so it hardly changes which of them is highest.
 #
 # So compare cosines only with each other, under one model. A threshold such as "above 0.8 means a match" does not carry over.
 #
@@ -319,7 +319,7 @@ figure = draw.titled_images(images, predictions, f"Which of {len(classes)} texts
 # %% [markdown]
 # *The ten images, each under the class text that fits it best.* For the published CLIP this is *zero-shot* in the full sense: nobody trained a classifier of these classes. Our small model has met these very texts in training (see below). So its result here shows how the method works, not that it needs no training; the real test follows, with pairs that were kept out of training.
 #
-# **A caveat about these weights:** the published model got there from captions alone, 400 million of them. The small model of the sample mode had help. From captions it learns colour and background long before it learns to tell a star from a boat, presumably because those suffice to tell most pairs apart. It learnt the classes well only after two changes: a ResNet as image encoder in place of one that sees patches, and training that also compared every image with short texts that name one property: "a star", "something red", "something striped", "something in the snow". Which of the two did more was not measured; `dl/weights/files/clip.md` has the details.
+# **A caveat about these weights:** the published model got there from captions alone, 400 million of them. The small model of the sample mode had help. From captions it learns colour and background long before it learns to tell a star from a boat, presumably because those suffice to tell most pairs apart. It learnt the classes well only after two changes: a ResNet as image encoder in place of a vision transformer, which cuts the image into patches (Part II), and training that also compared every image with short texts that name one property: "a star", "something red", "something striped", "something in the snow". Which of the two did more was not measured; `dl/weights/files/clip.md` has the details.
 #
 # ### What does it really know?
 #
@@ -333,7 +333,7 @@ property_guess = session.predict("Which is right least often, compared with gues
 splits = {"usual pairs": "val", "kept-out pairs": "held_out"}
 objects, correct = {}, {}
 for name, split in splits.items():
-    objects[name], pixels = exams.single_objects(split, EXAM)
+    objects[name], pixels = exams.single_objects(split, session.shortened(EXAM, 40))
     for asked, texts in exams.PROPERTY_TEXTS.items():
         answers = lesson.clip_zero_shot_classifier(
             clip_model, clip_preprocess, pixels, texts, DEVICE)
@@ -417,7 +417,7 @@ figure = draw.titled_images(
     [images[index] for index in order], titles, "Two queries, two images each", columns=4)
 
 # %% [markdown]
-# *The two best images for each of two queries.* Try your own, in words that the model knows. Here is a larger collection, and a query with two properties.
+# *The two best images for each of two queries.* (With the sample data they are easy: the small model was trained on texts of just this kind.) Try your own, in words that the model knows; `dl/weights/files/clip.md` lists them. Here is a larger collection, and a query with two properties.
 
 # %%
 shelf = lesson.CLIPImageRetriever(clip_model, clip_preprocess, exam_pixels, DEVICE)
@@ -467,7 +467,7 @@ session.record(swap_right=share, swap_cosine_of_texts=alike)
 session.target("on swapped colours it only guesses", 0.35 <= share <= 0.65, f"{share:.2f}")
 
 # %% [markdown]
-# *Two images in which only the colours are exchanged, and the cosines of both sentences with both.* The two sentences have nearly the same vector, so their cosines with one image are almost equal. Which of them is ahead is luck, even where it comes out right. Over many such pairs the model is right about as often as a coin. The vector holds which words occur, but hardly which colour belongs to which object: a **bag of words**. Why did training not care? The loss only had to tell a pair from the others *in the batch*, and a batch hardly ever holds the swapped scene. The published CLIP suffers from the same gap, with photographs ([Yuksekgonul et al. 2023](https://arxiv.org/abs/2210.01936)); training with swapped sentences as additional negatives narrows it.
+# *Two images in which only the colours are exchanged, and the cosines of both sentences with both.* The two sentences have nearly the same vector, so their cosines with one image are almost equal. Which of them is ahead is luck, even where it comes out right. Over many such pairs the model is right about as often as a coin. The vector holds which colours and which objects are named, but hardly which colour belongs to which object: in this respect the sentence is a **bag of words**. Why did training not care? The loss only had to tell a pair from the others *in the batch*, and a batch hardly ever holds the swapped scene. The published CLIP suffers from the same gap, with photographs ([Yuksekgonul et al. 2023](https://arxiv.org/abs/2210.01936)); training with swapped sentences as additional negatives narrows it.
 #
 # ### Question 2
 #

@@ -19,11 +19,11 @@
 # 4. measure what features know without fine-tuning them: with nearest neighbours and with a linear probe;
 # 5. judge such measurements: against an untrained encoder, against supervised training, and with an ingredient removed.
 #
-# **You need** a little PyTorch (tensors, modules, a training step), the softmax and its cross-entropy, and logarithms.
+# **You need** a little PyTorch (tensors, modules, a training step), the softmax and its cross-entropy, logarithms, and what a residual network and batch norm are.
 #
 # **Time:** 3 hours for the exercises, about 4 in all with reading. The computer needs some minutes with the sample images; with CIFAR-10 (`DL_DATA=real`) plan for a GPU.
 #
-# **Papers:** SimCLR is by [Chen et al. 2020](https://arxiv.org/abs/2002.05709). The nearest-neighbour evaluation is from [Wu et al. 2018](https://arxiv.org/abs/1805.01978). Two relatives worth knowing are [MoCo, He et al. 2019](https://arxiv.org/abs/1911.05722), which keeps a queue of negatives, and [BYOL, Grill et al. 2020](https://arxiv.org/abs/2006.07733), which needs none.
+# **Papers:** SimCLR is by [Chen et al. 2020](https://arxiv.org/abs/2002.05709). The nearest-neighbour evaluation is from [Wu et al. 2018](https://arxiv.org/abs/1805.01978). Two relatives worth knowing are [MoCo, He et al. 2019](https://arxiv.org/abs/1911.05722), which keeps a queue of vectors of other images to compare with, and [BYOL, Grill et al. 2020](https://arxiv.org/abs/2006.07733), which compares with no other images at all.
 #
 # The table below the setup lists the exercises in order, with their difficulty (one to three dots) and the minutes to plan for each. Your code goes into `dl/simclr/`: `data_utils.py`, `contrastive_loss.py` and `utils.py`.
 
@@ -70,7 +70,7 @@ from dl.training import simclr_experiments as recorded
 session.exercises()
 
 # %% [markdown]
-# The network depends on the data. CIFAR-10 gets a ResNet-50. The sample images, close-ups of ten kinds of things (the classes) at the same 32 x 32 pixels, get a small residual network that a CPU can train (the short training from scratch uses the small one for both). The exercises and the loss are the same; the size of the views, the strength of the augmentation and the length of training differ, and the text says so where they do.
+# The network depends on the data. CIFAR-10 gets a ResNet-50. The sample images, close-ups of ten kinds of things (the classes) at the same 32 x 32 pixels, get a small residual network that a CPU can train (the short training from scratch uses the small one for both). The exercises and the loss are the same; the size of the altered copies (the *views*), the strength of the augmentation and the length of training differ, and the text says so where they do.
 
 # %%
 REAL = session.data == "real"
@@ -115,7 +115,7 @@ figure = draw.method()
 #
 # **By hand.** How often does a view keep its colours? The jitter is skipped with probability $0.2$ and the grey step with probability $0.8$, so $0.2 \cdot 0.8 = 0.16$ of all views. Both views of a pair keep them in $0.16^2 \approx 0.026$ of all pairs, so exactly equal colours are a rare clue. Roughly similar colours remain one: how strong the changes must be depends on the images, as you will see. And for a pair: if `transform` were a function that counts its calls, the first item would have `x_i` = 1 and `x_j` = 2.
 #
-# **Common mistakes.** Computing one random view and returning it twice, which makes every pair identical. Applying the jitter always: `ColorJitter` has no probability of its own. Changing the order of the steps, which changes the stream of random numbers.
+# **Common mistakes.** Computing one random view and returning it twice, which makes the two views of every pair identical. Applying the jitter always: `ColorJitter` has no probability of its own. Changing the order of the steps, which changes the stream of random numbers.
 #
 # The first function also seeds the random generators (given), so everything that is sampled after it repeats from run to run.
 #
@@ -146,7 +146,7 @@ session.check("the seed fixes the views", all(map(torch.equal, again[:2], first[
 # Probabilities can be checked, too. One view in five should be grey. What about pairs?
 
 # %%
-grey_pairs = session.predict("In what share of the pairs is at least one view grey?")
+grey_pairs = session.predict("What fraction of the pairs (0 to 1) has at least one grey view?")
 
 # %%
 count = session.shortened(1000, 300)
@@ -330,14 +330,14 @@ for text, value in case["expected"]["loss"]["value_by_tau"].items():
     session.check(f"vectorised loss at temperature {text} agrees", error < 1e-6, f"{error:.1e}")
 
 # %% [markdown]
-# Two rows of three numbers could match by chance. So it must also agree with the naive loss on a larger batch, in its value and in its gradients, and, in float32, both must stay finite at a tiny temperature.
+# Two pairs of vectors with three entries each are a small test. So the vectorised loss must also agree with the naive loss on a larger batch, in its value and in its gradients, and, in float32, both must stay finite at a tiny temperature.
 
 # %%
 inputs = [torch.randn(16, 32, dtype=torch.float64).to(**to_double).requires_grad_() for _ in "ij"]
 losses = [loss(*inputs, 0.1) for loss in (lesson.simclr_loss_naive, lesson.simclr_loss_vectorized)]
 gradients = [torch.cat(torch.autograd.grad(loss, inputs)) for loss in losses]
-session.check_error("value, naive and vectorised", losses[1], losses[0], 1e-12)
-session.check_error("gradients, naive and vectorised", gradients[1], gradients[0], 1e-10)
+session.check_error("the vectorised value", losses[1], losses[0], 1e-12)
+session.check_error("the gradient of the vectorised loss", gradients[1], gradients[0], 1e-10)
 single = [z.detach().float() for z in inputs]  # float32: exp(1 / 0.005) would be infinite
 tiny = [loss(*single, 0.005) for loss in (lesson.simclr_loss_naive, lesson.simclr_loss_vectorized)]
 session.check("finite at temperature 0.005", all(loss.isfinite() for loss in tiny))
@@ -374,7 +374,7 @@ for temperature in (0.1, 0.5, 5):
 top = max(share, key=share.get)
 session.check("the smaller the temperature, the more one negative gets", top == "0.1")
 says = "; ".join(f"{s:.0%} at {t}" for t, s in share.items())
-pushed.reveal(top, f"What the most similar negative gets of the push: {says}.")
+pushed.reveal(top, f"The most similar negative gets this share of the push: {says}.")
 
 # %%
 figure = draw.temperatures(z_left, z_right)
@@ -533,7 +533,7 @@ if not REAL:  # the recorded runs saw the sample images
 figure = draw.learning_curves(runs, shipped_knn)
 
 # %% [markdown]
-# *kNN accuracy against the number of images seen, counting an image again in every epoch (the axis is logarithmic from 5 on).* The recorded run is a separate one, twice as long as yours; both use the same settings, so where both have points, the difference comes from the random numbers alone: it shows how far single runs can differ. The third curve is the training of the shipped weights, kept in their file epoch by epoch. Between its first two marks nothing was measured; the dotted line only joins them, so do not compare it there with the others. From the second mark on it rises steeply, and then flattens. It differs from your run in more than length: four times as many different images, larger batches, another learning-rate schedule, and views and test images of full size. The plot cannot say how much each of these contributes.
+# *kNN accuracy against the number of images seen, counting an image again in every epoch (the axis is logarithmic from 5 on).* The recorded run is a separate one, twice as long as yours; both use the same settings, so where both have points, the difference comes from the random numbers alone: it shows how far two runs from the same initial weights can differ. The third curve is the training of the shipped weights, kept in their file epoch by epoch. Between its first two marks nothing was measured; the dotted line only joins them, so do not compare it there with the others. From the second mark on it rises steeply, and then flattens. It differs from your run in more than length: four times as many different images, larger batches, another learning-rate schedule, and views and test images of full size. The plot cannot say how much each of these contributes.
 
 # %%
 beyond = REAL or shipped_knn > longer["knn_16"][-1]  # the recorded run saw the sample images
@@ -544,11 +544,11 @@ session.say(f"The recorded run ends at **{longer['knn_16'][-1]:.1f} %** after "
 # %% [markdown]
 # ## Which augmentation matters?
 #
-# Next, we compare four runs of the same script after one epoch, the first of which is the recorded run above. (Each accuracy is the better of two, with test images of 16 and of 32 pixels, so the first may differ a little from the curve; to choose by the test images flatters every row a little.) They began with the same random weights and differ only in the augmentation: with everything; without colour changes (no jitter, no grey); without cropping; and with neither, where only mirroring is left. Besides kNN, the script fitted a logistic regression (one linear layer and a softmax) to the frozen features of 2,000 labelled images; this is called a *linear probe*, and there is more on it below. All runs are short and each has one seed, so read large differences and ignore small ones.
+# Next, we compare four runs of the same script after one epoch, the first of which is the recorded run above. (Every accuracy is given twice: for test images of 16 pixels, the size of the training views, and for the same images at their full 32.) They began with the same random weights and differ only in the augmentation: with everything; without colour changes (no jitter, no grey); without cropping; and with neither, where only mirroring is left. Besides kNN, the script fitted a logistic regression (one linear layer and a softmax) to the frozen features of 2,000 labelled images; this is called a *linear probe*, and there is more on it below. All runs are short and each has one seed, so read large differences and ignore small ones.
 
 # %%
 harmful = session.predict(
-    "Which gives the worst features, by the linear probe?", list(recorded.VIEWS))
+    "Which gives the worst features, by the linear probe at 32 pixels?", list(recorded.VIEWS))
 
 # %%
 ablation = [
@@ -558,34 +558,42 @@ ablation = [
 ]
 random_row = {"augmentation": "(random weights)", "loss": math.nan,
               **recorded.after(longer, epoch=0)}
-Table([*ablation, random_row], digits={"loss": 2, "kNN (%)": 1, "linear probe (%)": 1},
-      best={"kNN (%)": "max", "linear probe (%)": "max"})
+percent = [column for column in random_row if column.endswith("px")]
+Table([*ablation, random_row], digits={"loss": 2} | dict.fromkeys(percent, 1),
+      best=dict.fromkeys(percent, "max"))
 
 # %%
-by_name = {row["augmentation"]: row["linear probe (%)"] for row in [*ablation, random_row]}
-title = "Probe: colour changes help, cropping does not"
+sizes = {"test images of 16 px": "probe, 16 px", "test images of 32 px": "probe, 32 px"}
+by_name = {row["augmentation"]: {size: row[column] for size, column in sizes.items()}
+           for row in [*ablation, random_row]}
+title = "Colour changes help at both sizes; cropping depends on the size"
 figure = draw.score_bars(by_name, title, "linear probe, accuracy (%)")
-lowest = min(recorded.VIEWS, key=by_name.get)
-harmful.reveal(lowest, f"{by_name[lowest]:.1f} % against {by_name['all augmentations']:.1f} %")
+full = {row["augmentation"]: row["probe, 32 px"] for row in ablation}
+lowest = min(full, key=full.get)
+harmful.reveal(lowest, f"{full[lowest]:.1f} % against {full['all augmentations']:.1f} %")
 
 # %%
 everything, colourless, cropless, neither = ablation
 session.check("without colour changes the loss is lower",
               colourless["loss"] < everything["loss"] - 1)
-session.check("without colour changes the features are worse",
-              by_name["no colour changes"] < by_name["all augmentations"] - 5)
-session.check("without colour changes kNN is near random weights",
-              abs(colourless["kNN (%)"] - random_row["kNN (%)"]) < 5)
-session.check("here cropping makes them worse, with colour changes and without",
-              by_name["no crop"] > by_name["all augmentations"]
-              and by_name["neither"] > by_name["no colour changes"])
+probes, neighbours = ("probe, 16 px", "probe, 32 px"), ("kNN, 16 px", "kNN, 32 px")
+session.check("without colour changes the probe is worse, at both sizes",
+              all(colourless[size] < everything[size] - 5 for size in probes)
+              and all(neither[size] < cropless[size] - 3 for size in probes))
+session.check("without colour changes, but with cropping, kNN is near random weights",
+              all(abs(colourless[size] - random_row[size]) < 5 for size in neighbours))
+session.check("with colour changes, cropping costs much at 16 pixels and little at 32",
+              cropless["probe, 16 px"] > everything["probe, 16 px"] + 10
+              and abs(cropless["probe, 32 px"] - everything["probe, 32 px"]) < 3)
+session.check("without colour changes, cropping makes the probe worse at both sizes",
+              all(neither[size] > colourless[size] + 5 for size in probes))
 
 # %% [markdown]
-# *Accuracy of the linear probe after the four short runs and with random weights; the dotted line is chance.* (Every accuracy is for the better of two sizes of the test images, 16 and 32 pixels, so that no run suffers from the size of its training views.)
+# *Accuracy of the linear probe after the four short runs and with random weights, for both sizes of the test images; the dotted line is chance.*
 #
-# Compare with the losses in the table. (The loss is the mean over the epoch.) Without colour changes the puzzle is *easier*: the loss is far lower with and without cropping, and yet the linear probe is much worse. An explanation that fits: the network can match views by their colours and has less reason to look at shapes. But a low loss does not mean bad features either: "neither" has the lowest loss of all and is not the worst. **A low contrastive loss alone is no sign of good features.** The network may match the views by any clue that tells one image from another, and the augmentations decide which clues are left.
+# Compare with the losses in the table. (The loss is the mean over the epoch.) Without colour changes the puzzle is *easier*: the loss is far lower with and without cropping, and yet the linear probe is worse, at both sizes. An explanation that fits: the network can match views by their colours and has less reason to look at shapes. By kNN, the run without colour changes is even a little below random weights, while its probe is above them: kNN weighs all directions of the features as they are, and the probe may pick out those that help. But a low loss does not mean bad features either: "neither" has the lowest loss of all and is not the worst. **A low contrastive loss alone is no sign of good features.** The network may match the views by any clue that tells one image from another, and the augmentations decide which clues are left.
 #
-# Cropping is the surprise. On photographs, the paper finds, cropping together with colour changes beats every other pair of augmentations. In these runs the features are better *without* cropping, whether or not colours are changed; by kNN, cropping costs more than leaving out the colour changes does. Three reasons fit. Our images are close-ups of one object, and a crop cuts into the only shape there is. The harder puzzle is learnt more slowly, and one epoch may be too short for it. And the test images are uncropped, as are the views of the runs without cropping. The runs cannot tell these reasons apart. Which augmentations are right depends on the images, and has to be measured.
+# Cropping is the surprise. On photographs, the paper finds, cropping together with colour changes beats every other pair of augmentations. Here the answer depends on the size of the test images. Look at the runs with colour changes: at 16 pixels the features are much better *without* cropping, and at 32 pixels the probe is about the same with and without it (two points between single runs say nothing). One reason fits both results: without cropping, a network has met every object at one size only, and objects of twice that size are new to it. Where colours are kept, cropping makes the probe worse at both sizes, and for that there are other possible reasons: a crop cuts into the only shape there is, and a harder puzzle may need more than one epoch. The runs cannot tell these reasons apart. Had we looked at one size only, we would have told a simpler story. Which augmentations are right depends on the images, and has to be measured.
 
 # %% [markdown]
 # ## A linear probe, with few labels
@@ -676,7 +684,7 @@ Table({"labels per class": list(recorded.PER_CLASS), **columns},
       digits={**dict.fromkeys(by_labels, 1), "supervised: training loss": 2})
 
 # %% [markdown]
-# *Test accuracy against labels per class, on a logarithmic axis; the table has the same numbers.* Pretraining is worth most with the fewest labels; with more of them, supervised learning catches up. Read the plot at one height to answer the question of the heading: how many labels per class does supervised learning need for what SimCLR's features reach with 5? The comparison is fair about labels but not about everything else. SimCLR's encoder has also seen many thousands of images without labels, and at full size, while the supervised runs train on views of 16 x 16 pixels. And each supervised run has one seed, so differences of a few points may be chance. (With `DL_DATA=real` the supervised curve is still that of the sample images; do not compare the two then.)
+# *Test accuracy against labels per class, on a logarithmic axis; the table has the same numbers.* Pretraining is worth most with the fewest labels; with more of them, supervised learning catches up. Read the plot at one height to answer the question of the heading: how many labels per class does supervised learning need for what SimCLR's features reach with 5? (The answer lies between two marks, where nothing was measured.) The comparison is fair about labels but not about everything else. SimCLR's encoder has also seen many thousands of images without labels, and at full size, while the supervised runs train on views of 16 x 16 pixels. In favour of the supervised runs, each of their accuracies is the better of two, with test images of 16 and of 32 pixels. And each supervised run has one seed, so differences of a few points may be chance. (With `DL_DATA=real` the supervised curve is still that of the sample images; do not compare the two then.)
 
 # %% [markdown]
 # ## Before or after the head?

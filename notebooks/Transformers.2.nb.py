@@ -7,7 +7,7 @@
 figure = show.shift_scheme(["BOS", "POSITIVE", "0", "4", "EOS"])
 
 # %% [markdown]
-# *The shift by one: below what the decoder reads, above what it has to predict.* `EOS` is never read and `BOS` is never predicted. `Encoder` and `Decoder`, stacks of your blocks, are given in `transformers.py`; `Decoder` ends with the linear layer to the words, so you add none.
+# *The shift by one: below what the decoder reads, above what it has to predict.* `EOS` is never read and `BOS` is never predicted. `Encoder` and `Decoder`, stacks of your blocks, are given in `transformers.py`; `Decoder` ends with the linear layer to the words, so you add none. The *logits* are the scores of the words, before any softmax.
 #
 # | N = 16 rows, M = 32, V = 16 words | shape |
 # |---|---|
@@ -211,7 +211,8 @@ greedy = right_tokens.double().mean(dim=0).tolist()
 rows = {"token accuracy (teacher-forced), all four": forced}
 rows |= {f"token accuracy (greedy), {p}": s for p, s in zip(("sign", "tens", "ones"), greedy[1:])}
 rows |= {"exact match (greedy)": right.double().mean().item()}
-rows |= {"exact match (greedy), rows not in training": right[new].double().mean().item()}
+elsewhere = f"exact match (greedy), the {int(new.sum())} rows not in training"
+rows |= {elsewhere: right[new].double().mean().item()}
 Table({"500 validation rows": list(rows), "score": list(rows.values())})
 
 # %%
@@ -225,7 +226,7 @@ session.check("exact match is lower than token accuracy", exact < forced)
 session.target("the ones are the hardest token", min(greedy[1:4]) == greedy[3])
 
 # %% [markdown]
-# Both losses are far from 0 and not far from each other, so the model is mostly underfitting; how much it has memorised, Part V shows. Token accuracy flatters. Almost all mistakes are in the ones digit. Sign and tens are nearly always right, so the model knows roughly how *large* a result is; of the ones it gets more than half, far more than the tenth that guessing gets, but far from calculating. Part V looks closer. (Some validation rows also stand in the training split, because the rows were drawn with repetition; the last line leaves them out.)
+# Both losses are far from 0 and not far from each other, so the model is mostly underfitting; how much it has memorised, Part V shows. Token accuracy flatters. Almost all mistakes are in the ones digit. Sign and tens are nearly always right, so the model knows roughly how *large* a result is; it gets more than half of the ones digits right: far more than the tenth that guessing would get, but far fewer than a model that calculates. Part V looks closer. (Some validation rows also stand in the training split, because the rows were drawn with repetition; the last line leaves them out.)
 #
 # ## Where does it look?
 #
@@ -352,7 +353,7 @@ session.say(f"Of {len(shares)} possible results, **{easy}** come out right in mo
             f"of their questions and **{hard}** in fewer than 20 %.")
 
 # %% [markdown]
-# *All 19,602 questions, the first operand to the right and the second upwards; red where the result is not an exact match.* For a person a carry is the hard part; in this model's additions it makes nothing worse. A borrow does where the result is positive, but not where it is negative (compare the lines of the table). The map shows two patterns. Many mistakes lie along diagonals, and along a diagonal the *result* is the same: some results come out right in nearly all of their questions, others in hardly any. And there are blocks of mistakes, many with an edge at a multiple of ten, most clearly in the vertical direction: there the mistakes begin or end where the *tens digit* of the second operand changes. This model knows well how large a result is, and often guesses the last digit.
+# *All 19,602 questions, the first operand to the right and the second upwards; red where the result is not an exact match.* For a person a carry is the hard part; in this model's additions it makes nothing worse. A borrow makes mistakes more frequent where the result is positive, but not where it is negative (compare the lines of the table). The map shows two patterns. Many mistakes lie along diagonals, and along a diagonal the *result* is the same: some results come out right in nearly all of their questions, others in hardly any. And there are blocks of mistakes, many with an edge at a multiple of ten, most clearly in the vertical direction: there the mistakes begin or end where the *tens digit* of the second operand changes. This model knows well how large a result is, and often guesses the last digit.
 
 # %% [markdown]
 # ## A recipe for the rule
@@ -425,7 +426,7 @@ answers["rule"] = a2_helper.ask(rule_model, everything, position_encoding_paper,
 for name, rows in named.items():
     session.record(**{f"rule_{name}": a2_helper.exact_match(answers["rule"], rows)})
 table = [
-    {"exact match (greedy)": name, "expressions": len(rows),
+    {"kind of expression": name, "expressions": len(rows),
      "reference recipe": a2_helper.exact_match(answers["reference"], rows),
      "rule recipe": session.scores[f"rule_{name}"]}
     for name, rows in named.items()
@@ -485,7 +486,7 @@ session.say(f"Evenness of its cross-attention: **{min(cross):.2f}** to **{max(cr
 session.target("this model chooses what it reads", min(cross) < 0.8, f"{min(cross):.2f}")
 
 # %% [markdown]
-# *One panel per written token (sign, tens, ones, EOS: steps 0 to 3 of the slider, or from left to right without one); one row per head, named block.head; one column per token of the question.* This model chooses. Look at the panel that writes the ones digit (step 2 of the slider): which heads read positions 3 and 7, where the ones of the question stand? And one step earlier, where the tens are written and the borrow must already be known? There the heads mostly read `BOS`, `subtract` and the two tens. The borrow can still arrive: after the encoder's blocks, these positions may also hold what the ones digits said.
+# *One panel per written token (sign, tens, ones, EOS: steps 0 to 3 of the slider, or from left to right without one); one row per head, named block.head; one column per token of the question.* This model chooses. Look at the panel that writes the ones digit (step 2 of the slider): which heads read the two ones digits of the question (positions 3 and 7)? And one step earlier, where the tens are written and the borrow must already be known? There the heads mostly read `BOS`, `subtract` and the two tens. The borrow can still arrive: after the encoder's blocks, these positions may also hold what the ones digits said.
 #
 # ## Which ingredient does it?
 #

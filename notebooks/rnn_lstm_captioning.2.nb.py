@@ -81,8 +81,10 @@ layers = {name: kind(16, 64) for name, kind in KINDS.items()}
 with torch.no_grad():
     layers["LSTM, open"].b[64:128] = 3  # the second of the blocks i, f, o, g
 reach = {name: measure.gradient_by_distance(layer, 16, 64) for name, layer in layers.items()}
-lane = measure.gradient_by_distance(layers["LSTM, open"], 16, 64, along_cell=True)
-figure = draw.gradient_reach(reach | {"LSTM, open: cell state alone": lane})
+lanes = {
+    f"{name}: cell state alone": measure.gradient_by_distance(layers[name], 16, 64, along_cell=True)
+    for name in ("LSTM", "LSTM, open")}
+figure = draw.gradient_reach(reach | lanes)
 
 # %%
 kept = {name: norms[20] for name, norms in reach.items()}
@@ -90,7 +92,7 @@ best = max(kept, key=kept.get)
 p.reveal(
     best,
     f"It keeps {kept[best]:.2g} after 20 steps; "
-    f"the part along the cell state alone is {lane[20]:.2g}.",
+    f"the part along the cell state alone is {lanes['LSTM, open: cell state alone'][20]:.2g}.",
 )
 session.target(
     "an open gate keeps 100 times more gradient",
@@ -102,7 +104,9 @@ session.target(
 )
 
 # %% [markdown]
-# *Gradient norm against distance, on a logarithmic scale: two straight lines down, which is exponential decay, and one that stays up. Each curve is divided by its own value at distance 0. The dotted curve is the part of the open LSTM's gradient that never leaves the cell state.* So the architecture alone does not remember longer. With zero biases $f$ is $\tfrac12$ on average, so along the cell state about half is lost at every step. The LSTM's whole curve falls a little more slowly, by about a third per step, because the hidden state is a second path; that is about as fast as the RNN's. With the open gate, the cell state loses only a few percent per step after a drop in the first: the dotted curve is slow decay, and it alone keeps more than a thousand times what the RNN keeps after 20 steps. What the full curve has beyond it involves the hidden state and the gates, a second path that we have not taken apart. What the LSTM has is a *way* to remember: one gate that can be opened, by training or by its initial bias ([Gers et al. 2000](https://doi.org/10.1162/089976600300015015), [Jozefowicz et al. 2015](https://proceedings.mlr.press/v37/jozefowicz15.html)).
+# *Gradient norm against distance, on a logarithmic scale. Each curve is divided by its own value at distance 0. RNN and LSTM fall along straight lines, which is exponential decay; one curve stays up. The two dotted curves are the part of an LSTM's gradient that never leaves the cell state.* So the architecture alone does not remember longer. With zero biases $f$ is $\tfrac12$ on average, and along the cell state alone a little less than half is lost at every step. The LSTM's whole curve falls more slowly, by about a third per step, since the hidden state is a second path. That is about as fast as the RNN's.
+#
+# With the open gate, the cell state alone loses 6 to 7 % per step after a drop in the first. This is slow decay, and it still keeps more than a thousand times what the RNN keeps after 20 steps. The full curve stays higher and even rises a little at the end, since a factor per step may also be above 1; what it has beyond the cell state involves the hidden state and the gates, and we have not taken that apart. What the LSTM has is a *way* to remember: one gate that can be opened, by training or by its initial bias ([Gers et al. 2000](https://doi.org/10.1162/089976600300015015), [Jozefowicz et al. 2015](https://proceedings.mlr.press/v37/jozefowicz15.html)).
 #
 # Read this curve with care: it is about layers *before* training. Training changes the factors, and a vanilla RNN can learn to remember as well. What a vanishing gradient costs is a signal to learn *from*: an input 20 steps back hardly tells its weights what to change. Captions are short, 7 to 14 words here. So if the LSTM describes images better below, a longer memory is at most part of the reason: its recurrent layer also has four times as many weights.
 
@@ -145,7 +149,7 @@ figure = draw.watch_gates(sequence, stages)
 session.say(f"Look at unit **{unit}** in the last column.")
 
 # %% [markdown]
-# *One LSTM that starts open, before, during and after training: a row for each unit, a column for each step; bright gates are open.* Look at the unit named above, in the last column. Its input gate opens wide at the marked number and hardly otherwise, so that number is written far more strongly than any other. Its forget gate stays open, so most of it is kept. The cell state shows the result: near zero up to the mark, and of one sign after it, though it still drifts, since later numbers leak in a little. Nobody told the layer what a mark is. Not every unit is so clear (we chose the clearest unit of all runs), and the linear layer reads all four.
+# *One LSTM that starts open, before, during and after training: a row for each unit, a column for each step; bright gates are open.* Look at the unit named above, in the last column. Its input gate opens wide at the marked number and hardly otherwise, so that number is written far more strongly than any other. Its forget gate stays open, so most of it is kept. The cell state shows the result: near zero up to the mark, and of one sign after it, though it still drifts noticeably: the input gate is not quite closed, and later numbers leak in. Nobody told the layer what a mark is. Not every unit is so clear (we chose the clearest unit of all runs), and the linear layer reads all four.
 #
 # With zero biases the forget gate starts half open, and in most pairs that LSTM was still guessing after 300 updates. The curves above suggest why: where hardly any gradient reaches back to the mark, there is hardly anything to learn from. It is not impossible, and more updates might help. Biases at or near zero are common in libraries; other implementations start the forget gate's bias at 1, so that $f \approx \sigma(1) = 0.73$ and less is lost at every step.
 
@@ -214,7 +218,7 @@ Table(
 )
 
 # %% [markdown]
-# Both runs meet the target, which a model that ignores the image would meet as well: it can memorise all 32 captions, guess which one is meant, and the rest follows. That costs $\ln 32 = 3.47$ nats. So look at the column *difference*: it says how much a model relies on the image. The first run ends below $\ln 32$ and pays for mismatched images, so by now it uses the image a little. Its curve (first panel of the losses below) stays near $\ln 32$ for many epochs: there it met the target with a loss that needs no image at all. For the second run the difference is many times as large: it has tied the captions to their images. *Notice how a threshold alone can be met for the wrong reason.*
+# Both runs meet the target, which a model that ignores the image would meet as well: it can memorise all 32 captions, guess which one is meant, and the rest follows. That costs $\ln 32 = 3.47$ nats. So look at the column *difference*: it says how much a model relies on the image. The first run ends below $\ln 32$ and pays for mismatched images, so by now it uses the image a little. Its curve (first panel of the figure under "All losses together") stays near $\ln 32$ for many epochs: there it met the target with a loss that needs no image at all. For the second run the difference is many times as large: it has tied the captions to their images. *Notice how a threshold alone can be met for the wrong reason.*
 
 # %% [markdown]
 # ### Train and look
@@ -429,7 +433,7 @@ for split, row in sheets:
 # %% [markdown]
 # *Three images, one small map per word.* Follow the colour and class words: the bright cells should lie on the object being named, and move to the other one when the sentence does. (Words for size and texture need not follow.) If a word is wrong (none is, in these three), its map shows which cells the model read when it made the mistake. For "in the snow" the network looks at the background. At the "a" before the second object, attention is often on that object already; at the first "a" anything may be bright. (A cell sees a wider area than the tile that is drawn. Tiles in the first row are less tall and those in the first column narrower, because the centres of the cells lie at pixels 0, 32, 64 and 96.)
 #
-# Does attention really look at what it names? Measure it: the attention on the named object, where it is named correctly, over the object's share of the area. 1 would be chance.
+# Does attention really look at what it names? Measure it: for every object that is named correctly, divide the attention weight on the object by its share of the image's area. 1 would be chance.
 
 # %%
 if SAMPLE_DATA:
@@ -443,11 +447,11 @@ if SAMPLE_DATA:
 # %% [markdown]
 # ## How good are they?
 #
-# With the sample world every claim of a caption can be checked. RNN and LSTM read one vector in which everything in the scene is mixed; attention can read the cells of one object at a time. If the image shows a red star and a blue fish, a caption about "a blue star and a red fish" has all four words right and still pairs them wrongly: it *swaps* them.
+# With the sample world every claim of a caption can be checked. RNN and LSTM read one vector in which everything in the scene is mixed; attention can read the cells of one object at a time. If the image shows a red fish and a blue car, a caption about "a blue fish and a red car" has all four words right and still pairs them wrongly: it *swaps* them.
 
 # %%
 p = session.predict(
-    "Two objects, all four words right. How often does the LSTM swap them (blue star, red fish)?",
+    "Two objects, all four words right. How often does the LSTM swap them (blue fish, red car)?",
     ["almost never", "in about a third of the captions", "in half, as if at random"],
 )
 
@@ -508,7 +512,7 @@ draw.score_table(by_name, QUESTIONS | COUNTED | OVERALL)
 
 # %%
 p = session.predict(
-    "At one common learning rate, what is left of attention's lead over the LSTM?",
+    "At one common learning rate, how much of attention's lead over the LSTM is left?",
     ["nothing", "about half of it", "about all of it"],
 )
 
@@ -537,7 +541,8 @@ Table(rows, digits={"loss": 2, "loss at 0.001": 2})
 own_lead = trials["attn"][best["attn"]][1] - trials["lstm"][best["lstm"]][1]
 lead = shared["attn"][1] - shared["lstm"][1]
 left = ["nothing", "about half of it", "about all of it"][(lead > 0.05) + (lead > 0.75 * own_lead)]
-p.reveal(left, f"{lead:.2f}; with each model at its own best, {own_lead:.2f}.")
+lost_or_kept = f"In captions with every claim right: {lead:.2f} ahead at 0.001"
+p.reveal(left, f"{lost_or_kept}, {own_lead:.2f} with each model at its own best.")
 session.target("attention leads at the common learning rate", lead > 0.1, f"{lead:.2f}")
 session.target("and with each at its own best", own_lead > 0.1, f"{own_lead:.2f}")
 half, whole = trials["rnn"][5e-4][1], shared["rnn"][1]
@@ -545,12 +550,12 @@ session.target("all three are best at it", set(best.values()) == {recorded.COMMO
 session.target("the RNN suffers from half of it", half < 0.75 * whole, f"{half:.2f}, {whole:.2f}")
 
 # %% [markdown]
-# *The table: every model at its own best learning rate of those tried (the one with the lowest validation loss), and at 0.001.* By validation loss all three are best at 0.001, so here the two comparisons are one, and attention leads in it. The attention LSTM was trained at 0.0015 above, which gave it no advantage. But look at the RNN: at half its learning rate it gets more than a quarter fewer captions right, and beside well-tuned models it would have looked even worse than it is. So tune all models with the same care before you compare them, the baseline too. (A caution: these are three learning rates and one run each, and the learning rates are chosen on the same validation images on which the models are compared.)
+# *The table: every model at its own best learning rate of those tried (the one with the lowest validation loss), and at 0.001.* By validation loss all three are lowest at 0.001, so here the two comparisons are one, and attention leads in it. For the LSTM and for attention, 0.0015 is practically as good: the difference is small beside what a second run of the same setting may change. So it was no advantage that the attention LSTM was trained at 0.0015 above. But look at the RNN: at half its learning rate it gets more than a quarter fewer captions right, and beside well-tuned models it would have looked even worse than it is. So tune all models with the same care before you compare them, the baseline too. (A caution: these are three learning rates and one run each, and the learning rates are chosen on the same validation images on which the models are compared.)
 
 # %% [markdown]
 # ### Pairs that never occurred in training
 #
-# Eight pairs of colour and class, such as red stars, were held out: neither captioner nor encoder has seen one. If a model has learnt "red" and "star" as two things, it can put them together.
+# Eight pairs of colour and class, such as red stars, were held out: neither captioner nor encoder has seen one. If a model has learnt "red" from other red things and "star" from stars of other colours, it can put them together.
 
 # %%
 p = session.predict(
@@ -593,8 +598,9 @@ if SAMPLE_DATA:
     favourite, chance = constant_relation(attn_said, truth["val"])
     best_relation = max(values.get("two_relation", 0) for values in scores.values())
     session.say(
-        f'Always saying "{favourite}" would be right in **{chance:.0%}** of its captions with both '
-        f"pairs; the best captioner reaches **{best_relation:.0%}**."
+        "Of its captions that name both pairs and claim a relation, "
+        f'always saying "{favourite}" would get **{chance:.0%}** right; '
+        f"the best captioner gets **{best_relation:.0%}**."
     )
 
 # %% [markdown]
@@ -677,7 +683,7 @@ if SAMPLE_DATA:
 # %% [markdown]
 # *The attention model with neither change, with each alone, with both, and with mirrored images in place of the second showing.* Read the first row. More practice alone leaves the relation where guessing is: it did not make this model use the position that its features contain. The position code alone lifts it to about three quarters, and with both about four fifths of the claimed relations are right.
 #
-# The last column shows how easily such a table misleads. Mirrored images are further examples that nobody has to collect: turn an image left to right, and exchange "left" and "right" in its caption. (They are not quite of the same kind: of two objects that are named from left to right, a mirrored caption names the right one first, against the order described further up.) Beside the code alone they seem to help a lot. But they also double the number of updates, and beside a run with as many updates only a few points are left, on about a hundred captions: too little to tell from chance. So compare a change with a run that lacks this change *and nothing else*. The last row rises mostly with the relations. In the two rows between, the runs differ by at most 8 and 14 scenes (the tables further up count how many there are), and one run each cannot say which differences are real.
+# The last column shows how easily such a table misleads. Mirrored images are further examples that nobody has to collect: turn an image left to right, and exchange "left" and "right" in its caption. (They are not quite of the same kind: of two objects that are named from left to right, a mirrored caption names the right one first, against the order described further up.) Beside the code alone they seem to help a lot. But they also double the number of updates, and beside a run with as many updates only a few points are left, on about a hundred captions: too little to tell from chance. So compare a change with a run that lacks this change and is *the same in everything else*. The last row rises mostly with the relations. In the two rows between, the runs differ by at most 8 and 14 scenes (the tables further up count how many there are), and one run each cannot say which differences are real.
 #
 # **To think about ("relations").** Would the same code help the plain LSTM? And what would you try next, to get from here to nearly all relations right?
 

@@ -206,7 +206,7 @@ for (name, value), gradient in zip(by_hand.items(), gradients):
     session.check_error(f"{name} by hand", gradient, torch.tensor(value, **double), 1e-3)
 
 # %% [markdown]
-# How do you know that a gradient is right if nobody has worked it out for you? Move one number a little in both directions and see how the output changes. This is slow but simple, which makes it a good referee for the fast and complicated version. `compute_numeric_gradient(f, value, incoming)` moves the numbers of `value` in place, one at a time, and calls `f` each time; so `step` below can ignore its argument and read `inputs`. The third argument is the incoming gradient. (`load_case`, above, reads recorded inputs and results; later, `case.fill(layer)` puts recorded weights into a layer.)
+# How do you know that a gradient is right if nobody has worked it out for you? Move one number a little in both directions and see how the output changes. This is slow but simple, which makes it a good referee for the fast and complicated version. `compute_numeric_gradient(f, value, incoming)` moves the numbers of `value` in place, one at a time, and calls `f` each time; so `step` below can ignore its argument and read `inputs`. The third argument is the incoming gradient. (`load_case`, above, reads inputs and results that were recorded from the original assignment's solution; later, `case.fill(layer)` puts recorded weights into a layer.)
 
 # %%
 session.exercise("rnn_step_backward")
@@ -394,7 +394,7 @@ figure = draw.captioner()
 # %% [markdown]
 # *Words go in at the bottom; the predictions at the top are the same sentence, shifted by one.* During training the *true* word is fed in at every step, even if the model would have predicted another one (**teacher forcing**).
 #
-# **Fill in `__init__` and `forward` of `CaptioningRNN`.** `__init__` makes four layers, for all three kinds of cell at once: `feature_projection`, `word_embedding`, `recurrent` and `output_projection`; the docstring of the class gives their sizes. (The classes `LSTM` and `AttentionLSTM` can be created before you have filled in their methods.) `encode` and `project` are written for you: `self.project(images)` returns what the recurrent layer starts from, so one `forward` can serve all three. Cover the right column of this table and predict it; N = 32 captions of 17 tokens, and with the sample data V is around 50:
+# **Fill in `__init__` and `forward` of `CaptioningRNN`.** `__init__` makes four layers, for all three kinds of cell at once: `feature_projection`, `word_embedding`, `recurrent` and `output_projection`; the docstring of the class gives their sizes. (The classes `LSTM` and `AttentionLSTM` can be created before you have filled in their methods.) `encode` and `project` are written for you: `self.project(images)` returns what the recurrent layer starts from, so one `forward` can serve all three. Cover the right column of this table and predict it; N = 32 captions of 17 tokens, and with the sample data V = 54:
 #
 # | tensor | shape in general | in the small run below |
 # |---|---|---|
@@ -407,7 +407,7 @@ figure = draw.captioner()
 # | scores | (N, T, V) | (32, 16, V) |
 # | loss | a single number | about 11 words (`<END>` counted) times $\ln V \approx 4$: 44 |
 #
-# **By hand.** The caption `<START> a red star <END> <NULL>` has 6 tokens. The network reads the first five, `<START> a red star <END>`, and must predict the last five, `a red star <END> <NULL>`. After reading `<START>` the right word is "a"; after "star" it is `<END>`; what it predicts after `<END>` does not count, since the target is `<NULL>`.
+# **By hand.** The caption `<START> a red fish <END> <NULL>` has 6 tokens. The network reads the first five, `<START> a red fish <END>`, and must predict the last five, `a red fish <END> <NULL>`. After reading `<START>` the right word is "a"; after "fish" it is `<END>`; what it predicts after `<END>` does not count, since the target is `<NULL>`.
 #
 # **Common mistakes.** Reading and predicting the same slice: the model then learns to copy. Taking V as the largest index + 1 instead of `len(word_to_idx)`. Putting a $\tanh$ or ReLU after the projections. An output layer without bias.
 #
@@ -436,7 +436,7 @@ session.check_error("loss of the RNN captioner", loss, torch.tensor(150.60903930
 #
 # Before a long training, see whether the model can learn *anything*. If a model cannot memorise a few captions, look for a bug or a bad learning rate. We take 50 rows, in batches of 32. Like the reference setting, this run leaves out the last partial batch (`drop_last`), so the model sees the same **32 captions** in each of its 80 epochs; the other 18 are never shown.
 #
-# There are two settings, here and for the full training. The **reference setting**, used with the real data, trains encoder and decoder together. For the **sample world** the encoder is already good, so it stays frozen: its features are computed once, and only the decoder learns. That makes the same run several times faster.
+# There are two settings, here and for the full training. The **reference setting**, used with the real data, trains encoder and decoder together. For the **sample world** the encoder is already good, so we do not train it: its features are computed once, and only the decoder learns. That makes the same run several times faster.
 
 # %%
 small = torch.linspace(0, num_train - 1, 50).long()
@@ -523,7 +523,7 @@ check_reference("rnn", 2.0)
 #
 # **Fill in `sample`,** for the vanilla RNN at least. Now no true words are fed in: the model starts with `<START>`, takes the word with the highest score (*greedy decoding*), feeds it back as the next input, and so on. Use `self.project` for the first state, and in each round `self.word_embedding`, `self.recurrent.step_forward` and `self.output_projection`. The two columns on the right of the table are for later; the grid $A$ is explained in the section on attention.
 #
-# **By hand.** If the scores after `<START>` are highest for "a", the next input is the vector of "a", and the state is the one that read `<START>`. After three rounds you might have "a red star".
+# **By hand.** If the scores after `<START>` are highest for "a", the next input is the vector of "a", and the state is the one that read `<START>`. After three rounds you might have "a red fish".
 #
 # | carried along | RNN | LSTM | attention LSTM |
 # |---|---|---|---|

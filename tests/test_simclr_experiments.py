@@ -28,10 +28,10 @@ def test_recorded_runs_are_those_of_the_script():
     assert len({run["knn"][0] for run in kept["views"].values()}) == 1, "all start from the same weights"
 
 
-def test_scores_of_a_run_are_those_of_the_better_size():
+def test_scores_of_a_run_are_given_for_both_sizes_of_the_test_images():
     run = {"knn": [20, 30], "knn_16": [10, 40], "probe": [30, 60], "probe_16": [50, 20]}
-    assert experiments.after(run, 0) == {"kNN (%)": 20, "linear probe (%)": 50}
-    assert experiments.after(run, 1) == {"kNN (%)": 40, "linear probe (%)": 60}
+    assert experiments.after(run, 0) == {"kNN, 16 px": 10, "kNN, 32 px": 20, "probe, 16 px": 50, "probe, 32 px": 30}
+    assert experiments.after(run, 1) == {"kNN, 16 px": 40, "kNN, 32 px": 30, "probe, 16 px": 20, "probe, 32 px": 60}
 
 
 def test_augmentations_differ_only_in_what_they_are_named_for():
@@ -82,7 +82,7 @@ def test_figures_say_in_words_what_they_show():
         "frame": draw.loss_in_three_steps(left, right, 0.5),
         "0.5": draw.temperatures(left, right, (0.1, 0.5)),
         "shipped weights reach 92": draw.learning_curves({"a run": run}, 92.0),
-        "no crop 30.0": draw.score_bars({"no crop": 30.0}, "title", "label"),
+        "no crop 30.0 (16 px), 40.0 (32 px)": draw.score_bars({"no crop": {"16 px": 30.0, "32 px": 40.0}}, "title", "label"),
         "ours: from 70 to 95": draw.label_curve((5, 20), {"ours": [70.0, 95.0]}),
     }
     for words, figure in figures.items():

@@ -222,7 +222,7 @@ def test_an_empty_identity_is_a_finding(project, text, what, capsys):
     if text is not None:
         write(project / "student.txt", text)
     assert main(["submit", "--no-pdf"]) == SUCCESS
-    assert f"student.txt: does not say who hands this in: {what}" in capsys.readouterr().out
+    assert f"student.txt: does not say whose submission this is: {what}" in capsys.readouterr().out
 
 
 def test_the_record_has_versions_hashes_and_check_results_and_no_trace_of_the_machine(project, tmp_path):

@@ -10,10 +10,10 @@ from torch import nn
 
 import transformers as T
 from benchmarks.transformers import copy_attention, copy_block
-from dl.checks.published import expected, fill_with_ramp, replayed_dropout
+from dl.checks.published import expected, fill_with_ramp
 from dl.data.arithmetic import SPECIAL_WORDS, VOCABULARY
 from dl.grad import rel_error
-from dl.utils import reset_seed
+from dl.utils import replayed_dropout, reset_seed
 
 CHECKS = expected("transformers")
 RECORDED_BLOCKS = ("encoder_block_1", "encoder_block_2", "decoder_block_1", "decoder_block_2")
@@ -89,6 +89,14 @@ def test_recorded_blocks_with_the_recorded_dropout_masks(name):
     with replayed_dropout(check["dropout_calls"]) as left:
         agrees(check, block(*(given(check, argument) for argument in check["inputs"])), "out")
     assert left == []  # all recorded calls were used
+
+
+def test_recorded_masks_are_left_where_dropout_asks_for_one_sequence_at_a_time():
+    check = CHECKS["encoder_block_1"]
+    block, x = built(check), given(check, "x")
+    with replayed_dropout(check["dropout_calls"]) as left:
+        rows = [block(row) for row in x.split(1)]
+    assert left == check["dropout_calls"] and torch.cat(rows).shape == x.shape
 
 
 def test_recorded_subsequent_mask():

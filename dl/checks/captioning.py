@@ -32,12 +32,14 @@ class _Encoder(nn.Module):
     def __init__(self, pretrained: bool = True, verbose: bool = True) -> None:
         super().__init__()
         self.mixtures = nn.Parameter(_mixtures(torch.get_default_dtype()))
+        self.pictures = 0
         for name in ("mean", "std"):
             self.register_buffer(name, torch.ones(1, 3, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, 3, height, width) -> (N, 400, height / 32, width / 32)."""
         check_tensors("ImageEncoder", images=(images, "any N 3 height width"))
+        self.pictures += len(images)
         if images.dtype == torch.uint8:
             images = images.to(self.mixtures.dtype) / 255
         return torch.einsum("nchw,kc->nkhw", F.avg_pool2d(images, 32, ceil_mode=True), self.mixtures)
@@ -93,8 +95,9 @@ def _build(lesson, inputs: Values) -> nn.Module:
         )
 
 
-def _model_inputs(draw: Draw, cell_type: str, V: int | None = None) -> Values:
+def _model_inputs(draw: Draw, cell_type: str, V: int | None = None, equal: bool = False) -> Values:
     W, H = draw.sizes(2, 3, 7)
+    W = H if equal else W
     V = V or draw.integer(8, 12)
     vocabulary, seed = _vocabulary(V, draw.integer(2, V - 3)), draw.integer(0, 2**31 - 1)
     return {"cell_type": cell_type, "W": W, "H": H, "vocabulary": vocabulary, "ignore_index": None, "seed": seed}
@@ -117,6 +120,8 @@ def _parts(lesson, inputs: Values) -> Values:
     found["image_encoder"] = "kept" if isinstance(getattr(model, "image_encoder", None), nn.Module) else "lost"
     found["class of recurrent"] = type(getattr(model, "recurrent", None)).__name__
     listed = {name.partition(".")[0] for name, p in model.named_parameters() if p.requires_grad}
+    found["learnt numbers"] = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    found["ignore_index"] = getattr(model, "ignore_index", "lost")
     found["in train mode"] = model.training and all(part.training for part in model.children())
     found["parts that train"] = ", ".join(name for name in ("image_encoder", *PARTS) if name in listed)
     return found
@@ -190,6 +195,12 @@ def _trained_gradients(lesson, inputs: Values) -> Values:
         wanted.update({f"{part}[{i}]" if len(parameters) > 1 else part: p for i, p in enumerate(parameters)})
     outputs = with_gradients({"loss": model(_images(inputs), inputs["captions"])}, wanted)
     return {name: _brief(value) if isinstance(value, Tensor) else value for name, value in outputs.items()}
+
+
+def _passes(lesson, inputs: Values) -> Values:
+    model = _captioner(lesson, inputs)
+    model(_images(inputs), inputs["captions"])
+    return {"images encoded": model.image_encoder.pictures}
 
 
 def _brief(gradient: Tensor) -> Tensor:
@@ -272,11 +283,13 @@ def _sample_twice(lesson, inputs: Values) -> Values:
     return {"first call": first["captions"], "second call": again["captions"], "in train mode": model.training}
 
 
-def _each(draw: Callable, run: Callable, what="", about="", cells=tuple(CELLS), **how) -> tuple[Case, ...]:
+def _each(draw: Callable, run: Callable, what="", about="", cells=tuple(CELLS), note="", **how) -> tuple[Case, ...]:
     """One case for each kind of cell."""
-    return tuple(Case(f"{CELLS[cell]}{what}", partial(draw, cell_type=cell, **how), run, about=about) for cell in cells)
+    named = ((f"{CELLS[cell]}{what}", partial(draw, cell_type=cell, **how)) for cell in cells)
+    return tuple(Case(name, draw_one, run, about=about, note=note) for name, draw_one in named)
 
 
+TWICE = "the images pass through the encoder twice: that is twice the work, and its batch norm counts the batch twice"
 AS_FEATURES = "with features in place of images"
 CAPTIONER = (
     exercise(
@@ -285,6 +298,7 @@ CAPTIONER = (
         minutes=20,
         cases=(
             *_each(_model_inputs, _parts),
+            *_each(_model_inputs, _parts, " with word vectors as wide as the hidden state", equal=True),
             *_each(_gaps, _parts, " for words with gaps in their indices", "three words, the largest index is 3"),
             *_each(_parts_inputs, _parts_work, ": starts and scores", "with parameters of ours"),
         ),
@@ -310,6 +324,7 @@ CAPTIONER = (
             *_each(_forward_inputs, _loss_twice, ": two calls"),
             *_each(_forward_inputs, _trained_gradients, ": gradients from images", N=2, ignore="null"),
             *_each(_forward_inputs, _loss_of_bytes, ": images of bytes", "images as uint8", cells=("rnn",), N=2),
+            *_each(_forward_inputs, _passes, ": images encoded once", note=TWICE, N=2),
             _published_loss("rnn"),
             _published_loss("lstm"),
             device_case(partial(_forward_inputs, cell_type="lstm"), _loss_on_meta),

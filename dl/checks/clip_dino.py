@@ -18,19 +18,14 @@ from torch import Tensor, nn
 from dl.checks import segmentation
 from dl.checks.compare import compare, cut
 from dl.checks.devices import device_case
-from dl.checks.exercise import Case, Draw, Exercise, Fault, Values, track, unpack, with_gradients
+from dl.checks.exercise import COSINE, EXACT, GRADIENT, SINGLE, Case, Draw, Exercise, Fault, Values, gradients_of, unpack
 from dl.checks.published import EXPECTED
 from dl.checks.segmentation import judge_devices, kept_in
 
 TOPIC = "clip_dino"
-# In float64. EXACT leaves room for an epsilon of 1e-6 in a denominator, not for 1e-4.
-EXACT: dict[str, Any] = {"rtol": 1e-5, "atol": 1e-7}
-GRADIENT: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-5}  # in float64; an epsilon shows more there, where terms cancel
-SINGLE: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-5}
 IOU: dict[str, Any] = {"rtol": 1e-5, "atol": 1e-6}
 FAKE = "a fake CLIP"
 WIDTH = 7  # of the fake model's features
-COSINE = "torch's cosine_similarity does the whole exercise, and does it well; write the formula once yourself as well."
 MOVED = "the result is not on the device of the inputs, as the docstring promises: on a GPU it comes back on the CPU"
 SHORT = "where rows are much shorter than CLIP's, the number added to the denominator shows in the result"
 IN_PLACE = "no gradient can be taken through this: a tensor that the backward pass needs is changed in place"
@@ -39,6 +34,7 @@ TURNED = (
     "labellings whose memory lies in another order (after transpose) are refused by .view; .reshape and .flatten take them"
 )
 ONE_BYTE = "with one-byte labels (uint8) and many classes this overflows or fails; the notebook's labels are int64"
+NO_FLOAT = "the result is no float, as the docstring promises, so that it cannot be written to a JSON file as it is"
 TIES = "of images that fit equally, the first in the list does not come first, as the docstring promises"
 MANY = "with more places of one class than the notebook's frames have, the counts overflow"
 TEXTS = (
@@ -155,9 +151,8 @@ def _similarity(lesson, inputs: Values) -> Values:
 
 def _similarity_gradients(lesson, inputs: Values, in_place: bool = False) -> Values:
     """Without `in_place`, nothing is said of a function that changes a tensor of its own which the backward pass needs."""
-    wanted = track(inputs, "text_features", "image_features")
     try:
-        return with_gradients(_similarity(lesson, inputs), wanted)
+        return gradients_of(_similarity)(lesson, inputs)
     except RuntimeError as error:
         if in_place or "modified by an inplace operation" not in str(error):
             raise
@@ -187,8 +182,9 @@ def _zero_shot_inputs(draw: Draw, pictures: int = 6, texts: int = 4) -> Values:
 
 
 def _zero_shot(lesson, inputs: Values, model: nn.Module | None = None, device: str = "cpu") -> Values:
-    pictures, texts = _arrays(inputs["images"]), inputs["texts"]
-    return {"names": _plain(lesson.clip_zero_shot_classifier(model or _Clip(), _preprocess, pictures, texts, device))}
+    pictures, texts, model = _arrays(inputs["images"]), inputs["texts"], (model or _Clip()).eval()
+    names = lesson.clip_zero_shot_classifier(model, _preprocess, pictures, texts, device)
+    return {"names": _plain(names), "model in train mode": model.training}
 
 
 def _on_meta(lesson, inputs: Values, call: Callable[..., object], gradient: bool = False) -> Values:
@@ -226,7 +222,8 @@ def _kept_features(lesson, inputs: Values) -> Values:
     retriever, model = _made(lesson, inputs)
     kept = _find_features(vars(retriever), len(inputs["images"]))
     directions = None if kept is None else F.normalize(kept.detach().float(), dim=1)
-    return {"images encoded": model.pictures, "features": directions, "gradient": kept is not None and kept.requires_grad}
+    facts = {"gradient": kept is not None and kept.requires_grad, "model in train mode": model.training}
+    return {"images encoded": model.pictures, "features": directions, **facts}
 
 
 def _find_features(attributes: dict, count: int) -> Tensor | None:
@@ -388,6 +385,10 @@ def _iou(lesson, inputs: Values, **option: bool) -> Values:
     return {"iou": _number(lesson.compute_iou(inputs["pred"], inputs["gt"], inputs["num_classes"], **option))}
 
 
+def _is_float(lesson, inputs: Values) -> Values:
+    return {"a float": isinstance(lesson.compute_iou(*inputs.values()), float)}
+
+
 def _published_ious(lesson, inputs: Values) -> Values:
     """Each of the recorded labellings, as one tensor."""
     labellings = zip(inputs["pred"], inputs["gt"], inputs["num_classes"], strict=True)
@@ -475,7 +476,7 @@ EXERCISES = (
                 ("as many texts as images", {"pictures": 5, "texts": 5}),
                 ("more texts than images", {"pictures": 3, "texts": 9}),
                 ("one image", {"pictures": 1, "texts": 6}),
-                ("many images", {"pictures": 13}),
+                ("many images", {"pictures": 130}),
                 ("one text", {"pictures": 4, "texts": 1}),
                 about=FAKE,
             ),
@@ -527,7 +528,7 @@ EXERCISES = (
             Case("more than there are", _retriever_inputs, partial(_retrieve, query=2, more=5), about=FAKE),
             Case("one image", partial(_retriever_inputs, pictures=1), _retrieve, about=FAKE),
             Case("several queries", _retriever_inputs, _retrieve_often, about=FAKE),
-            Case("all of many images", partial(_retriever_inputs, pictures=13), partial(_retrieve, more=0), about=FAKE),
+            Case("all of many images", partial(_retriever_inputs, pictures=40), partial(_retrieve, more=0), about=FAKE),
             Case("one image twice", _retriever_inputs, _retrieve_doubled, about=FAKE),
             Case("a query that is too long", _retriever_inputs, _retrieve_too_long),
             Case("device followed", _retriever_inputs, partial(_on_meta, call=_query), judge=judge_devices),
@@ -563,6 +564,7 @@ EXERCISES = (
             Case("absent classes left out", partial(_labels, classes=6, present=(1, 2, 4)), _skipping, judge=_judge_present),
             Case("absent classes left out, others in one of the two", _lopsided, _skipping, judge=_judge_present),
             Case("pixels of a frame", partial(_background, shape=(200, 200)), _iou, note=MANY, **IOU),
+            Case("a number of Python", _labels, _is_float, note=NO_FLOAT),
             Case("turned masks", _turned, _iou, note=TURNED, **IOU),
             Case("labels of one byte", _bytes, _iou, note=ONE_BYTE, about="uint8, 20 classes", **IOU),
         ),

@@ -21,6 +21,13 @@ from dl.checks.published import load_case
 
 Values = dict[str, Any]  # tensors, numbers, texts, or lists of them, by name
 
+# Tolerances. EXACT, in float64, leaves room for an epsilon of 1e-6 in a denominator, not for 1e-4; an epsilon shows more in
+# a GRADIENT, where terms cancel. SINGLE is for float32.
+EXACT: dict[str, Any] = {"rtol": 1e-5, "atol": 1e-7}
+GRADIENT: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-5}
+SINGLE: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-5}
+COSINE = "torch's cosine_similarity does the whole exercise, and does it well; write the formula once yourself as well."
+
 MODULES = {  # the modules that hold the exercises of a topic, in the order in which they import each other
     "captioning": ("rnn_lstm_captioning",),
     "transformers": ("transformers",),
@@ -199,9 +206,20 @@ def with_gradients(outputs: Values, wanted: Mapping[str, Tensor], seed: int = 0)
     return {**plain, **{f"d{name}": gradient for name, gradient in zip(names, gradients, strict=True)}}
 
 
-def track(values: Mapping[str, Tensor], *names: str) -> dict[str, Tensor]:
-    """The named floating tensors, made to require a gradient (in place), by name."""
-    return {name: values[name].requires_grad_() for name in names}
+def track(values: Values, *names: str) -> dict[str, Tensor]:
+    """The named floating tensors, by default all there are, made to require a gradient (in place), by name."""
+    floats = [name for name, value in values.items() if isinstance(value, Tensor) and value.is_floating_point()]
+    return {name: values[name].requires_grad_() for name in names or floats}
+
+
+def gradients_of(run: Callable[..., Values]) -> Callable[..., Values]:
+    """What a run returns, and the gradients of all its floating inputs."""
+
+    def gradients(lesson, inputs: Values) -> Values:
+        wanted = track(inputs)
+        return with_gradients(run(lesson, inputs), wanted)
+
+    return gradients
 
 
 def describe(value: object) -> str:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 EXPECTED = Path(__file__).parent / "expected"
@@ -67,25 +64,3 @@ def fill_with_ramp(module: nn.Module, low: float = -1.4, high: float = 1.3) -> n
         ramp = torch.linspace(low, high, parameter.numel(), dtype=parameter.dtype, device=parameter.device)
         parameter.data.copy_(ramp.view(parameter.shape))
     return module
-
-
-@contextmanager
-def replayed_dropout(calls: Sequence[Mapping]) -> Iterator[list[Mapping]]:
-    """Dropout, as module or as function, keeps what the recorded masks keep, call by call; yields the calls that are left.
-
-    Current versions of PyTorch draw other masks from a seed than those with which the expected tensors were made.
-
-    Args:
-        calls: the record's `dropout_calls`: dicts with keep_mask (0 or 1, shaped like the input) and scale.
-    """
-    left, original = list(calls), F.dropout
-
-    def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
-        call = left.pop(0)
-        return input * torch.tensor(call["keep_mask"]).to(input) * call["scale"]
-
-    F.dropout = dropout
-    try:
-        yield left
-    finally:
-        F.dropout = original

@@ -16,11 +16,23 @@ import torch
 from torch import Tensor, nn
 
 from dl.checks.devices import device_case
-from dl.checks.exercise import Case, Draw, Exercise, Values, WrongReturn, describe, published, track, unpack, with_gradients
+from dl.checks.exercise import (
+    SINGLE,
+    Case,
+    Draw,
+    Exercise,
+    Values,
+    WrongReturn,
+    describe,
+    gradients_of,
+    published,
+    track,
+    unpack,
+    with_gradients,
+)
 
 TOPIC = "captioning"
 exercise = partial(Exercise, topic=TOPIC)
-SINGLE: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-5}  # tolerances where everything is float32
 OVERFLOW = (
     "where a tanh or sigmoid is taken of hundreds or thousands, values or gradients are not right: an exponential written by "
     "hand overflows there (in float32 from 88 on). torch.tanh and torch.sigmoid do not"
@@ -69,22 +81,14 @@ def _scaled(draw: Callable[..., Values], name: str, times: float = 1.0, plus: fl
     return scaled
 
 
-def _gradients(run: Callable[..., Values], *names: str) -> Callable[..., Values]:
-    """What a run returns, and the gradients of the named inputs."""
-
-    def gradients(lesson, inputs: Values) -> Values:
-        wanted = track(inputs, *names)
-        return with_gradients(run(lesson, inputs), wanted)
-
-    return gradients
-
-
-def _layers(draw, run, gradients, output: str, course: str, rows: Mapping[str, Values], *more: Case) -> tuple[Case, ...]:
+def _layers(
+    draw, run, output: str, course: str, rows: Mapping[str, Values], *more: Case, gradients: Callable | None = None
+) -> tuple[Case, ...]:
     """The cases of a differentiable exercise: those that all have, its own as rows and in full, the course's own tensors."""
     return (
         *_table(draw, run, {"values on random inputs": {}, "batch of one": {"N": 1}, **rows}),
         *more,
-        Case("gradients", draw, gradients),
+        Case("gradients", draw, gradients or gradients_of(run)),
         Case("float32", _single(draw), run, about="in float32", **SINGLE),
         device_case(draw, lambda lesson, inputs: run(lesson, inputs)[output]),
         published(TOPIC, course, run),
@@ -189,12 +193,11 @@ VANILLA = (
             *_layers(
                 _step_inputs,
                 _step_forward,
-                _gradients(_step_forward, *RNN_STEP),
                 "next_h",
                 "rnn_step_forward",
                 {"as many images as sizes": EQUAL, "large values": {"scale": 10.0}},
             ),
-            _huge(_step_inputs, _gradients(_step_forward, *RNN_STEP)),
+            _huge(_step_inputs, gradients_of(_step_forward)),
         ),
         hints=(
             "which three terms are added before the tanh?",
@@ -230,7 +233,6 @@ VANILLA = (
             *_layers(
                 _rnn_inputs,
                 _rnn_forward,
-                _gradients(_rnn_forward, *RNN_ALL),
                 "h",
                 "rnn_forward",
                 {
@@ -239,9 +241,9 @@ VANILLA = (
                     "a long sequence": LONG,
                     "large values": {"scale": 10.0},
                 },
-                *_table(_rnn_inputs, _gradients(_rnn_forward, *RNN_ALL), {"gradients of a long sequence": {**LONG, "T": 20}}),
+                *_table(_rnn_inputs, gradients_of(_rnn_forward), {"gradients of a long sequence": {**LONG, "T": 20}}),
             ),
-            _huge(_rnn_inputs, _gradients(_rnn_forward, *RNN_ALL)),
+            _huge(_rnn_inputs, gradients_of(_rnn_forward)),
         ),
         hints=(
             "which state does the first step start from, and which the second?",
@@ -385,7 +387,6 @@ WORDS = (
             *_layers(
                 _embedding_inputs,
                 _embedding_forward,
-                _embedding_gradients,
                 "out",
                 "word_embedding_forward",
                 {
@@ -398,6 +399,7 @@ WORDS = (
                 Case(
                     "captions without their last word", _shorter(_embedding_inputs, "x", slice(None, -1)), _embedding_forward
                 ),
+                gradients=_embedding_gradients,
             ),
             replace(
                 device_case(_embedding_inputs, _words_on_the_cpu, "words on the CPU, the table elsewhere"), note=ELSEWHERE
@@ -431,7 +433,7 @@ WORDS = (
                 },
             ),
             Case("large scores", _far_off, _loss, about="that of each true word far below the others"),
-            *_table(_loss_inputs, _gradients(_loss, "x"), {"gradients": {}, "gradients, nothing ignored": UNIGNORED}),
+            *_table(_loss_inputs, gradients_of(_loss), {"gradients": {}, "gradients, nothing ignored": UNIGNORED}),
             Case("float32", _single(_loss_inputs), _loss, about="in float32", **SINGLE),
             device_case(_loss_inputs, lambda lesson, inputs: _loss(lesson, inputs)["loss"]),
         ),
@@ -548,12 +550,12 @@ def _step_cases(draw: Callable[..., Values], course: str) -> tuple[Case, ...]:
         *_layers(
             draw,
             _lstm_step,
-            _lstm_step_gradients,
             "next_c",
             course,
             {"as many images as sizes": {"N": 4, "D": 4, "H": 4}, "large values": {"scale": 10.0}},
             Case("two steps of one layer", draw, _lstm_step_twice),
             Case("a full cell", _scaled(draw, "prev_c", times=20), _lstm_step, about="grown over many steps"),
+            gradients=_lstm_step_gradients,
         ),
         _huge(draw, _lstm_step_gradients),
     )
@@ -566,13 +568,13 @@ def _sequence_cases(draw: Callable[..., Values], course: str, grid: Values, rows
         *_layers(
             draw,
             _lstm_forward,
-            _lstm_gradients,
             "hn",
             course,
             {"one step": {"T": 1}, "a long sequence": long, "large values": {"scale": 10.0}, **rows},
             Case("two calls of one layer", draw, _lstm_twice),
             Case("a cell that grows", partial(_scaled(draw, "b", plus=5), T=9), _lstm_forward, about="all gates open, T = 9"),
             *_table(draw, _lstm_gradients, {"gradients of a long sequence": {**long, "T": 20}}),
+            gradients=_lstm_gradients,
         ),
         _huge(draw, _lstm_gradients),
     )
@@ -614,7 +616,6 @@ RECURRENT = (
             *_layers(
                 _attention_inputs,
                 _attention,
-                _gradients(_attention, "prev_h", "A"),
                 "attn",
                 "dot_product_attention",
                 {

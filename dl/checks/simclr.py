@@ -15,21 +15,16 @@ from PIL import Image
 from torch import Tensor
 
 from dl.checks.devices import device_case, named_device_case
-from dl.checks.exercise import Case, Draw, Exercise, Values, WrongReturn, track, unpack, with_gradients
+from dl.checks.exercise import COSINE, EXACT, GRADIENT, SINGLE, Case, Draw, Exercise, Values, WrongReturn, gradients_of, unpack
 from dl.checks.published import expected
 
 TOPIC = "simclr"
-# In float64. EXACT leaves room for an epsilon of 1e-6 in a denominator, not for 1e-4.
-EXACT: dict[str, Any] = {"rtol": 1e-5, "atol": 1e-7}
-GRADIENT: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-5}  # in float64; an epsilon shows more there, where terms cancel
-SINGLE: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-5}
 # TIGHT is for long vectors in float64, where no epsilon shows, but single precision does.
 TIGHT: dict[str, Any] = {"rtol": 1e-9, "atol": 1e-10}
 SHORT: dict[str, Any] = {"rtol": 2e-2, "atol": 2e-2}  # for short vectors: an epsilon of 1e-6 may show, a floor of 0.1 may not
 PIXELS: dict[str, Any] = {"rtol": 1e-5, "atol": 1e-5}
 LONG_ROWS, SHORT_ROWS = 1e5, 0.02  # factors of ordinary lengths
 TAUS = (5.0, 1.0, 0.5, 0.05)  # at which the notebook asks for the loss
-COSINE = "torch's cosine_similarity does the whole exercise, and does it well; write the formula once yourself as well."
 ONE_NUMBER = "for vectors in a row, (1, D), the result keeps an axis; the docstring has a tensor of shape () there as well"
 OVERFLOW = (
     "in float32 this is not right at temperatures below about 0.05, where exp(cosine / tau) grows too large (below 0.011 it "
@@ -214,16 +209,6 @@ def _device(draw: Callable[[Draw], Values], run: Callable) -> Case:
     return device_case(draw, call)
 
 
-def _gradients(run: Callable) -> Callable:
-    """The outputs of `run`, and the gradients of all its tensors."""
-
-    def gradients(lesson, inputs: Values) -> Values:
-        wanted = track(inputs, *(name for name, value in inputs.items() if isinstance(value, Tensor)))
-        return with_gradients(run(lesson, inputs), wanted)
-
-    return gradients
-
-
 def _common(
     draw: Callable, run: Callable, special: Mapping[str, Callable], scaled: tuple[Callable, Callable] | None = None
 ) -> list[Case]:
@@ -231,7 +216,7 @@ def _common(
     many, run_many = scaled or (draw, run)
     return [
         Case("values on random inputs", draw, run, **EXACT),
-        Case("gradients", draw, _gradients(run), **GRADIENT),
+        Case("gradients", draw, gradients_of(run), **GRADIENT),
         *(Case(name, its_draw, run, **EXACT) for name, its_draw in special.items()),
         Case("large values", partial(many, scale=LONG_ROWS), run_many, **TIGHT),
         Case("short rows", partial(many, scale=SHORT_ROWS), run_many, **SHORT),
@@ -293,7 +278,7 @@ def _loss_cases(name: str, *further: Case) -> tuple[Case, ...]:
     return (
         _published("simclr_n4_d8", at_each_tau, lambda r: {"losses": [r["loss"]["value_by_tau"][str(tau)] for tau in TAUS]}),
         *_common(_temperatures, loss, special),
-        Case("one pair", partial(_temperatures, N=1), _gradients(loss), rtol=1e-7, atol=1e-7),
+        Case("one pair", partial(_temperatures, N=1), gradients_of(loss), rtol=1e-7, atol=1e-7),
         *further,
         lower("very small temperature", (0.01, 0.007, 0.004), torch.float64, LEFT_OUT, EXACT),
         lower("float32, small temperature", (0.05, 0.02, 0.006), torch.float32, OVERFLOW, {**SINGLE, "atol": 1e-3}),

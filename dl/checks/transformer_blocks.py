@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dl.checks.calls import Record
@@ -28,11 +27,14 @@ from dl.checks.devices import device_case
 from dl.checks.exercise import Case, Draw, Values, track, with_gradients
 from dl.checks.published import expected, fill_with_ramp, load_case
 from dl.models.transformer_roles import DECODER, ENCODER, ROLES, Roles, block_parts, listed_heads, owners
+from dl.utils import dropout_as
 
 TOPIC = "transformers"
 SINGLE = (1e-4, 1e-5)  # rtol and atol in float32
 COARSE = (0.1, 1e-6)  # how near the largest of some hundred uniform draws of one spread are to each other
 MOST_TOKENS = 16  # of a sequence in a case
+FOREIGN = (nn.Dropout, nn.LeakyReLU, nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoid)  # to a feed-forward block
+PARTS = [-1.0]  # in place of dropout rates
 MANY_ROWS = 4000  # of a batch, over which dropout is averaged
 CHOSEN = {"Transformer": ("embedding", "encoder0.feed.in.weight", "decoder0.norm1.scale", "vocabulary.bias")}
 Maker = Callable[..., Values]  # draws inputs, or runs a lesson on them
@@ -131,8 +133,7 @@ def _values(kind: str, lesson, inputs: Values) -> Values:
 def _gradients(kind: str, lesson, inputs: Values) -> Values:
     """Gradients at the inputs, and at the parameters, or at some of them."""
     module, roles = _made(lesson, kind, inputs)
-    floats = [name for name, value in inputs.items() if isinstance(value, Tensor) and value.is_floating_point()]
-    wanted = {**track(inputs, *floats), **{role: p for role, p in roles.items() if role in CHOSEN.get(kind, roles)}}
+    wanted = {**track(inputs), **{role: p for role, p in roles.items() if role in CHOSEN.get(kind, roles)}}
     return with_gradients({"y": module(*_arguments(inputs))}, wanted)
 
 
@@ -148,22 +149,24 @@ def _second_call(kind: str, lesson, inputs: Values) -> Values:
 
 
 @contextmanager
-def _drops(masks: Callable[[int, Tensor], Tensor]) -> Iterator[list[float]]:
-    """Dropout, as module or as function, keeps what `masks` (call number, tensor) keeps; yields the rates asked for."""
+def _drops(masks: Callable[[int, Tensor], Tensor], batch: int) -> Iterator[list[float]]:
+    """Dropout keeps what `masks` (call number, tensor) keeps.
+
+    Yields the rates asked for; in the end `PARTS`, where it was asked for parts of the batch, whose masks nobody knows.
+    """
     rates: list[float] = []
-    original = F.dropout, torch.dropout
+    parts: list[Tensor] = []
 
-    def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
-        if not training:
+    def dropped(input: Tensor, rate: float) -> Tensor:
+        rates.append(rate)
+        if input.ndim < 3 or len(input) < batch:
+            parts.append(input)
             return input
-        rates.append(float(p))
-        return input * masks(len(rates) - 1, input).to(input) / (1 - p)
+        return input * masks(len(rates) - 1, input).to(input) / (1 - rate)
 
-    F.dropout, torch.dropout = dropout, lambda input, p, train: dropout(input, p, train)
-    try:
+    with dropout_as(dropped):
         yield rates
-    finally:
-        F.dropout, torch.dropout = original
+    rates[:] = PARTS if parts else rates
 
 
 def _training(kind: str, lesson, inputs: Values) -> Values:
@@ -174,15 +177,13 @@ def _training(kind: str, lesson, inputs: Values) -> Values:
 
     def keep(call: int, x: Tensor) -> Tensor:
         random = np.random.RandomState((inputs["parameters"] + call) % 2**32)
-        if x.ndim < 3:
-            return torch.from_numpy(random.random_sample(tuple(x.shape)) < 0.7)
         tokens, features = x.shape[-2:]
         numbers = random.random_sample((max(tokens, MOST_TOKENS), *x.shape[:-2], features))[:tokens]
         return torch.from_numpy(np.moveaxis(numbers, 0, -2) < 0.7)
 
     module, _ = _made(lesson, kind, inputs)
     module.train()
-    with _drops(keep) as rates:
+    with _drops(keep, len(_arguments(inputs)[0])) as rates:
         out = module(*_arguments(inputs))
     return {"out": out.detach(), "dropout_rates": rates}
 
@@ -200,10 +201,10 @@ def _averages(kind: str, lesson, inputs: Values) -> Values:
 
 
 def _unless_by_hand(wanted: Case) -> Case:
-    """The case, but dropout that is written without PyTorch's own cannot be asked for its masks; its averages are judged."""
+    """The case, but dropout by hand, or sequence by sequence, cannot take its masks; its averages are judged."""
 
     def judge(inputs: Values, got: Values, right: Values):
-        by_hand = not got["dropout_rates"] and right["dropout_rates"]
+        by_hand = right["dropout_rates"] and got["dropout_rates"] in ([], PARTS)
         return None if by_hand else differs(wanted, Record(right), Record(got), inputs)
 
     return replace(wanted, judge=judge)
@@ -232,8 +233,9 @@ def _course_block(kind: str, check: str, what: str) -> Case:
     def run(lesson, inputs: Values) -> Values:
         block = fill_with_ramp(getattr(lesson, kind)(*inputs.pop("sizes")).double()).train()
         masks = inputs.pop("masks")
-        with _drops(lambda call, x: masks[min(call, len(masks) - 1)]) as rates:
-            return {"out": block(*inputs.values()).detach(), "dropout_rates": rates}
+        with _drops(lambda call, x: masks[min(call, len(masks) - 1)], len(masks[0])) as rates:
+            out = block(*inputs.values()).detach()
+        return {"out": out, "dropout_rates": rates}
 
     return _unless_by_hand(recorded(check, run, f"values of the course, {what}"))
 
@@ -268,15 +270,15 @@ def _first_size(module: nn.Module, matrices: Sequence[nn.Module], size: int) -> 
     return f"{size} features"
 
 
-def _spreads(kind: str, names: Sequence[str], lesson, inputs: Values) -> Values:
-    """The largest and the smallest first weight of each named linear layer, and which begin alike."""
+def _spreads(kind: str, names: Sequence[str], lesson, inputs: Values, alone: bool = False) -> Values:
+    """Which of the named linear layers begin alike, and unless that is asked `alone` the span of their first weights."""
     _, roles = _new(lesson, kind, inputs)
     outputs: Values = {f"first weights of {name}": "not there" for name in names}
     weights = {name: roles[f"{name}.weight"] for name in names if f"{name}.weight" in roles}
     outputs |= {f"first weights of {name}": [float(w.min()), float(w.max())] for name, w in weights.items()}
     pairs = combinations(weights.items(), 2)
-    outputs["maps that begin alike"] = [f"{a} and {b}" for (a, first), (b, second) in pairs if torch.equal(first, second)]
-    return outputs
+    alike = {"maps that begin alike": [f"{a} and {b}" for (a, first), (b, second) in pairs if torch.equal(first, second)]}
+    return alike if alone else outputs | alike
 
 
 def _layers(kind: str, lesson, inputs: Values) -> Values:
@@ -288,6 +290,7 @@ def _layers(kind: str, lesson, inputs: Values) -> Values:
         outputs["weights_softmax"] = module.weights_softmax
     if kind == "FeedForwardBlock":
         outputs["takes"] = _first_size(module, [part for _, part in owners(module)], inputs["sizes"][0])
+        outputs["not part of it"] = sorted({type(part).__name__ for part in module.modules() if isinstance(part, FOREIGN)})
     return {**outputs, "learnt_numbers": _learnt(module)}
 
 
@@ -295,7 +298,8 @@ def _layers_of_norm(lesson, inputs: Values) -> Values:
     norm = lesson.LayerNormalization(*inputs["sizes"])
     own = sorted((str(tuple(p.shape)), float(p.min()), float(p.max())) for p in norm.parameters())
     spans = [f"{shape}, " + (f"all {low:g}" if low == high else f"{low:.2f} … {high:.2f}") for shape, low, high in own]
-    return {"learnt_numbers": _learnt(norm), "dtypes": sorted({str(p.dtype) for p in norm.parameters()}), "parameters": spans}
+    dtypes = sorted({str(p.dtype) for p in norm.parameters()})
+    return {"learnt_numbers": _learnt(norm), "dtypes": dtypes, "parameters": spans, "epsilon": norm.epsilon}
 
 
 def _norm_at_first(lesson, inputs: Values) -> Values:
@@ -338,6 +342,7 @@ def _layers_of_model(lesson, inputs: Values) -> Values:
         "emb_layer": _counted(embedding.parameters()) if isinstance(embedding, nn.Module) else "not there",
         "row that is not learnt": str(getattr(embedding, "padding_idx", None)),
         "longest row": str(getattr(embedding, "max_norm", None)),
+        "gradient divided by how often a row is read": getattr(embedding, "scale_grad_by_freq", False),
     }
     for name in ("encoder", "decoder"):
         part = getattr(model, name, None)
@@ -544,11 +549,13 @@ def _of_tokens(kind: str, draw: Maker, on: Callable[..., Case], *more: Case) -> 
 
 
 def _of_new_block(kind: str, attentions: Sequence[str]) -> tuple[Case, ...]:
-    layers, maps = partial(_layers_of_block, kind, attentions), (f"{attentions[0]}.merge", "feed.in", "feed.out")
+    layers, merges = partial(_layers_of_block, kind, attentions), [f"{name}.merge" for name in attentions]
+    maps = (merges[0], "feed.in", "feed.out")
     return (
         _new_module("layers", _sizes_of_block, layers),
         _new_module("one head", partial(_sizes_of_block, heads=1), layers),
         _new_module("first weights", (2, 24, 16, 0.1), partial(_spreads, kind, maps), COARSE),
+        replace(_new_module("copies", _sizes_of_block, partial(_spreads, kind, merges, alone=True)), note=COPIED),
     )
 
 
@@ -570,7 +577,8 @@ def _of_block(kind: str, tokens: str, of: Sequence[str], *more: Case) -> tuple[C
     )
 
 
-MAPS = ("head0.q", "head1.v", "merge")  # of two heads
+MAPS, QUERIES = ("head0.q", "head1.v", "merge"), ("head0.q", "head1.q")  # of two heads
+COPIED = "parts begin as copies of one another; made one by one, each begins with weights of its own, as it should"
 FAR_ROW = "in float32, with a mean far from 0, digits are lost: E[x²] - E[x]² loses them there, (x - mean)² does not"
 FLAT_ROW = "in float32 a row of equal numbers goes wrong: E[x²] - E[x]² loses its digits there, (x - mean)² does not"
 CASES: Mapping[str, tuple[Case, ...]] = {
@@ -591,6 +599,7 @@ CASES: Mapping[str, tuple[Case, ...]] = {
         _new_module("layers", _sizes_of_heads, partial(_layers, "MultiHeadAttention")),
         _new_module("one head", lambda draw: [1, *draw.sizes(2)], partial(_layers, "MultiHeadAttention")),
         _new_module("first weights", (2, 24, 16), partial(_spreads, "MultiHeadAttention", MAPS), COARSE),
+        replace(_new_module("copies", (2, 5, 3), partial(_spreads, "MultiHeadAttention", QUERIES, alone=True)), note=COPIED),
     ),
     "MultiHeadAttention.forward": _of_attention(
         "MultiHeadAttention", _for_heads, HEADS, HEADS("one head", heads=1), HEADS("train mode, with a mask", _training)
@@ -639,7 +648,7 @@ CASES: Mapping[str, tuple[Case, ...]] = {
         MODEL("gradients", _gradients),
         MODEL("a second call", _second_call),
         device_case(_for_model, partial(_elsewhere, "Transformer")),
-        MODEL("train mode", _training),
+        _unless_by_hand(MODEL("train mode", _training)),
         MODEL("positions without a batch", shared=True),
         MODEL("batch of one", N=1),
         MODEL("an answer of two tokens", answer=2),

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from dl.checks.devices import device_case
-from dl.checks.exercise import Case, Draw, Exercise, Values, track, unpack, with_gradients
+from dl.checks.exercise import Case, Draw, Exercise, Values, gradients_of, unpack
 from dl.checks.published import expected
 from dl.checks.transformer_blocks import CASES, SINGLE, TOPIC, case, forbidding, published, recorded, sizes_of
 
@@ -97,10 +97,6 @@ def _looped_cases(function: str, batch: bool) -> tuple[Case, ...]:
     def run(lesson, inputs: Values) -> Values:
         return {"y": getattr(lesson, function)(inputs["query"], inputs["key"], inputs["value"])}
 
-    def gradients(lesson, inputs: Values) -> Values:
-        wanted = track(inputs, "query", "key", "value")
-        return with_gradients(run(lesson, inputs), wanted)
-
     def triple(draw: Draw, **own) -> Values:
         return _triple(draw, batch, **own)
 
@@ -114,7 +110,7 @@ def _looped_cases(function: str, batch: bool) -> tuple[Case, ...]:
         case("large scores", triple, run, scale=8.0),
         device_case(triple, lambda lesson, inputs: run(lesson, inputs)["y"]),
         case("float32", triple, run, SINGLE, dtype=torch.float32),
-        case("gradients", triple, gradients, note=NO_WAY_BACK),
+        case("gradients", triple, gradients_of(run), note=NO_WAY_BACK),
     )
 
 
@@ -142,11 +138,6 @@ def _very_low(draw: Draw) -> Values:
 
 def _attention(lesson, inputs: Values) -> Values:
     return unpack(lesson.scaled_dot_product_no_loop_batch(*inputs.values()), "y", "weights")
-
-
-def _attention_gradients(lesson, inputs: Values) -> Values:
-    wanted = track(inputs, "query", "key", "value")
-    return with_gradients(_attention_output(lesson, inputs), wanted)
 
 
 def _attention_output(lesson, inputs: Values) -> Values:
@@ -273,10 +264,7 @@ def _loss_cases(function: str) -> tuple[Case, ...]:
     def run(lesson, inputs: Values) -> Values:
         return {"loss": getattr(lesson, function)(inputs["pred"], inputs["ground"])}
 
-    def gradient(lesson, inputs: Values) -> Values:
-        wanted = track(inputs, "pred")
-        return with_gradients(run(lesson, inputs), wanted)
-
+    gradient = gradients_of(run)
     return (
         case("an even guess", _loss_inputs, run, scale=0.0),
         case("values on random inputs", _loss_inputs, run),
@@ -377,7 +365,7 @@ EXERCISES = (
             case("values with a mask", _attention_inputs, _attention),
             _masked_course(),
             case("all sizes equal, with a mask", _attention_inputs, _attention, equal=True),
-            case("gradients", _attention_inputs, _attention_gradients),
+            case("gradients", _attention_inputs, gradients_of(_attention_output)),
             device_case(_attention_inputs, lambda lesson, inputs: _attention(lesson, inputs)["y"]),
             case("very low scores", _very_low, _attention, 1e-3),
             case("batch of one", _attention_inputs, _attention, N=1),

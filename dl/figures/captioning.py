@@ -69,8 +69,8 @@ def lstm_cell() -> Figure:
         (11.6, "$o=\\sigma(a_o)$", "show?", ORANGE),
     ):
         box(axis, x, 2.5, name, width=1.95, fill=fill)
-        axis.text(x, 1.75, meaning, ha="center", fontsize=10, color="#555555")
-        arrow(axis, (x, 0.75), (x, 1.5))
+        axis.text(x + 0.15, 1.35, meaning, fontsize=10, color="#555555")
+        arrow(axis, (x, 0.75), (x, 2.05))
     arrow(axis, (4.4, 2.95), (4.4, 5.15))
     box(axis, 8.0, 4.1, "$\\odot$", width=0.8, fill=PINK)
     arrow(axis, (6.9, 2.95), (7.65, 3.75))
@@ -98,7 +98,7 @@ def captioner() -> Figure:
     arrow(axis, (2.3, 2.6), (3.2, 2.6))
     box(axis, 4.4, 2.6, "RegNetX\n400 x 4 x 4", width=2.3, height=1.5, fill=BLUE)
     arrow(axis, (5.55, 2.6), (6.75, 2.6), "mean,\nproject", text_at=(-0.05, 0.6))
-    words = ("<START>", "a", "red", "star"), ("a", "red", "star", "<END>")
+    words = ("<START>", "a", "red", "fish"), ("a", "red", "fish", "<END>")
     for position, (given, predicted) in enumerate(zip(*words)):
         x = 7.4 + 2.1 * position
         box(axis, x, 2.6, "RNN", width=1.3, fill=GREEN)
@@ -111,7 +111,7 @@ def captioner() -> Figure:
     return describe(
         figure,
         "The captioner: an image of 112 by 112 pixels becomes a 400 by 4 by 4 grid, whose mean is projected to the first "
-        "state of an RNN. The RNN reads START, a, red, star and predicts a, red, star, END.",
+        "state of an RNN. The RNN reads START, a, red, fish and predicts a, red, fish, END.",
     )
 
 
@@ -162,14 +162,14 @@ def show_captioned(images: Tensor, titles: list[str], marks: list[list[bool]] | 
     for axis, image, words in zip(axes.flat, images, laid):
         axis.imshow(tensor_to_image(image))
         for line, column, word, wrong in words:
-            at = {"xy": (0, 0), "xytext": (column * MONO_WIDTH, -4 - line * LINE)}
+            at = {"xy": (0, 0), "xytext": (column * MONO_WIDTH, -4 - MONO - line * LINE)}
             look = {"color": WRONG, "weight": "bold"} if wrong else {"color": "#222222"}
             axis.annotate(
                 word.replace("$", r"\$"),
                 **at,
                 xycoords="axes fraction",
                 textcoords="offset points",
-                va="top",
+                va="baseline",
                 family="monospace",
                 fontsize=MONO,
                 **look,
@@ -260,8 +260,8 @@ def _under_attention(image: Tensor, weights: Tensor) -> np.ndarray:
 def gradient_reach(norms: dict[str, list[float]]) -> Figure:
     """Gradient norm against distance in steps, on a logarithmic scale: one curve per layer."""
     figure, axis = plt.subplots(figsize=(7.5, 3.8))
-    for (name, values), style in zip(norms.items(), ("-", "--", "-.", ":")):
-        axis.plot(range(len(values)), values, style, label=name, linewidth=2)
+    for (name, values), style in zip(norms.items(), ("-", "--", "-.", ":", (0, (1, 3)))):
+        axis.plot(range(len(values)), values, linestyle=style, label=name, linewidth=2)
     axis.set(xlabel="steps between the input and the last hidden state", ylabel="gradient norm, relative", yscale="log")
     axis.set_title("How much of the gradient survives?")
     axis.legend()

@@ -251,7 +251,7 @@ def cosine_ranges(tables: Mapping[str, np.ndarray]) -> Figure:
         said.append(f"{name}: own images {table[own].mean():.2f} on average, others {table[~own].mean():.2f}")
     axis.set_yticks(range(len(tables)), tables)
     axis.set(xlabel="cosine", xlim=(-0.5, 1.02), ylim=(-0.5, len(tables) - 0.3))
-    axis.set_title("How far apart are right and wrong pairs?")
+    axis.set_title("How far apart are matching and mismatched pairs?")
     figure.legend(loc="outside lower center", ncol=2)
     return describe(figure, "Dots on a scale of cosines. " + "; ".join(said) + ".")
 

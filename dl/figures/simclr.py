@@ -245,18 +245,24 @@ def learning_curves(runs: Mapping[str, Mapping[str, Sequence[float]]], shipped: 
     return describe(figure, f"kNN accuracy against images seen. {ends}; the shipped weights reach {shipped:.0f} percent.")
 
 
-def score_bars(scores: Mapping[str, float], title: str, label: str) -> Figure:
-    """Horizontal bars of percentages, in the order given, each with its number."""
-    figure, axis = plt.subplots(figsize=(7.0, 0.45 * len(scores) + 1.1))
-    names = list(scores)
-    bars = axis.barh(names, list(scores.values()), color=NEGATIVE)
-    axis.bar_label(bars, fmt="%.1f", padding=3)
+def score_bars(scores: Mapping[str, Mapping[str, float]], title: str, label: str) -> Figure:
+    """Horizontal bars of percentages, each with its number: a group for each name, a bar for each of (at most) two kinds."""
+    figure, axis = plt.subplots(figsize=(7.0, 0.65 * len(scores) + 1.1))
+    kinds = list(next(iter(scores.values())))
+    for kind, colour, shift in zip(kinds, (NEGATIVE, POSITIVE), (-0.2, 0.2)):
+        at, values = np.arange(len(scores)) + shift, [by_kind[kind] for by_kind in scores.values()]
+        axis.bar_label(axis.barh(at, values, 0.38, color=colour, label=kind), fmt="%.1f", padding=3)
+    axis.set_yticks(range(len(scores)), list(scores))
+    axis.legend(loc="lower right")
     axis.axvline(10, color="black", linestyle=":")
     axis.set(title=title, xlabel=label, xlim=(0, 100))
     axis.invert_yaxis()
     axis.grid(axis="y", visible=False)
     figure.tight_layout()
-    return describe(figure, f"{label} as bars: " + "; ".join(f"{name} {value:.1f}" for name, value in scores.items()) + ".")
+    groups = (
+        f"{name} " + ", ".join(f"{value:.1f} ({kind})" for kind, value in by_kind.items()) for name, by_kind in scores.items()
+    )
+    return describe(figure, f"{label} as bars: {'; '.join(groups)}.")
 
 
 def label_curve(per_class: Sequence[int], curves: Mapping[str, Sequence[float]]) -> Figure:

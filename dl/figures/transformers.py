@@ -268,8 +268,7 @@ def schedules(named: Mapping[str, tuple[Callable[[int], float], int]]) -> Figure
     for axis, color, (name, (schedule, updates)) in zip(axes[0], LINE, named.items(), strict=False):
         steps = range(updates)
         axis.plot(steps, [1e3 * schedule(step) for step in steps], color=color)
-        axis.set(title=name, xlabel="update", ylim=(0, None))
-    axes[0, 0].set_ylabel("learning rate [$10^{-3}$]")
+        axis.set(title=name, xlabel="update", ylabel="learning rate [$10^{-3}$]", ylim=(0, None))
     tops = ", ".join(f"{name}: at most {max(map(rate, range(updates))):.1e}" for name, (rate, updates) in named.items())
     return _tight(describe(figure, f"Learning rate against the update, one panel per schedule. {tops}."))
 

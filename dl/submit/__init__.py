@@ -89,7 +89,7 @@ def submit(
     _say_list("Missing, handed in without", missing)
     _say_list("Left out of dl/, as it is no code", snapshot.left_out)
     _say_list("Not shown in the PDF as in the notebook", notes)
-    _say_list("Notes (the submission was made all the same)", findings)
+    _say_list("Findings (the submission was made all the same)", findings)
     say(
         f"Written to {_shown(folder)}: {', '.join(made)}; {_count(len(findings), 'finding')}, "
         f"{_count(len(missing), 'file')} missing."
@@ -115,7 +115,7 @@ def read_identity(path: Path) -> tuple[dict[str, str], list[Finding]]:
     empty = [key for key in identity if not identity[key]]
     lines = " and ".join(f'"{key}: …"' for key in empty)
     if empty:
-        findings.append(Finding(IDENTITY_FILE, f"does not say who hands this in: write {lines} in it"))
+        findings.append(Finding(IDENTITY_FILE, f"does not say whose submission this is: write {lines} in it"))
     return identity, findings
 
 

@@ -147,9 +147,13 @@ def read() -> dict[str, dict]:
 
 
 def after(run: dict, epoch: int) -> dict[str, float]:
-    """Scores of a recorded pretraining run after an epoch, 0 for before: the better of both sizes of the test images."""
-    titles = {"knn": "kNN (%)", "probe": "linear probe (%)"}
-    return {title: max(run[name][epoch], run[f"{name}_{SIDE}"][epoch]) for name, title in titles.items()}
+    """Scores in percent of a recorded pretraining run after an epoch, 0 for before, for both sizes of the test images."""
+    sizes = {SIDE: f"_{SIDE}", FULL_SIDE: ""}
+    return {
+        f"{title}, {side} px": run[f"{name}{ending}"][epoch]
+        for name, title in (("knn", "kNN"), ("probe", "probe"))
+        for side, ending in sizes.items()
+    }
 
 
 def epochs_of(name: str) -> int:

@@ -369,6 +369,12 @@ def _(self, images, captions):
     return temporal_softmax_loss(torch.stack(scores, 1), captions[:, 1:].contiguous(), self.ignore_index)
 
 
+@right("CaptioningRNN.forward")
+def _(self, images, captions):
+    captions = captions.to(self.encode(images).device)  # note: pass through the encoder twice
+    return temporal_softmax_loss(self.scores(images, captions[:, :-1]), captions[:, 1:], self.ignore_index)
+
+
 @right("CaptioningRNN.sample")
 def _(self, images, max_length=15):
     features, maps = self.encode(images), []

@@ -255,7 +255,7 @@ def _(pred, gt, num_classes, skip_absent):
         union = ((pred == c) | (gt == c)).sum().float()
         if union > 0 or not skip_absent:
             ious.append(((pred == c) & (gt == c)).sum().float() / (union + 1e-8))
-    return torch.stack(ious).mean()
+    return torch.stack(ious).mean()  # note: the result is no float
 
 
 @right("compute_iou")

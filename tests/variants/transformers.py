@@ -121,7 +121,7 @@ RIGHT = {
     ),
     "DecoderBlock.__init__": (
         "import copy; self.attention_self = MultiHeadAttention(num_heads, emb_dim, emb_dim // num_heads)\n"
-        "self.attention_cross = copy.deepcopy(self.attention_self)\n"
+        "self.attention_cross = copy.deepcopy(self.attention_self)  # note: begin as copies\n"
         "self.norm1, self.norm2, self.norm3 = (LayerNormalization(emb_dim) for _ in range(3))\n"
         "self.feed_forward, self.dropout = FeedForwardBlock(emb_dim, feedforward_dim), nn.Dropout(dropout)",
         "kind = lambda: MultiHeadAttention(num_heads, emb_dim, emb_dim // num_heads); self.dropout = nn.Dropout(dropout)\n"
@@ -563,6 +563,33 @@ def _(self, x):
     for layer, norm in ((lambda t: self.MultiHeadBlock(t, t, t), self.norm1), (self.feed_forward, self.norm2)):
         x = torch.dropout(norm(x + layer(x)), self.dropout.p, self.training)
     return x
+
+
+@right("MultiHeadAttention.__init__")
+def _(self, num_heads, dim_in, dim_out):
+    head = SelfAttention(dim_in, dim_out, dim_out)
+    self.heads = nn.ModuleList([head, *(__import__("copy").deepcopy(head) for _ in range(1, num_heads))])
+    self.merge = xavier_linear(num_heads * dim_out, dim_in)  # note: begin as copies
+
+
+@right("EncoderBlock.forward")
+def _(self, x):
+    done = []
+    for one in x.split(1):  # one sequence after the other
+        one = self.dropout(self.norm1(one + self.MultiHeadBlock(one, one, one)))
+        done.append(self.dropout(self.norm2(one + self.feed_forward(one))))
+    return torch.cat(done)
+
+
+@right("Transformer.forward")
+def _(self, ques_b, ques_pos, ans_b, ans_pos):
+    scores = []
+    for ques, ans, n in zip(ques_b, ans_b, range(len(ques_b))):
+        of_ques, of_ans = (pos[n % len(pos)][None] for pos in (ques_pos, ans_pos))
+        read = ans[None, :-1]
+        seen = self.encoder(self.emb_layer(ques[None]) + of_ques)
+        scores.append(self.decoder(self.emb_layer(read) + of_ans[:, :-1], seen, get_subsequent_mask(read))[0])
+    return torch.cat(scores)
 
 
 @wrong("EncoderBlock.forward", "")
