@@ -220,13 +220,13 @@ exact = rows["exact match (greedy)"]
 whole.reveal(f"{exact:.0%}", "EOS is free, the sign nearly so; one wrong digit spoils a result.")
 session.record(
     recipe_token_accuracy=forced, recipe_exact=exact,
-    recipe_exact_new=rows["exact match (greedy), rows not in training"],
+    recipe_exact_new=rows[elsewhere],
 )
 session.check("exact match is lower than token accuracy", exact < forced)
 session.target("the ones are the hardest token", min(greedy[1:4]) == greedy[3])
 
 # %% [markdown]
-# Both losses are far from 0 and not far from each other, so the model is mostly underfitting; how much it has memorised, Part V shows. Token accuracy flatters. Almost all mistakes are in the ones digit. Sign and tens are nearly always right, so the model knows roughly how *large* a result is; it gets more than half of the ones digits right: far more than the tenth that guessing would get, but far fewer than a model that calculates. Part V looks closer. (Some validation rows also stand in the training split, because the rows were drawn with repetition; the last line leaves them out.)
+# Both losses are far from 0 and not far from each other, so the model is mostly underfitting; how much it has memorised, Part V shows. Token accuracy flatters. Almost all mistakes are in the ones digit. Sign and tens are nearly always right, so the model knows roughly how *large* a result is. It gets more than half of the ones digits right: far more than the tenth that guessing would get, but far fewer than a model that calculates. Part V looks closer. (Some validation rows also stand in the training split, because the rows were drawn with repetition; the last line leaves them out.)
 #
 # ## Where does it look?
 #
