@@ -176,7 +176,7 @@ Table([{"features": name, "shortest": x.min().item(), "mean": x.mean().item(),
 #
 # **Fill in `get_similarity_no_loop` in `dl/clip_dino.py`:** the cosine of each of $N$ texts with each of $M$ images, as one matrix, without a loop.
 #
-# *The idea.* A dot product grows with the lengths of both vectors, so a text with a long vector would win for many images, whatever its direction. The cosine divides the lengths out and keeps the direction. And a dot product of *every* row with *every* row is one matrix product.
+# *The idea.* A dot product grows with the lengths of both vectors, so a text with a long vector would win for many images even where the direction of another fits better. The cosine divides the lengths out and keeps the direction. And a dot product of *every* row with *every* row is one matrix product.
 #
 # *On paper.* Take two texts $t_1 = (3, 4)$, $t_2 = (1, 0)$ and two images $i_1 = (0, 2)$, $i_2 = (2, 0)$. The lengths are 5, 1, 2, 2. So $\cos(t_1, i_1) = 8 / (5 \cdot 2) = 0.8$, $\cos(t_1, i_2) = 6 / (5 \cdot 2) = 0.6$, $\cos(t_2, i_1) = 0$ and $\cos(t_2, i_2) = 1$: the matrix is $\begin{pmatrix} 0.8 & 0.6 \\ 0 & 1 \end{pmatrix}$.
 #
@@ -467,7 +467,7 @@ session.record(swap_right=share, swap_cosine_of_texts=alike)
 session.target("on swapped colours it only guesses", 0.35 <= share <= 0.65, f"{share:.2f}")
 
 # %% [markdown]
-# *Two images in which only the colours are exchanged, and the cosines of both sentences with both.* The two sentences have nearly the same vector, so their cosines with one image are almost equal. Which of them is ahead is luck, even where it comes out right. Over many such pairs the model is right about as often as a coin. The vector holds which colours and which objects are named, but hardly which colour belongs to which object: in this respect the sentence is a **bag of words**. Why did training not care? The loss only had to tell a pair from the others *in the batch*, and a batch hardly ever holds the swapped scene. The published CLIP suffers from the same gap, with photographs ([Yuksekgonul et al. 2023](https://arxiv.org/abs/2210.01936)); training with swapped sentences as additional negatives narrows it.
+# *Two images in which only the colours are exchanged, and the cosines of both sentences with both.* The two sentences have nearly the same vector, so their cosines with one image are almost equal. Which of them is ahead is luck, even where it comes out right. Over many such pairs the model is right about as often as a coin. The vector holds which colours and which objects are named, but hardly which colour belongs to which object: in this respect the model treats the sentence as a **bag of words**. Why did training not care? The loss only had to tell a pair from the others *in the batch*, and a batch hardly ever holds the swapped scene. The published CLIP suffers from the same gap, with photographs ([Yuksekgonul et al. 2023](https://arxiv.org/abs/2210.01936)); training with swapped sentences as additional negatives narrows it.
 #
 # ### Question 2
 #

@@ -544,7 +544,7 @@ session.say(f"The recorded run ends at **{longer['knn_16'][-1]:.1f} %** after "
 # %% [markdown]
 # ## Which augmentation matters?
 #
-# Next, we compare four runs of the same script after one epoch, the first of which is the recorded run above. (Every accuracy is given twice: for test images of 16 pixels, the size of the training views, and for the same images at their full 32.) They began with the same random weights and differ only in the augmentation: with everything; without colour changes (no jitter, no grey); without cropping; and with neither, where only mirroring is left. Besides kNN, the script fitted a logistic regression (one linear layer and a softmax) to the frozen features of 2,000 labelled images; this is called a *linear probe*, and there is more on it below. All runs are short and each has one seed, so read large differences and ignore small ones.
+# Next, we compare four runs of the same script after one epoch, the first of which is the recorded run above. (Every accuracy is given twice: with labelled and test images of 16 pixels, the size of the training views, and with the same images at their full 32.) They began with the same random weights and differ only in the augmentation: with everything; without colour changes (no jitter, no grey); without cropping; and with neither, where only mirroring is left. Besides kNN, the script fitted a logistic regression (one linear layer and a softmax) to the frozen features of 2,000 labelled images; this is called a *linear probe*, and there is more on it below. All runs are short and each has one seed, so read large differences and ignore small ones.
 
 # %%
 harmful = session.predict(
@@ -566,7 +566,7 @@ Table([*ablation, random_row], digits={"loss": 2} | dict.fromkeys(percent, 1),
 sizes = {"test images of 16 px": "probe, 16 px", "test images of 32 px": "probe, 32 px"}
 by_name = {row["augmentation"]: {size: row[column] for size, column in sizes.items()}
            for row in [*ablation, random_row]}
-title = "Colour changes help at both sizes; cropping depends on the size"
+title = "Colour changes help at both sizes; the effect of cropping varies"
 figure = draw.score_bars(by_name, title, "linear probe, accuracy (%)")
 full = {row["augmentation"]: row["probe, 32 px"] for row in ablation}
 lowest = min(full, key=full.get)
@@ -582,7 +582,7 @@ session.check("without colour changes the probe is worse, at both sizes",
               and all(neither[size] < cropless[size] - 3 for size in probes))
 session.check("without colour changes, but with cropping, kNN is near random weights",
               all(abs(colourless[size] - random_row[size]) < 5 for size in neighbours))
-session.check("with colour changes, cropping costs much at 16 pixels and little at 32",
+session.check("with colour changes, cropping costs much at 16 pixels; at 32 it changes little",
               cropless["probe, 16 px"] > everything["probe, 16 px"] + 10
               and abs(cropless["probe, 32 px"] - everything["probe, 32 px"]) < 3)
 session.check("without colour changes, cropping makes the probe worse at both sizes",
@@ -591,9 +591,9 @@ session.check("without colour changes, cropping makes the probe worse at both si
 # %% [markdown]
 # *Accuracy of the linear probe after the four short runs and with random weights, for both sizes of the test images; the dotted line is chance.*
 #
-# Compare with the losses in the table. (The loss is the mean over the epoch.) Without colour changes the puzzle is *easier*: the loss is far lower with and without cropping, and yet the linear probe is worse, at both sizes. An explanation that fits: the network can match views by their colours and has less reason to look at shapes. By kNN, the run without colour changes is even a little below random weights, while its probe is above them: kNN weighs all directions of the features as they are, and the probe may pick out those that help. But a low loss does not mean bad features either: "neither" has the lowest loss of all and is not the worst. **A low contrastive loss alone is no sign of good features.** The network may match the views by any clue that tells one image from another, and the augmentations decide which clues are left.
+# Compare with the losses in the table. (The loss is the mean over the epoch.) Without colour changes the puzzle is *easier*: the loss is far lower with and without cropping, and yet the linear probe is worse, at both sizes. An explanation that fits: the network can match views by their colours and has less reason to look at shapes. But a low loss does not mean bad features either: "neither" has the lowest loss of all and is not the worst. **A low contrastive loss alone is no sign of good features.** The network may match the views by any clue that tells one image from another, and the augmentations decide which clues are left. (By kNN, the run "no colour changes" is even a little below random weights, while its probe is above them: kNN weighs all directions of the features as they are, and the probe may pick out those that help.)
 #
-# Cropping is the surprise. On photographs, the paper finds, cropping together with colour changes beats every other pair of augmentations. Here the answer depends on the size of the test images. Look at the runs with colour changes: at 16 pixels the features are much better *without* cropping, and at 32 pixels the probe is about the same with and without it (two points between single runs say nothing). One reason fits both results: without cropping, a network has met every object at one size only, and objects of twice that size are new to it. Where colours are kept, cropping makes the probe worse at both sizes, and for that there are other possible reasons: a crop cuts into the only shape there is, and a harder puzzle may need more than one epoch. The runs cannot tell these reasons apart. Had we looked at one size only, we would have told a simpler story. Which augmentations are right depends on the images, and has to be measured.
+# Cropping is the surprise. On photographs, the paper finds, cropping together with colour changes beats every other pair of augmentations. Here the answer depends on the size of the test images. Look at the runs with colour changes: at 16 pixels the features are much better *without* cropping, and at 32 pixels the probe is about the same with and without it (two points between single runs say nothing). One reason fits both results: without cropping, a network has met every object at one size only, and objects of twice that size are new to it. (The probe of "neither" hardly falls from 16 to 32 pixels; perhaps it relies on colours, which do not depend on the size.) Where colours are kept, cropping makes the probe worse at both sizes, and for that there are other possible reasons: a crop cuts into the only shape there is, and a harder puzzle may need more than one epoch. The runs cannot tell these reasons apart. Had we looked at one size only, we would have told a simpler story. Which augmentations are right depends on the images, and has to be measured.
 
 # %% [markdown]
 # ## A linear probe, with few labels

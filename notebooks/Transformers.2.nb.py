@@ -419,7 +419,7 @@ figure = show.rule_curves({"this training": curve}, title)
 # %% [markdown]
 # *Exact match (greedy), left for training rows, right for unseen expressions.* Both curves rise together, the right one some epochs later. Had the model only memorised, the left one would rise and the right one would stay down.
 #
-# Now all expressions of each kind:
+# Now the exact match (greedy) over all expressions of each kind:
 
 # %%
 answers["rule"] = a2_helper.ask(rule_model, everything, position_encoding_paper, DEVICE)

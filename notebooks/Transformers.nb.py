@@ -244,9 +244,7 @@ wanted = EXPECTED["sdp_two_loop_batch"]["expected"]["y"]
 session.check_error("attention, two loops", y, wanted, TOLERANCE)
 
 # %% [markdown]
-# **Fill in `scaled_dot_product_no_loop_batch`**: two batched matrix products with a softmax between them. It also returns the attention weights, which we will look at later, and it takes a mask of shape (N, K_Q, K_K). Where the mask is True, the query must not read the key: set that score, already divided by $\sqrt{M}$, to $-10^9$ before the softmax, so that its weight becomes 0. With `mask=None` nothing changes. What masks are for comes under "No looking ahead".
-#
-# Queries and keys may differ in number, $K_Q$ and $K_K$, and a value may have a width of its own, $M_V$:
+# **Fill in `scaled_dot_product_no_loop_batch`**: two batched matrix products with a softmax between them. Queries and keys may differ in number, $K_Q$ and $K_K$, and a value may have a width of its own, $M_V$. The function also returns the attention weights, which we will look at later, and it takes a mask of shape (N, K_Q, K_K). Where the mask is True, the query must not read the key: set that score, already divided by $\sqrt{M}$, to $-10^9$ before the softmax, so that its weight becomes 0. With `mask=None` nothing changes. What masks are for comes under "No looking ahead".
 #
 # | | shape |
 # |---|---|

@@ -376,7 +376,8 @@ LEFT_OUT = {  # reason: names
         SampleFiles.__init__ LeanSequential.__init__ LeanSequential.forward SyncBatchNorm.forward resize_nearest
         Video.__init__ float_kwargs double_kwargs shortened""",
     "draws: any numbers will do": "plot_loss_history draw",
-    "is given functions, and calls them": "no_grad one_thread full_float32 keep_to_own_objects",
+    "is given functions, and calls them": "no_grad one_thread full_float32 dropout_as keep_to_own_objects",
+    "is given what the project has recorded": "replayed_dropout",
     "settings, each with a default; augmentation": "BatchAugmentation.__init__",
     "the command pretrain, below": """Recipe.__init__ pretrain start_process_group MixedPrecision.__init__
         MixedPrecision.forward main""",

@@ -334,15 +334,16 @@ class _Start:
         self.head, self.optimiser = _head(model, width, classes), _optimiser(model)
         self._states = [copy.deepcopy(part.state_dict()) for part in (self.head, self.optimiser) if part is not None]
 
-    def loss_within_reach(self, X: Tensor, Y: Tensor, steps: int) -> float | None:
-        """Of the same head with the same optimiser, trained here; None if one of the two is unknown. The model is reset."""
+    def within_reach(self, X: Tensor, Y: Tensor, steps: int) -> Values:
+        """What the same head reaches with the same optimiser, trained here; None if one is unknown. The model is reset."""
         if self.head is None or self.optimiser is None:
-            return None
+            return {"loss within reach": None, "tokens within reach": None}
         of_head, of_optimiser = self._states
         self.head.load_state_dict(of_head)
         self.optimiser.load_state_dict(of_optimiser)
         _learn(self.head, self.optimiser, X, Y, steps)
-        return _loss(self.head, X, Y)
+        tokens = _share(_scores(self.head, X).argmax(dim=1), Y)
+        return {"loss within reach": _loss(self.head, X, Y), "tokens within reach": tokens}
 
 
 def _is_slow(got: Values) -> bool:
@@ -379,7 +380,7 @@ def _train(lesson, inputs: Values, num_iters: int | None = 300, in_eval_mode: bo
         "new tokens": _share(_classes(model, inputs["X_test"], classes), Y_test),
     }
     if min(facts["old tokens"], facts["new tokens"]) < 0.9:
-        facts["loss within reach"] = start.loss_within_reach(X, Y, facts["wanted steps"])
+        facts |= start.within_reach(X, Y, facts["wanted steps"])
     return facts
 
 
@@ -405,19 +406,23 @@ def _judge_training_steps(inputs: Values, got: Values, right: Values) -> Fault |
     )
 
 
-def _judge_classes(inputs: Values, got: Values, right: Values) -> Fault | None:
-    old, new = got["old tokens"], got["new tokens"]
+def _judge_train(inputs: Values, got: Values, right: Values) -> Fault | None:
+    before, after, old, new = (got[key] for key in ("loss before", "loss after", "old tokens", "new tokens"))
+    known = before is not None
     share = (
         f"of separable tokens, {old:.0%} of those trained on and {new:.0%} of new ones get their class, expected at least 90 %"
     )
-    return fault((min(old, new) < 0.9 and not _is_slow(got), share))
+    return _judge_training_steps(inputs, got, right) or fault(
+        (known and not after < before, f"loss: {before} before, {after} after training", "loss-does-not-fall"),
+        (min(old, new) < 0.9 and not _is_slow(got), share),
+    )
 
 
-def _judge_train(inputs: Values, got: Values, right: Values) -> Fault | None:
-    before, after = got["loss before"], got["loss after"]
-    rises = before is not None and not after < before
-    found = fault((rises, f"loss: {before} before, {after} after training", "loss-does-not-fall"))
-    return _judge_training_steps(inputs, got, right) or found or _judge_classes(inputs, got, right)
+def _judge_far(inputs: Values, got: Values, right: Values) -> Fault | None:
+    """Not every head can learn these tokens (dropout in front of it, say); one that can has to be trained on them."""
+    old, reach = got["old tokens"], got.get("tokens within reach")
+    said = f"of the tokens trained on, {old:.0%} get their class; the same head and optimiser reach {reach or 0:.0%} of them"
+    return fault((reach is not None and reach >= 0.97 and old < 0.8, said))
 
 
 # --- inference ---
@@ -524,7 +529,7 @@ _shortly = partial(_train, num_iters=7)
 TRAIN = (
     Case("seven steps", partial(_tokens, N=450, D=12), _shortly, judge=_judge_training_steps),
     Case("separable tokens", partial(_tokens, N=150), _train, judge=_judge_train, about="tokens of three classes, far apart"),
-    Case("tokens far from 0", partial(_tokens, N=150, away=80.0), _train, judge=_judge_classes),
+    Case("tokens far from 0", partial(_tokens, N=150, away=80.0), _train, judge=_judge_far),
     Case("number of steps by default", _tokens, partial(_train, num_iters=None), judge=_judge_train),
     Case("after inference", _tokens, partial(_train, num_iters=60, in_eval_mode=True), judge=_judge_train),
     Case("a second call", _tokens, partial(_train, num_iters=60, again=True), judge=_judge_train),
