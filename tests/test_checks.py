@@ -61,7 +61,7 @@ def test_every_note_is_said_to_some_right_implementation():
 
 @pytest.mark.parametrize(("rate", "how"), ((0, "SGD:lr=0.1, momentum=0.9"), (0, "SGD:lr=0.01"), (0.1, "AdamW:lr=0.01")))
 def test_training_of_a_linear_head_passes(tmp_path, seed, rate, how):
-    """With momentum, separable tokens are soon fitted so well that gradients vanish; those far from 0 are hardly fitted."""
+    """With momentum, separable tokens are soon fitted so well that gradients vanish."""
     kind, _, options = how.partition(":")
     body = f"""
 self.head = nn.Sequential(nn.Dropout({rate}), nn.Linear(self.inp_dim, self.num_classes)).to(device)

@@ -63,9 +63,9 @@ def judge_devices(inputs: Values, got: Values, right: Values) -> Fault | None:
 # --- What can be said of any head ---
 
 
-def _tokens(draw: Draw, N=40, D=48, classes=4, present=(0, 1, 3), dtype=torch.float32, away: float = 0.0) -> Values:
-    """Tokens of a few well separated classes, one of which may be absent, around a mean `away` from 0; and further ones."""
-    centres = draw.normal(classes, D, scale=2.0) + (draw.normal(D, scale=away) if away else 0)
+def _tokens(draw: Draw, N: int = 40, D: int = 48, classes: int = 4, present=(0, 1, 3), dtype=torch.float32) -> Values:
+    """Tokens of a few well separated classes, one of which may be absent; and further tokens of the same."""
+    centres = draw.normal(classes, D, scale=2.0)
     labels = torch.tensor(present)[draw.integers(0, len(present), 2 * N)]
     labels[: len(present)] = torch.tensor(present)
     tokens = (centres[labels] + draw.normal(2 * N, D, scale=0.5)).to(dtype)
@@ -334,22 +334,21 @@ class _Start:
         self.head, self.optimiser = _head(model, width, classes), _optimiser(model)
         self._states = [copy.deepcopy(part.state_dict()) for part in (self.head, self.optimiser) if part is not None]
 
-    def within_reach(self, X: Tensor, Y: Tensor, steps: int) -> Values:
-        """What the same head reaches with the same optimiser, trained here; None if one is unknown. The model is reset."""
+    def loss_within_reach(self, X: Tensor, Y: Tensor, steps: int) -> float | None:
+        """Of the same head with the same optimiser, trained here; None if one of the two is unknown. The model is reset."""
         if self.head is None or self.optimiser is None:
-            return {"loss within reach": None, "tokens within reach": None}
+            return None
         of_head, of_optimiser = self._states
         self.head.load_state_dict(of_head)
         self.optimiser.load_state_dict(of_optimiser)
         _learn(self.head, self.optimiser, X, Y, steps)
-        tokens = _share(_scores(self.head, X).argmax(dim=1), Y)
-        return {"loss within reach": _loss(self.head, X, Y), "tokens within reach": tokens}
+        return _loss(self.head, X, Y)
 
 
 def _is_slow(got: Values) -> bool:
     """Whether head and optimiser, not the loop, are why tokens do not get their class yet."""
     after, within_reach = got["loss after"], got["loss within reach"]
-    return None not in (after, within_reach) and not after > 1.2 * within_reach  # of numbers too large, not a number
+    return None not in (after, within_reach) and after <= 1.2 * within_reach
 
 
 @torch.enable_grad()
@@ -380,7 +379,7 @@ def _train(lesson, inputs: Values, num_iters: int | None = 300, in_eval_mode: bo
         "new tokens": _share(_classes(model, inputs["X_test"], classes), Y_test),
     }
     if min(facts["old tokens"], facts["new tokens"]) < 0.9:
-        facts |= start.within_reach(X, Y, facts["wanted steps"])
+        facts["loss within reach"] = start.loss_within_reach(X, Y, facts["wanted steps"])
     return facts
 
 
@@ -416,13 +415,6 @@ def _judge_train(inputs: Values, got: Values, right: Values) -> Fault | None:
         (known and not after < before, f"loss: {before} before, {after} after training", "loss-does-not-fall"),
         (min(old, new) < 0.9 and not _is_slow(got), share),
     )
-
-
-def _judge_far(inputs: Values, got: Values, right: Values) -> Fault | None:
-    """Not every head can learn these tokens (dropout in front of it, say); one that can has to be trained on them."""
-    old, reach = got["old tokens"], got.get("tokens within reach")
-    said = f"of the tokens trained on, {old:.0%} get their class; the same head and optimiser reach {reach or 0:.0%} of them"
-    return fault((reach is not None and reach >= 0.97 and old < 0.8, said))
 
 
 # --- inference ---
@@ -529,7 +521,6 @@ _shortly = partial(_train, num_iters=7)
 TRAIN = (
     Case("seven steps", partial(_tokens, N=450, D=12), _shortly, judge=_judge_training_steps),
     Case("separable tokens", partial(_tokens, N=150), _train, judge=_judge_train, about="tokens of three classes, far apart"),
-    Case("tokens far from 0", partial(_tokens, N=150, away=80.0), _train, judge=_judge_far),
     Case("number of steps by default", _tokens, partial(_train, num_iters=None), judge=_judge_train),
     Case("after inference", _tokens, partial(_train, num_iters=60, in_eval_mode=True), judge=_judge_train),
     Case("a second call", _tokens, partial(_train, num_iters=60, again=True), judge=_judge_train),

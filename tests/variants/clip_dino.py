@@ -218,7 +218,7 @@ def _(self, query, k):
 def _(self, query, k):
     text_features = self.clip_model.encode_text(guards.tokenize("retrieve", [query], self.device))
     scores = get_similarity_no_loop(text_features, self.image_features).squeeze(0).cpu().numpy()
-    return list(np.argsort(-scores)[:k])  # note: the first in the list does not come first
+    return list(np.argsort(scores, kind="stable")[::-1][:k])  # note: the first in the list does not come first
 
 
 @right("CLIPImageRetriever.retrieve")
